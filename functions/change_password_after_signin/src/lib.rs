@@ -1,0 +1,152 @@
+//! `POST /api/auth/changePasswordAfterSignin`: the change of a password that has to be changed before its user may
+//! sign in, and the sign-in along with it.
+
+use std::net::IpAddr;
+
+use aws_config::SdkConfig;
+use lambda_http::{Body, Request, Response};
+use serde::Deserialize;
+use shared::authentication::Authentication;
+use shared::config::{ConfigError, Environment};
+use shared::domain::{NewPassword, Password, PasswordPolicy, User, Username};
+use shared::hashing::PasswordHasher;
+use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, identify, parse};
+use shared::mail::{Mailer, PasswordChanged};
+use shared::store::{NewSession, PasswordChange, Store};
+use shared::tokens::Tokens;
+use shared::{clock, random};
+
+/// The function `change_password_after_signin`.
+#[derive(Debug)]
+pub struct Function {
+    policy: PasswordPolicy,
+    store: Store,
+    hasher: PasswordHasher,
+    authentication: Authentication,
+    tokens: Tokens,
+    mailer: Mailer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fieldset {
+    username: Field,
+    old_password: Field,
+    new_password: Field,
+    session_information: Field,
+    stay_logged_in: Field,
+}
+
+struct ForcedChange {
+    username: Username,
+    old_password: Password,
+    new_password: NewPassword,
+    session: SessionRequest,
+}
+
+impl ForcedChange {
+    fn parse(body: Fieldset, policy: PasswordPolicy) -> Result<Self, Error> {
+        let mut fields = Fields::default();
+        let username = fields.username(body.username);
+        let old_password = fields.password("old_password", body.old_password);
+        let mut new_password = fields.new_password("new_password", body.new_password, policy);
+        if let (Some(old), Some(new)) = (&old_password, &new_password)
+            && old.expose() == new.as_password().expose()
+        {
+            new_password = fields.refuse("new_password", "and old password must be different");
+        }
+        let session = fields.session(body.session_information, &body.stay_logged_in);
+        match (username, old_password, new_password, session) {
+            (Some(username), Some(old_password), Some(new_password), Some(session)) => Ok(Self {
+                username,
+                old_password,
+                new_password,
+                session,
+            }),
+            _ => Err(fields.into_error()),
+        }
+    }
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(environment, aws);
+        let hasher = PasswordHasher::from_environment(environment)?;
+        Ok(Self {
+            policy: PasswordPolicy::from_environment(environment)?,
+            authentication: Authentication::new(environment, store.clone(), hasher.clone())?,
+            store,
+            hasher,
+            tokens: Tokens::new(environment, aws)?,
+            mailer: Mailer::new(environment, aws)?,
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let call = Call::new("change_password_after_signin", Envelope::Auth, &request);
+        let source_ip = call.source_ip();
+        call.answer(async move {
+            let change = ForcedChange::parse(parse(&request)?, self.policy)?;
+            let ForcedChange {
+                username,
+                old_password,
+                ..
+            } = &change;
+            let authenticated = self
+                .authentication
+                .verify(username, old_password, source_ip)
+                .await?;
+            identify(&authenticated.user.user_id);
+            let (success, ()) = tokio::join!(
+                self.change(&authenticated.user, &change, source_ip),
+                self.authentication.release(&authenticated),
+            );
+            success
+        })
+        .await
+    }
+
+    async fn change(&self, user: &User, change: &ForcedChange, source_ip: IpAddr) -> Result<Success, Error> {
+        if !user.activated {
+            return Err(Error::NotActivated);
+        }
+        if !user.must_change_password {
+            return Err(Error::NoPasswordChangeNeeded);
+        }
+        let now = clock::now();
+        let security_stamp = random::security_stamp();
+        // Before anything is written, so that a failure here leaves everything as it was.
+        let (token, password_hash) = tokio::try_join!(
+            self.tokens.issue(&user.user_id, &security_stamp, now),
+            self.hasher.hash(&change.new_password)
+        )?;
+        let session_token = change.session.stay_logged_in.then(random::session_token);
+        let session = session_token.as_ref().map(|token| NewSession {
+            session_id: token.session_id(),
+            user_id: &user.user_id,
+            username: &user.username,
+            security_stamp: &security_stamp,
+            information: change.session.information.as_ref(),
+            created_at: now,
+        });
+        let password_change = PasswordChange::new(user, &password_hash, &security_stamp, now);
+        let password_change = PasswordChange {
+            session,
+            signs_in: true,
+            ..password_change
+        };
+        if !self.store.change_password(password_change).await? {
+            // Somebody else's change came first, so the old password is not the password any more.
+            return Err(Error::UsernameOrPasswordIncorrect);
+        }
+        let notice = PasswordChanged {
+            changed_at: now,
+            source_ip: Some(source_ip),
+            information: change.session.information.as_ref(),
+        };
+        self.mailer.notify_password_changed(user, &notice).await;
+        Success::tokens("password_changed", &token, session_token.as_ref())
+    }
+}

@@ -1,0 +1,138 @@
+//! `POST /api/auth/forgotPassword/resetPassword`: a new password for whoever has the reset code.
+
+use std::net::IpAddr;
+
+use aws_config::SdkConfig;
+use lambda_http::{Body, Request, Response};
+use serde::{Deserialize, Serialize};
+use shared::code_verification::{CodeVerification, Verified};
+use shared::config::{ConfigError, Environment};
+use shared::domain::{NewPassword, PasswordHash, PasswordPolicy, SubmittedCode, Username};
+use shared::error::Failure;
+use shared::hashing::PasswordHasher;
+use shared::http::{Call, Envelope, Error, Field, Fields, Success, parse};
+use shared::mail::{Mailer, PasswordChanged};
+use shared::store::{PasswordChange, Store};
+use shared::{clock, random};
+
+/// How often a reset starts over because the user or the code changed while it ran.
+const ROUNDS: usize = 3;
+
+/// The function `forgot_password_reset_password`.
+#[derive(Debug)]
+pub struct Function {
+    policy: PasswordPolicy,
+    verification: CodeVerification,
+    hasher: PasswordHasher,
+    store: Store,
+    mailer: Mailer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fieldset {
+    username: Field,
+    code: Field,
+    new_password: Field,
+}
+
+struct Reset {
+    username: Username,
+    code: SubmittedCode,
+    new_password: NewPassword,
+}
+
+impl Reset {
+    fn parse(body: Fieldset, policy: PasswordPolicy) -> Result<Self, Error> {
+        let mut fields = Fields::default();
+        let username = fields.username(body.username);
+        let code = fields.code(body.code);
+        let new_password = fields.new_password("new_password", body.new_password, policy);
+        match (username, code, new_password) {
+            (Some(username), Some(code), Some(new_password)) => Ok(Self {
+                username,
+                code,
+                new_password,
+            }),
+            _ => Err(fields.into_error()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer {
+    msg: &'static str,
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            policy: PasswordPolicy::from_environment(environment)?,
+            verification: CodeVerification::new(environment, aws)?,
+            hasher: PasswordHasher::from_environment(environment)?,
+            store: Store::new(environment, aws),
+            mailer: Mailer::new(environment, aws)?,
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let call = Call::new("forgot_password_reset_password", Envelope::Auth, &request);
+        let source_ip = call.source_ip();
+        call.answer(async move {
+            let reset = Reset::parse(parse(&request)?, self.policy)?;
+            self.reset(&reset, source_ip).await
+        })
+        .await
+    }
+
+    async fn reset(&self, reset: &Reset, source_ip: IpAddr) -> Result<Success, Error> {
+        let mut hash = None;
+        for _ in 0..ROUNDS {
+            let verified = self.verification.verify(&reset.username, &reset.code).await?;
+            let password_hash = match hash.take() {
+                Some(hash) => hash,
+                None => self.hasher.hash(&reset.new_password).await?,
+            };
+            let changed = self.change(&verified, &password_hash, source_ip).await;
+            if let Ok(true) = changed {
+                return Success::new(
+                    "password_reset",
+                    &Answer {
+                        msg: "Changed password successful",
+                    },
+                );
+            }
+            self.verification.give_back(&verified).await;
+            changed?;
+            // The user or the code is another by now: start over, and answer as if this had come in just now.
+            hash = Some(password_hash);
+        }
+        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
+    }
+
+    async fn change(
+        &self,
+        Verified { user, reserved }: &Verified,
+        password_hash: &PasswordHash,
+        source_ip: IpAddr,
+    ) -> Result<bool, Failure> {
+        let (now, stamp) = (clock::now(), random::security_stamp());
+        let change = PasswordChange::new(user, password_hash, &stamp, now);
+        let change = PasswordChange {
+            used_code: Some(&reserved.code.code_id),
+            ..change
+        };
+        if !self.store.change_password(change).await? {
+            return Ok(false);
+        }
+        let notice = PasswordChanged {
+            changed_at: now,
+            source_ip: Some(source_ip),
+            information: None,
+        };
+        self.mailer.notify_password_changed(user, &notice).await;
+        Ok(true)
+    }
+}

@@ -1,0 +1,85 @@
+//! `POST /api/auth/forgotPassword/sendEmail`: a reset code to all addresses of a user.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use lambda_http::{Body, Request, Response};
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Environment};
+use shared::domain::Username;
+use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
+use shared::mail::Mailer;
+use shared::secrets::SecretKeys;
+use shared::store::{NewCode, Store};
+use shared::{clock, random};
+
+/// The function `forgot_password_send_email`.
+#[derive(Debug)]
+pub struct Function {
+    time_to_live: Duration,
+    store: Store,
+    keys: SecretKeys,
+    mailer: Mailer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fieldset {
+    username: Field,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    msg: &'static str,
+}
+
+impl Function {
+    /// The function with the deployment's settings; codes live for `RESET_CODE_TTL_SECONDS`.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let seconds = environment.number("RESET_CODE_TTL_SECONDS", 600, 1..=86_400)?;
+        Ok(Self {
+            time_to_live: Duration::from_secs(seconds.into()),
+            store: Store::new(environment, aws),
+            keys: SecretKeys::for_codes(environment, aws)?,
+            mailer: Mailer::new(environment, aws)?,
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let call = Call::new("forgot_password_send_email", Envelope::Auth, &request);
+        call.answer(async move {
+            let mut fields = Fields::default();
+            let body: Fieldset = parse(&request)?;
+            match fields.username(body.username) {
+                Some(username) => self.send(&username).await,
+                None => Err(fields.into_error()),
+            }
+        })
+        .await
+    }
+
+    async fn send(&self, username: &Username) -> Result<Success, Error> {
+        let user = self.store.user(username).await?.ok_or(Error::UnknownUsername)?;
+        identify(&user.user_id);
+        if user.email_addresses.is_empty() {
+            return Err(Error::NoEmailAddresses);
+        }
+        let key = self.keys.current().await?;
+        let (code, code_id, now) = (random::reset_code(), random::code_id(), clock::now());
+        let new_code = NewCode {
+            hash: code.hash(key.expose(), &user.user_id, &code_id),
+            code_id,
+            key_version: key.version().to_owned(),
+            expires_at: now + self.time_to_live,
+        };
+        // Kept before it is sent: a mail that was refused for certain and one whose answer was lost look the same
+        // from here, and a code that arrives has to be good.
+        let replaced = self.store.replace_code(username, &new_code, now).await?;
+        replaced.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
+        self.mailer
+            .send_reset_code(&user.email_addresses, &code, self.time_to_live)
+            .await?;
+        Success::new("code_sent", &Answer { msg: "Sent" })
+    }
+}

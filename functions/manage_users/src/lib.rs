@@ -1,0 +1,255 @@
+//! `manage_users`: the administration of users. No route leads here; whom IAM lets invoke it may do everything.
+
+mod payload;
+
+use aws_config::SdkConfig;
+use lambda_runtime::LambdaEvent;
+use serde::Serialize;
+use serde_json::{Value, json};
+use shared::config::{ConfigError, Environment};
+use shared::domain::{NewPassword, PasswordPolicy, Timestamp, User, Username};
+use shared::error::Failure;
+use shared::hashing::PasswordHasher;
+use shared::http::{FieldErrors, identify};
+use shared::mail::{Mailer, PasswordChanged};
+use shared::store::{CreateUserError, PasswordChange, Store};
+use shared::{clock, random};
+use tracing::{Instrument, field};
+
+use crate::payload::{Command, Credential, NewUser};
+
+/// How often a password change starts over because the user changed while it ran.
+const ROUNDS: usize = 3;
+
+/// The function `manage_users`.
+#[derive(Debug)]
+pub struct Function {
+    policy: PasswordPolicy,
+    store: Store,
+    hasher: PasswordHasher,
+    mailer: Mailer,
+}
+
+/// Why a command was not carried out.
+enum Refusal {
+    /// The payload's fields break their constraints.
+    Validation(FieldErrors),
+    /// Nobody has this username.
+    UnknownUsername,
+    /// Somebody has this username.
+    UserExists,
+    /// Somebody has this user id.
+    UserIdExists,
+    /// Our side failed.
+    Failure(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<CreateUserError> for Refusal {
+    fn from(error: CreateUserError) -> Self {
+        match error {
+            CreateUserError::UsernameTaken => Self::UserExists,
+            CreateUserError::UserIdTaken => Self::UserIdExists,
+            CreateUserError::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
+impl Refusal {
+    fn error_code(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => "validation_failed",
+            Self::UnknownUsername => "unknown_username",
+            Self::UserExists => "user_exists",
+            Self::UserIdExists => "user_id_exists",
+            Self::Failure(Failure::Unavailable(_)) => "service_unavailable",
+            Self::Failure(Failure::Defect(_)) => "internal_error",
+        }
+    }
+
+    fn msg(&self) -> &'static str {
+        match self {
+            Self::Validation(_) => "The given data was invalid",
+            Self::UnknownUsername => "Unknown username",
+            Self::UserExists => "A user with this username exists",
+            Self::UserIdExists => "A user with this user id exists",
+            Self::Failure(Failure::Unavailable(_)) => "Service unavailable, try again later",
+            Self::Failure(Failure::Defect(_)) => "Internal error",
+        }
+    }
+}
+
+/// A user as an administrator sees it. The hash is not part of it.
+#[derive(Serialize)]
+struct UserView<'a> {
+    username: &'a str,
+    user_id: &'a str,
+    email_addresses: Vec<&'a str>,
+    activated: bool,
+    must_change_password: bool,
+    created_at: String,
+    password_changed_at: Option<String>,
+    last_signin_at: Option<String>,
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            policy: PasswordPolicy::from_environment(environment)?,
+            store: Store::new(environment, aws),
+            hasher: PasswordHasher::from_environment(environment)?,
+            mailer: Mailer::new(environment, aws)?,
+        })
+    }
+
+    /// Carries out one command.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Value {
+        let LambdaEvent { payload, context } = event;
+        let span = tracing::info_span!(
+            "request",
+            request_id = context.request_id,
+            trace_id = context.xray_trace_id,
+            user_id = field::Empty,
+        );
+        async {
+            let result = match Command::parse(payload, self.policy) {
+                Ok(command) => self.execute(command).await,
+                Err(errors) => Err(Refusal::Validation(errors)),
+            };
+            if let Err(Refusal::Failure(failure)) = &result {
+                tracing::error!(event = "manage_users", cause = %failure, "failed");
+            }
+            let outcome = result
+                .as_ref()
+                .map_or_else(Refusal::error_code, |(outcome, _)| outcome);
+            tracing::info!(event = "manage_users", outcome, "answered");
+            match result {
+                Ok((_, Some(user))) => json!({ "ok": true, "user": view(&user) }),
+                Ok((_, None)) => json!({ "ok": true }),
+                Err(refusal) => {
+                    let mut answer =
+                        json!({ "ok": false, "error_code": refusal.error_code(), "msg": refusal.msg() });
+                    if let Refusal::Validation(errors) = refusal {
+                        answer["errors"] = json!(errors);
+                    }
+                    answer
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// What was done, for the audit log, and the user to show.
+    async fn execute(&self, command: Command) -> Result<(&'static str, Option<User>), Refusal> {
+        let (outcome, user) = match command {
+            Command::Create(user) => ("created", Some(self.create(*user).await?)),
+            Command::Get { username } => ("shown", Some(self.user(&username).await?)),
+            Command::Update { username, update } => {
+                let user = self.store.update_user(&username, &update).await?;
+                ("updated", Some(user.ok_or(Refusal::UnknownUsername)?))
+            }
+            Command::SetPassword {
+                username,
+                password,
+                must_change_password,
+            } => (
+                "password_set",
+                Some(
+                    self.set_password(&username, &password, must_change_password)
+                        .await?,
+                ),
+            ),
+            Command::Unlock { username } => {
+                let user = self.user(&username).await?;
+                self.store.unlock(&username, clock::now()).await?;
+                identify(&user.user_id);
+                ("unlocked", None)
+            }
+        };
+        if let Some(user) = &user {
+            identify(&user.user_id);
+        }
+        Ok((outcome, user))
+    }
+
+    async fn user(&self, username: &Username) -> Result<User, Refusal> {
+        self.store.user(username).await?.ok_or(Refusal::UnknownUsername)
+    }
+
+    async fn create(&self, new: NewUser) -> Result<User, Refusal> {
+        let password_hash = match new.credential {
+            Credential::Password(password) => self.hasher.hash(&password).await?,
+            Credential::Hash(hash) => hash,
+        };
+        let user = User {
+            username: new.username,
+            user_id: new.user_id.unwrap_or_else(random::user_id),
+            password_hash,
+            security_stamp: random::security_stamp(),
+            kept_jti: None,
+            email_addresses: new.email_addresses,
+            activated: new.activated,
+            must_change_password: new.must_change_password,
+            created_at: clock::now(),
+            password_changed_at: None,
+            last_signin_at: None,
+        };
+        self.store.create_user(&user).await?;
+        Ok(user)
+    }
+
+    async fn set_password(
+        &self,
+        username: &Username,
+        password: &NewPassword,
+        must_change_password: bool,
+    ) -> Result<User, Refusal> {
+        let password_hash = self.hasher.hash(password).await?;
+        for _ in 0..ROUNDS {
+            let user = self.user(username).await?;
+            let (now, security_stamp) = (clock::now(), random::security_stamp());
+            let change = PasswordChange::new(&user, &password_hash, &security_stamp, now);
+            if self
+                .store
+                .change_password(PasswordChange {
+                    must_change_password,
+                    ..change
+                })
+                .await?
+            {
+                let notice = PasswordChanged {
+                    changed_at: now,
+                    source_ip: None,
+                    information: None,
+                };
+                self.mailer.notify_password_changed(&user, &notice).await;
+                return self.user(username).await;
+            }
+        }
+        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
+    }
+}
+
+fn view(user: &User) -> UserView<'_> {
+    UserView {
+        username: user.username.display(),
+        user_id: user.user_id.as_str(),
+        email_addresses: user
+            .email_addresses
+            .iter()
+            .map(shared::domain::EmailAddress::as_str)
+            .collect(),
+        activated: user.activated,
+        must_change_password: user.must_change_password,
+        created_at: user.created_at.to_rfc3339(),
+        password_changed_at: user.password_changed_at.map(Timestamp::to_rfc3339),
+        last_signin_at: user.last_signin_at.map(Timestamp::to_rfc3339),
+    }
+}

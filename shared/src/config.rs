@@ -1,0 +1,135 @@
+//! Settings: environment variables, parsed once at the start.
+//!
+//! Each part of the service has its own configuration type beside it, with a `from_environment`; this module has
+//! what they share. `template.yaml` has a parameter of the same name and default for each.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+/// Where settings are looked up.
+pub struct Environment {
+    lookup: Box<Lookup>,
+}
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// A setting that is missing or out of bounds. Shows the variable's name and what it should be, never its value.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct ConfigError {
+    variable: String,
+    problem: String,
+}
+
+impl Environment {
+    /// Settings from `lookup`, which answers a variable's name with its value.
+    pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self {
+            lookup: Box::new(lookup),
+        }
+    }
+
+    /// Settings from this process's environment variables.
+    #[must_use]
+    pub fn from_process() -> Self {
+        Self::new(|variable| std::env::var(variable).ok())
+    }
+
+    /// A setting that has to be there. An empty variable counts as missing.
+    pub fn required(&self, variable: &str) -> Result<String, ConfigError> {
+        self.optional(variable)
+            .ok_or_else(|| ConfigError::new(variable, "is not set"))
+    }
+
+    /// A text that falls back to `default`.
+    #[must_use]
+    pub fn text(&self, variable: &str, default: &str) -> String {
+        self.optional(variable).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A whole number within `range` that falls back to `default`.
+    pub fn number(
+        &self,
+        variable: &str,
+        default: u32,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, ConfigError> {
+        let Some(text) = self.optional(variable) else {
+            return Ok(default);
+        };
+        text.parse()
+            .ok()
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| {
+                let problem = format!("must be a whole number from {} to {}", range.start(), range.end());
+                ConfigError::new(variable, &problem)
+            })
+    }
+
+    /// A value that parses from one of the words in `words`, and falls back to `default`.
+    pub fn one_of<T: FromStr>(&self, variable: &str, default: T, words: &str) -> Result<T, ConfigError> {
+        match self.optional(variable) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .map_err(|_| ConfigError::new(variable, &format!("must be one of {words}"))),
+        }
+    }
+
+    fn optional(&self, variable: &str) -> Option<String> {
+        (self.lookup)(variable).filter(|text| !text.is_empty())
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Environment")
+    }
+}
+
+impl ConfigError {
+    /// Says of `variable` that it `problem`, as in «`MAIL_FROM` is not set».
+    #[must_use]
+    pub fn new(variable: &str, problem: &str) -> Self {
+        Self {
+            variable: variable.to_owned(),
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(value: &'static str) -> Environment {
+        Environment::new(move |_| Some(value.to_owned()))
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_missing() {
+        assert_eq!(
+            environment("").required("MAIL_FROM").unwrap_err().to_string(),
+            "MAIL_FROM is not set"
+        );
+        assert_eq!(environment("").text("JWT_ISSUER", "lumen-jwt"), "lumen-jwt");
+    }
+
+    #[test]
+    fn a_number_keeps_to_its_range_and_the_error_names_the_variable() {
+        assert_eq!(
+            environment("256").number("PASSWORD_MIN_LENGTH", 8, 1..=256),
+            Ok(256)
+        );
+        for value in ["0", "257", "eight", "8.5", "-1"] {
+            assert_eq!(
+                environment(value)
+                    .number("PASSWORD_MIN_LENGTH", 8, 1..=256)
+                    .unwrap_err()
+                    .to_string(),
+                "PASSWORD_MIN_LENGTH must be a whole number from 1 to 256"
+            );
+        }
+    }
+}

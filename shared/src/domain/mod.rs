@@ -1,0 +1,25 @@
+//! The pure rules. Nothing here reads a clock, a random source or the network: what varies is an argument.
+
+mod email_address;
+mod password;
+mod password_hash;
+mod reset_code;
+mod session;
+mod signin_failures;
+mod timestamp;
+mod user;
+mod username;
+
+pub use email_address::EmailAddress;
+pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
+pub use password_hash::{PasswordHash, Scheme};
+pub use reset_code::{CodeHash, CodeId, DAILY_SENDS, HOURLY_SENDS, ResetCode, SubmittedCode, TRIES};
+pub(crate) use session::session_end;
+pub use session::{SessionId, SessionInformation, SessionToken};
+pub use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};
+pub use timestamp::Timestamp;
+pub use user::{SecurityStamp, User, UserId};
+pub use username::{Username, UsernameError};
+
+/// The longest username, session information, session token and user id, in Unicode scalar values.
+pub const MAX_NAME_CHARS: usize = 190;

@@ -1,0 +1,209 @@
+//! Hashing and verifying passwords: Argon2id for every new hash, and the imported forms until their user signs in.
+
+use std::sync::Arc;
+
+use argon2::password_hash::phc::{self, Output, Salt};
+use argon2::password_hash::{self, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+use tokio::sync::Semaphore;
+
+use crate::config::{ConfigError, Environment};
+use crate::domain::{NewPassword, Password, PasswordHash, Scheme};
+use crate::error::Failure;
+
+/// Hashes passwords with the deployment's Argon2id parameters.
+#[derive(Clone, Debug)]
+pub struct PasswordHasher {
+    params: Params,
+    /// What is verified for a username that nobody has, so that this takes the same time.
+    decoy: Arc<PasswordHash>,
+    /// A hash occupies a core and its memory: more at a time than there are cores would be no faster, only larger.
+    cores: Arc<Semaphore>,
+}
+
+/// What verifying a password found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verdict {
+    /// The password is right.
+    Right {
+        /// Whether the stored hash is of another form than new ones are.
+        outdated: bool,
+    },
+    /// The password is wrong, or there is no hash to compare it with.
+    Wrong,
+}
+
+impl PasswordHasher {
+    /// A hasher with the parameters of `ARGON2_MEMORY_KIB`, `ARGON2_ITERATIONS` and `ARGON2_PARALLELISM`. Their
+    /// defaults are OWASP's (Password Storage Cheat Sheet): m=19456 KiB, t=2, p=1.
+    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+        let memory = environment.number("ARGON2_MEMORY_KIB", 19_456, 8 * 16..=256 * 1024)?;
+        let iterations = environment.number("ARGON2_ITERATIONS", 2, 1..=16)?;
+        let parallelism = environment.number("ARGON2_PARALLELISM", 1, 1..=16)?;
+        let params = Params::new(memory, iterations, parallelism, None)
+            .map_err(|error| ConfigError::new("ARGON2_MEMORY_KIB", &format!("is refused: {error}")))?;
+        let decoy = decoy(&params)
+            .ok_or_else(|| ConfigError::new("ARGON2_MEMORY_KIB", "is out of the bounds of stored hashes"))?;
+        let cores = std::thread::available_parallelism().map_or(1, Into::into);
+        Ok(Self {
+            params,
+            decoy: Arc::new(decoy),
+            cores: Arc::new(Semaphore::new(cores)),
+        })
+    }
+
+    /// Hashes a new password with a salt from the operating system's random source.
+    pub async fn hash(&self, password: &NewPassword) -> Result<PasswordHash, Failure> {
+        self.hash_password(password.as_password()).await
+    }
+
+    /// Hashes a password that was found right, to replace an outdated hash of it.
+    pub async fn rehash(&self, password: &Password) -> Result<PasswordHash, Failure> {
+        self.hash_password(password).await
+    }
+
+    /// Compares `password` with `hash`, and with a decoy where there is none.
+    pub async fn verify(&self, password: &Password, hash: Option<&PasswordHash>) -> Result<Verdict, Failure> {
+        let stored = hash.unwrap_or(&self.decoy).clone();
+        let (password, params) = (password.clone(), self.params.clone());
+        self.run(move || match stored.scheme() {
+            Scheme::Argon2 => verify_argon2(password.expose(), &stored, &params),
+            Scheme::Bcrypt => verify_bcrypt(password.expose(), &stored),
+        })
+        .await
+    }
+
+    async fn hash_password(&self, password: &Password) -> Result<PasswordHash, Failure> {
+        let (password, argon2) = (password.clone(), argon2id(&self.params));
+        self.run(move || {
+            let hash = password_hash::PasswordHasher::hash_password(&argon2, password.expose());
+            let hash = hash.map_err(|error| Failure::Defect(format!("hashing: {error}")))?;
+            PasswordHash::parse(&hash.to_string())
+                .ok_or_else(|| Failure::Defect("a new hash is out of the bounds of stored hashes".to_owned()))
+        })
+        .await
+    }
+
+    /// Runs `work` where it holds up nobody else's request.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let _core = self.cores.acquire().await;
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
+    }
+}
+
+fn argon2id(params: &Params) -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+}
+
+fn verify_argon2(password: &[u8], stored: &PasswordHash, wanted: &Params) -> Result<Verdict, Failure> {
+    let defect = |error: &dyn std::fmt::Display| Failure::Defect(format!("a stored hash: {error}"));
+    let hash = phc::PasswordHash::new(stored.expose()).map_err(|error| defect(&error))?;
+    // The parameters are the stored hash's; `PasswordHash` bounds them.
+    match Argon2::default().verify_password(password, &hash) {
+        Ok(()) => {
+            let params = Params::try_from(&hash).map_err(|error| defect(&error))?;
+            let current = hash.algorithm == Algorithm::Argon2id.ident()
+                && hash.version == Some(Version::V0x13.into())
+                && (params.m_cost(), params.t_cost(), params.p_cost())
+                    == (wanted.m_cost(), wanted.t_cost(), wanted.p_cost());
+            Ok(Verdict::Right { outdated: !current })
+        }
+        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
+        Err(error) => Err(defect(&error)),
+    }
+}
+
+fn verify_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<Verdict, Failure> {
+    match bcrypt::verify(password, stored.expose()) {
+        Ok(true) => Ok(Verdict::Right { outdated: true }),
+        Ok(false) => Ok(Verdict::Wrong),
+        Err(error) => Err(Failure::Defect(format!("a stored hash: {error}"))),
+    }
+}
+
+/// A hash of the wanted cost that no password has: finding one would be to invert Argon2.
+fn decoy(params: &Params) -> Option<PasswordHash> {
+    let salt = Salt::new(&[0; 16]).ok()?;
+    let hash = Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok()?;
+    let decoy = phc::PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: params.try_into().ok()?,
+        salt: Some(salt),
+        hash: Some(hash),
+    };
+    PasswordHash::parse(&decoy.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::PasswordPolicy;
+
+    fn hasher(memory: &'static str) -> PasswordHasher {
+        let environment =
+            Environment::new(move |variable| (variable == "ARGON2_MEMORY_KIB").then(|| memory.to_owned()));
+        PasswordHasher::from_environment(&environment).unwrap()
+    }
+
+    fn password(text: &str) -> Password {
+        Password::parse(text.to_owned()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_new_hash_is_argon2id_with_the_deployment_s_parameters() {
+        let new_password = PasswordPolicy::new(1).parse("Password1234!".to_owned()).unwrap();
+        let hash = hasher("19456").hash(&new_password).await.unwrap();
+        assert!(
+            hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{}",
+            hash.expose()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_other_parameters_is_right_and_outdated() {
+        let hash = hasher("128").rehash(&password("Password1234!")).await.unwrap();
+        for (memory, outdated) in [("128", false), ("256", true)] {
+            let hasher = hasher(memory);
+            let right = hasher.verify(&password("Password1234!"), Some(&hash)).await;
+            assert_eq!(right, Ok(Verdict::Right { outdated }));
+            assert_eq!(
+                hasher.verify(&password("password1234!"), Some(&hash)).await,
+                Ok(Verdict::Wrong)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn bcrypt_is_verified_in_all_its_spellings() {
+        // Of the test vectors of the bcrypt crate: "hunter2" at cost 4.
+        let tail = bcrypt::hash_with_salt("hunter2", 4, [7; 16]).unwrap();
+        for version in [
+            bcrypt::Version::TwoA,
+            bcrypt::Version::TwoB,
+            bcrypt::Version::TwoY,
+        ] {
+            let hash = PasswordHash::parse(&tail.format_for_version(version)).unwrap();
+            let right = hasher("128").verify(&password("hunter2"), Some(&hash)).await;
+            assert_eq!(right, Ok(Verdict::Right { outdated: true }));
+            assert_eq!(
+                hasher("128").verify(&password("hunter3"), Some(&hash)).await,
+                Ok(Verdict::Wrong)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_hash_every_password_is_wrong() {
+        assert_eq!(
+            hasher("128").verify(&password("Password1234!"), None).await,
+            Ok(Verdict::Wrong)
+        );
+    }
+}

@@ -1,0 +1,435 @@
+//! The one place that maps an outcome to a status and a body. The bodies are the API documents'; what is not in
+//! them (`validation_failed`, `malformed_json`, …) follows their form.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use lambda_http::http::{HeaderValue, StatusCode, header};
+use lambda_http::{Body, Response};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::authentication::AuthenticationError;
+use crate::domain::SessionToken;
+use crate::error::Failure;
+use crate::store::TryError;
+use crate::tokens::{Token, TokenError};
+
+/// How long a client should wait after a failure of ours before it tries again.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
+
+/// The two forms of answers that the API documents have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Envelope {
+    /// `{"msg": …, "error_code": …}`, of the routes under `/api/auth`.
+    Auth,
+    /// `{"success": …, "code": …, "message": …}`, of `/api/v1/profile`.
+    Profile,
+}
+
+/// A request that was granted.
+#[derive(Debug)]
+pub struct Success {
+    outcome: &'static str,
+    body: String,
+}
+
+impl Success {
+    /// Answers 200 with `body`; `outcome` names what happened in the audit log.
+    pub fn new(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
+        let body = serde_json::to_string(body).map_err(|error| Failure::Defect(error.to_string()))?;
+        Ok(Self { outcome, body })
+    }
+
+    /// Answers with the tokens of a user who signed in.
+    pub fn tokens(
+        outcome: &'static str,
+        token: &Token,
+        session: Option<&SessionToken>,
+    ) -> Result<Self, Error> {
+        let body = Tokens {
+            token: token.expose(),
+            session_token: session.map(SessionToken::expose),
+        };
+        Self::new(outcome, &body)
+    }
+}
+
+/// A request that was not granted, and why.
+#[derive(Debug)]
+pub enum Error {
+    /// The body is not a JSON object, gives a known field twice, or nests too deeply.
+    MalformedJson,
+    /// The body is larger than 16 KiB.
+    PayloadTooLarge,
+    /// Fields break their constraints.
+    Validation(FieldErrors),
+    /// A signed-in user's password change cannot be done as asked for.
+    PasswordChange(Vec<PasswordChangeError>),
+    /// No token, or one that does not count.
+    Unauthorized,
+    /// The user is unknown or the password wrong; which of the two is nobody's business.
+    UsernameOrPasswordIncorrect,
+    /// The password is right, and an administrator has not let the user in yet.
+    NotActivated,
+    /// The password is right, and has to be changed first.
+    ChangePassword,
+    /// A forced change was asked for where none is due.
+    NoPasswordChangeNeeded,
+    /// Nobody has this username.
+    UnknownUsername,
+    /// There is no address to send a code to.
+    NoEmailAddresses,
+    /// There is no code, or it is used or expired.
+    NoCodeRequested,
+    /// The code is wrong.
+    CodeIncorrect,
+    /// Too many attempts; after the given time one will be let through, where that is known.
+    RateLimitExceeded(Option<Duration>),
+    /// Our side failed.
+    Failure(Failure),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<AuthenticationError> for Error {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::RateLimited(wait) => Self::RateLimitExceeded(Some(wait)),
+            AuthenticationError::Incorrect => Self::UsernameOrPasswordIncorrect,
+            AuthenticationError::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
+impl From<TryError> for Error {
+    fn from(error: TryError) -> Self {
+        match error {
+            TryError::NoCode => Self::NoCodeRequested,
+            TryError::Exhausted => Self::RateLimitExceeded(None),
+            TryError::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Missing | TokenError::Expired | TokenError::Incorrect => Self::Unauthorized,
+            TokenError::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
+/// The failing fields of a body, in the order of the documents, each with its messages.
+#[derive(Debug, Default)]
+pub struct FieldErrors(Vec<(&'static str, String)>);
+
+impl FieldErrors {
+    /// Adds a field that failed.
+    pub fn add(&mut self, field: &'static str, message: String) {
+        self.0.push((field, message));
+    }
+
+    /// Whether nothing failed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for FieldErrors {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (field, message) in &self.0 {
+            map.serialize_entry(field, &[message])?;
+        }
+        map.end()
+    }
+}
+
+/// The numbered errors of the document of `change_password`, in the order of their numbers; 6 is of this service.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum PasswordChangeError {
+    /// 1: no old password.
+    OldPasswordMissing,
+    /// 2: no new password.
+    NewPasswordMissing,
+    /// 3: no repetition of the new password.
+    NewPasswordCheckMissing,
+    /// 4: the old password is wrong.
+    OldPasswordIncorrect,
+    /// 5: the new password and its repetition differ.
+    NewPasswordCheckUnequal,
+    /// 6: the new password is not within these numbers of characters.
+    NewPasswordLength {
+        /// The shortest one.
+        min: usize,
+        /// The longest one.
+        max: usize,
+    },
+}
+
+impl PasswordChangeError {
+    fn code_param_and_message(self) -> (u8, &'static str, Cow<'static, str>) {
+        match self {
+            Self::OldPasswordMissing => (
+                1,
+                "old_password",
+                "Please, provide old password. This cannot be empty.".into(),
+            ),
+            Self::NewPasswordMissing => (2, "new_password", "You must provide new password.".into()),
+            Self::NewPasswordCheckMissing => (
+                3,
+                "new_password_check",
+                "You must provide new password check.".into(),
+            ),
+            Self::OldPasswordIncorrect => (
+                4,
+                "old_password",
+                "Password is incorrect. Please provide you current password".into(),
+            ),
+            Self::NewPasswordCheckUnequal => (
+                5,
+                "new_password_check",
+                "Both “new password” and “new password check” values must be equal".into(),
+            ),
+            Self::NewPasswordLength { min, max } => {
+                let message = format!("New password must be between {min} and {max} characters long");
+                (6, "new_password", message.into())
+            }
+        }
+    }
+}
+
+impl Serialize for PasswordChangeError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (code, param, message) = self.code_param_and_message();
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("code", &code)?;
+        map.serialize_entry("message", &message)?;
+        map.serialize_entry("param", param)?;
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct Tokens<'a> {
+    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_token: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct AuthError<'a> {
+    msg: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a FieldErrors>,
+}
+
+#[derive(Serialize)]
+struct ProfileError<'a> {
+    success: bool,
+    code: u16,
+    message: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [PasswordChangeError]>,
+}
+
+impl Error {
+    /// What the audit log calls this outcome, and `error_code` where a body has one.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::MalformedJson => "malformed_json",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::Validation(_) | Self::PasswordChange(_) => "validation_failed",
+            Self::Unauthorized => "unauthorized",
+            Self::UsernameOrPasswordIncorrect => "username_or_password_incorrect",
+            Self::NotActivated => "not_activated",
+            Self::ChangePassword => "change_password",
+            Self::NoPasswordChangeNeeded => "no_password_change_needed_for_user",
+            Self::UnknownUsername => "unknown_username",
+            Self::NoEmailAddresses => "no_email_addresses",
+            Self::NoCodeRequested => "no_code_requested",
+            Self::CodeIncorrect => "code_incorrect",
+            Self::RateLimitExceeded(_) => "rate_limit_exceeded",
+            Self::Failure(Failure::Unavailable(_)) => "service_unavailable",
+            Self::Failure(Failure::Defect(_)) => "internal_error",
+        }
+    }
+
+    fn auth_status_and_message(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::MalformedJson => (StatusCode::BAD_REQUEST, "The request body is not valid JSON"),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The request body is too large"),
+            Self::Validation(_) | Self::PasswordChange(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "The given data was invalid")
+            }
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::UsernameOrPasswordIncorrect => (StatusCode::BAD_REQUEST, "Username or password is wrong"),
+            Self::NotActivated => (StatusCode::BAD_REQUEST, "Account is not activated"),
+            Self::ChangePassword => (StatusCode::BAD_REQUEST, "You have to change your password"),
+            Self::NoPasswordChangeNeeded => (
+                StatusCode::BAD_REQUEST,
+                "User does not need to change his password",
+            ),
+            Self::UnknownUsername => (StatusCode::NOT_FOUND, "Unknown username"),
+            Self::NoEmailAddresses => (
+                StatusCode::BAD_REQUEST,
+                "There are no email addresses for this account",
+            ),
+            Self::NoCodeRequested => (
+                StatusCode::BAD_REQUEST,
+                "There was no code for a password reset requested",
+            ),
+            Self::CodeIncorrect => (StatusCode::BAD_REQUEST, "The code is incorrect"),
+            Self::RateLimitExceeded(_) => (StatusCode::BAD_REQUEST, "Rate limit exceeded"),
+            Self::Failure(Failure::Unavailable(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service unavailable, try again later",
+            ),
+            Self::Failure(Failure::Defect(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+        }
+    }
+
+    fn profile_status_and_message(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::MalformedJson => (
+                StatusCode::BAD_REQUEST,
+                "Please, check data you send and try again",
+            ),
+            Self::Validation(_) | Self::PasswordChange(_) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "There are validation errors found.",
+            ),
+            Self::RateLimitExceeded(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many attempts, try again later",
+            ),
+            _ => self.auth_status_and_message(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimitExceeded(wait) => *wait,
+            Self::Failure(Failure::Unavailable(_)) => Some(RETRY_UNAVAILABLE),
+            _ => None,
+        }
+    }
+
+    fn to_response(&self, envelope: Envelope) -> Response<Body> {
+        let (status, body) = match envelope {
+            Envelope::Auth => {
+                let (status, msg) = self.auth_status_and_message();
+                // The document of this one answer has no error code.
+                let error_code = (!matches!(self, Self::NoCodeRequested)).then(|| self.outcome());
+                let errors = if let Self::Validation(errors) = self {
+                    Some(errors)
+                } else {
+                    None
+                };
+                (
+                    status,
+                    serde_json::to_string(&AuthError {
+                        msg,
+                        error_code,
+                        errors,
+                    }),
+                )
+            }
+            Envelope::Profile => {
+                let (status, message) = self.profile_status_and_message();
+                let errors = if let Self::PasswordChange(errors) = self {
+                    Some(&**errors)
+                } else {
+                    None
+                };
+                let error = ProfileError {
+                    success: false,
+                    code: status.as_u16(),
+                    message,
+                    errors,
+                };
+                (status, serde_json::to_string(&error))
+            }
+        };
+        let mut response = json(status, body.unwrap_or_default());
+        if let Some(wait) = self.retry_after() {
+            // RFC 9110 §10.2.3 has whole seconds: rounded up, so that an attempt made then is let through.
+            let seconds = u64::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        response
+    }
+}
+
+/// The answer to a call, and the name of its outcome.
+pub(super) fn render(result: &Result<Success, Error>, envelope: Envelope) -> (&'static str, Response<Body>) {
+    match result {
+        Ok(success) => (success.outcome, json(StatusCode::OK, success.body.clone())),
+        Err(error) => (error.outcome(), error.to_response(envelope)),
+    }
+}
+
+fn json(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::Text(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(error: Error, envelope: Envelope) -> (u16, String, Option<String>) {
+        let (_, response) = render(&Err(error), envelope);
+        let retry_after = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .map(|value| value.to_str().unwrap().to_owned());
+        let Body::Text(body) = response.body() else {
+            panic!("a text")
+        };
+        (response.status().as_u16(), body.clone(), retry_after)
+    }
+
+    #[test]
+    fn a_failure_shows_no_internal_text() {
+        for envelope in [Envelope::Auth, Envelope::Profile] {
+            for failure in [
+                Failure::Unavailable("table x".to_owned()),
+                Failure::Defect("row y".to_owned()),
+            ] {
+                let (status, body, _) = answer(failure.into(), envelope);
+                assert!(status >= 500);
+                assert!(!body.contains("table x") && !body.contains("row y"), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_wait_is_given_in_whole_seconds_rounded_up() {
+        for (micros, seconds) in [(1, "1"), (1_000_000, "1"), (1_000_001, "2"), (900_000_000, "900")] {
+            let error = Error::RateLimitExceeded(Some(Duration::from_micros(micros)));
+            let (status, body, retry_after) = answer(error, Envelope::Auth);
+            assert_eq!((status, retry_after.as_deref()), (400, Some(seconds)));
+            assert_eq!(
+                body,
+                r#"{"msg":"Rate limit exceeded","error_code":"rate_limit_exceeded"}"#
+            );
+        }
+        assert_eq!(answer(Error::RateLimitExceeded(None), Envelope::Auth).2, None);
+    }
+}

@@ -1,0 +1,92 @@
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt, Response};
+use tracing::{Instrument, Span, field};
+
+use super::answer::{Envelope, Error, Success, render};
+use crate::domain::UserId;
+use crate::error::Failure;
+
+/// One request on its way through a function: who sent it, and under which ids it is logged.
+#[derive(Debug)]
+pub struct Call {
+    event: &'static str,
+    envelope: Envelope,
+    source_ip: IpAddr,
+    span: Span,
+}
+
+impl Call {
+    /// Takes up `request`; `event` names the endpoint in the audit log.
+    #[must_use]
+    pub fn new(event: &'static str, envelope: Envelope, request: &Request) -> Self {
+        let gateway = match request.request_context_ref() {
+            Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+            _ => None,
+        };
+        // Only what API Gateway saw itself counts: a forwarded header is whatever a client wrote. Were it ever
+        // missing, all such requests would share one budget.
+        let source_ip = gateway
+            .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let lambda = request.lambda_context_ref();
+        let span = tracing::info_span!(
+            "request",
+            request_id = lambda.map(|context| context.request_id.as_str()),
+            api_request_id = gateway.and_then(|context| context.request_id.as_deref()),
+            trace_id = lambda.and_then(|context| context.xray_trace_id.as_deref()),
+            source_ip = %source_ip,
+            user_id = field::Empty,
+        );
+        Self {
+            event,
+            envelope,
+            source_ip,
+            span,
+        }
+    }
+
+    /// The address that the request came from, as API Gateway saw it.
+    #[must_use]
+    pub fn source_ip(&self) -> IpAddr {
+        self.source_ip
+    }
+
+    /// Awaits the outcome, logs it, and turns it into the answer. A panic becomes an internal error.
+    pub async fn answer(
+        self,
+        outcome: impl Future<Output = Result<Success, Error>> + Send,
+    ) -> Response<Body> {
+        let Self {
+            event,
+            envelope,
+            span,
+            ..
+        } = self;
+        async move {
+            let result = AssertUnwindSafe(outcome)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| {
+                    // The panic hook has logged where; the payload could hold anything.
+                    Err(Failure::Defect("panicked".to_owned()).into())
+                });
+            if let Err(Error::Failure(failure)) = &result {
+                tracing::error!(event, cause = %failure, "failed");
+            }
+            let (outcome, response) = render(&result, envelope);
+            tracing::info!(event, outcome, status = response.status().as_u16(), "answered");
+            response
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// Names the user in every later log line of the current request.
+pub fn identify(user_id: &UserId) {
+    Span::current().record("user_id", user_id.as_str());
+}

@@ -1,0 +1,31 @@
+//! What more than one of Postern's Lambda functions needs.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`domain`] | The pure rules: what a username, a password, a reset code, a session *is*. No AWS, no HTTP, no clock, no randomness of its own. |
+//! | [`store`] | DynamoDB: the tables, their keys, and every operation on them. |
+//! | [`secrets`] | Secrets Manager: the keys that sign tokens and hash codes. |
+//! | [`mail`] | SES: the mails and their templates. |
+//! | [`http`] | API Gateway: the request's fields, and the one place that turns an outcome into an answer. |
+//! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
+//! | [`code_verification`] | Verifying a reset code within its tries. |
+//! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
+//! | [`tokens`] | JSON Web Tokens: issuing, verifying, and whom they stand for. |
+//! | [`error`] | What can go wrong on our side. |
+//! | [`config`], [`telemetry`], [`aws`], [`clock`], [`random`] | Environment variables, logs, SDK settings, the time, the operating system's randomness. |
+
+pub mod authentication;
+pub mod aws;
+pub mod clock;
+pub mod code_verification;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod hashing;
+pub mod http;
+pub mod mail;
+pub mod random;
+pub mod secrets;
+pub mod store;
+pub mod telemetry;
+pub mod tokens;

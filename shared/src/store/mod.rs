@@ -1,0 +1,128 @@
+//! DynamoDB: the five tables, and every operation on them.
+//!
+//! # Tables
+//!
+//! | Table | Key | Holds | TTL |
+//! |---|---|---|---|
+//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `kept_jti`?, `email_addresses`, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `last_signin_at`? | |
+//! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
+//! | reset codes | `username` | the live code: `code_id`, `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
+//! | sessions | `session_id`; index `by_user` on `user_id`, `created_at` | `username`, `security_stamp`, `information`?, `created_at`, `last_used_at`, `expires_at` | at its end |
+//! | attempts | `subject`: `username#…` or `ip#…` | `failures` with `last_attempt_at`, or with `window_ends_at` | when they are forgotten |
+//!
+//! Instants are numbers, in microseconds since the Unix epoch; `ttl`, which DynamoDB's time to live reads, is in
+//! seconds. DynamoDB deletes late, by days at times: nothing here relies on it, every expiry is a condition.
+//!
+//! # Access patterns
+//!
+//! Every request is a fixed number of operations on single items, whatever the number of users. Operations that
+//! a comma separates run at the same time, those that a dot separates one after the other.
+//!
+//! | Endpoint | Before the decision | After it |
+//! |---|---|---|
+//! | signin | reserve IP, get user · reserve username | release both, record sign-in, put session |
+//! | changePasswordAfterSignin | the same | release both · transaction: user, session |
+//! | sendEmail | get user · write code and send | |
+//! | checkCode | get user, reserve try | give back try |
+//! | resetPassword | get user, reserve try | transaction: user, code, username's failures |
+//! | `change_password` | get user id · get user · reserve IP · reserve username | release both · transaction: user |
+//!
+//! # What holds when calls race
+//!
+//! - A try or an attempt is *reserved* before anything is compared, by one conditional write; as many are let
+//!   through as there are reservations, never more.
+//! - A password changes only under the condition that the user's security stamp is the one that was read, in one
+//!   transaction with all that has to change with it. Of several at once one wins; the others find the stamp
+//!   changed.
+//! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, a
+//!   transaction has a token, clearing is absolute; only a repeated reservation of an attempt counts twice, which
+//!   is the safe side.
+
+mod attempts;
+mod item;
+mod reset_codes;
+mod sessions;
+mod users;
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
+use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
+use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
+
+pub use self::attempts::AddressReservation;
+pub use self::reset_codes::{LiveCode, NewCode, ReservedTry, TryError};
+pub use self::sessions::NewSession;
+pub use self::users::{CreateUserError, PasswordChange, UserUpdate};
+use crate::config::Environment;
+
+/// The deployment's data.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    tables: TableNames,
+}
+
+/// The names of the tables.
+#[derive(Clone, Debug)]
+pub struct TableNames {
+    /// `USERS_TABLE`
+    pub users: String,
+    /// `USER_IDS_TABLE`
+    pub user_ids: String,
+    /// `RESET_CODES_TABLE`
+    pub reset_codes: String,
+    /// `SESSIONS_TABLE`
+    pub sessions: String,
+    /// `ATTEMPTS_TABLE`
+    pub attempts: String,
+}
+
+impl TableNames {
+    /// The names of this deployment's tables.
+    #[must_use]
+    pub fn from_environment(environment: &Environment) -> Self {
+        Self {
+            users: environment.text("USERS_TABLE", "postern-users"),
+            user_ids: environment.text("USER_IDS_TABLE", "postern-user-ids"),
+            reset_codes: environment.text("RESET_CODES_TABLE", "postern-reset-codes"),
+            sessions: environment.text("SESSIONS_TABLE", "postern-sessions"),
+            attempts: environment.text("ATTEMPTS_TABLE", "postern-attempts"),
+        }
+    }
+}
+
+impl Store {
+    /// The deployment's data.
+    #[must_use]
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Self {
+        let config = Builder::from(aws).retry_classifier(TransactionConflicts).build();
+        Self {
+            client: Client::from_conf(config),
+            tables: TableNames::from_environment(environment),
+        }
+    }
+}
+
+/// Retries what met somebody else's transaction on the same item: nothing was written, and the transaction is over
+/// in milliseconds. The SDK leaves this to its user.
+#[derive(Debug)]
+struct TransactionConflicts;
+
+impl ClassifyRetry for TransactionConflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        // The body names it either way: as the error, or as the reason that one item cancelled a transaction.
+        let conflict = b"TransactionConflict";
+        let body = context.response().and_then(|response| response.body().bytes());
+        let failed = context.output_or_error().is_some_and(|outcome| outcome.is_err());
+        if failed && body.is_some_and(|body| body.windows(conflict.len()).any(|window| window == conflict)) {
+            RetryAction::transient_error()
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "transaction conflicts"
+    }
+}

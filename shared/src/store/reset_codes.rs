@@ -1,0 +1,183 @@
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+
+use super::Store;
+use super::item::{Item, bytes, condition_failure, instant, number, text, ttl};
+use crate::domain::{CodeHash, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username};
+use crate::error::Failure;
+use crate::{aws, random};
+
+/// A code that is about to be sent.
+#[derive(Clone, Debug)]
+pub struct NewCode {
+    /// Names this sending.
+    pub code_id: CodeId,
+    /// The keyed hash of the code.
+    pub hash: CodeHash,
+    /// The version of the key.
+    pub key_version: String,
+    /// When the code stops to count.
+    pub expires_at: Timestamp,
+}
+
+/// A code that was sent and is neither used nor expired.
+#[derive(Clone, Debug)]
+pub struct LiveCode {
+    /// Names its sending.
+    pub code_id: CodeId,
+    /// The keyed hash of the code.
+    pub hash: CodeHash,
+    /// The version of the key.
+    pub key_version: String,
+}
+
+/// One of a code's tries, reserved.
+#[derive(Clone, Debug)]
+pub struct ReservedTry {
+    /// The code that may now be compared, once.
+    pub code: LiveCode,
+    name: String,
+}
+
+/// Why no try could be reserved.
+#[derive(Debug)]
+pub enum TryError {
+    /// There is no code, or it is used or expired.
+    NoCode,
+    /// Its tries are used up.
+    Exhausted,
+    /// It could not be told.
+    Failure(Failure),
+}
+
+impl Store {
+    /// Replaces the code of `username`, with fresh tries, and counts a send, unless as many were sent in the last
+    /// hour or day as may be. `Err` is the time until another may be sent; nothing is changed then.
+    pub async fn replace_code(
+        &self,
+        username: &Username,
+        code: &NewCode,
+        now: Timestamp,
+    ) -> Result<Result<(), Duration>, Failure> {
+        // The last sends move down by one. All of an update's right sides are read before anything is written.
+        let moves = (1..DAILY_SENDS.0)
+            .map(|send| format!("sent_{send} = if_not_exists(sent_{}, :never)", send - 1))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let (hourly, daily) = (oldest_send(HOURLY_SENDS), oldest_send(DAILY_SENDS));
+        let outcome = self
+            .client
+            .update_item()
+            .table_name(&self.tables.reset_codes)
+            .key("username", text(username.normalised()))
+            .condition_expression(format!(
+                "(attribute_not_exists({hourly}) OR {hourly} <= :hour_ago) \
+                 AND (attribute_not_exists({daily}) OR {daily} <= :day_ago)"
+            ))
+            .update_expression(format!(
+                "SET code_id = :code_id, code_hash = :code_hash, key_version = :key_version, \
+                 expires_at = :expires_at, #ttl = :ttl, sent_0 = :now, {moves} REMOVE tries"
+            ))
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":hour_ago", instant(now - HOURLY_SENDS.1))
+            .expression_attribute_values(":day_ago", instant(now - DAILY_SENDS.1))
+            .expression_attribute_values(":never", number(0))
+            .expression_attribute_values(":code_id", text(code.code_id.as_str()))
+            .expression_attribute_values(":code_hash", bytes(code.hash.as_bytes()))
+            .expression_attribute_values(":key_version", text(&code.key_version))
+            .expression_attribute_values(":expires_at", instant(code.expires_at))
+            .expression_attribute_values(":ttl", ttl(code.expires_at.max(now + DAILY_SENDS.1)))
+            .expression_attribute_values(":now", instant(now))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => Ok(Ok(())),
+            Err(error) => match condition_failure(&error) {
+                Some(item) => {
+                    let next = [HOURLY_SENDS, DAILY_SENDS].into_iter().filter_map(|limit| {
+                        let sent = item.optional_instant(&oldest_send(limit)).ok()??;
+                        Some((sent + limit.1).since(now))
+                    });
+                    Ok(Err(next.max().unwrap_or_default()))
+                }
+                None => Err(aws::failure("UpdateItem reset codes", &error)),
+            },
+        }
+    }
+
+    /// Reserves one of the tries of the code of `username`, before it is compared.
+    pub async fn reserve_try(&self, username: &Username, now: Timestamp) -> Result<ReservedTry, TryError> {
+        let name = random::unique();
+        let outcome = self
+            .client
+            .update_item()
+            .table_name(&self.tables.reset_codes)
+            .key("username", text(username.normalised()))
+            // A try that is repeated because its answer was lost is in the set already.
+            .condition_expression(
+                "expires_at > :now AND attribute_exists(code_id) \
+                 AND (attribute_not_exists(tries) OR size(tries) < :max OR contains(tries, :name))",
+            )
+            .update_expression("ADD tries :try")
+            .expression_attribute_values(":now", instant(now))
+            .expression_attribute_values(":max", number(TRIES))
+            .expression_attribute_values(":name", text(&name))
+            .expression_attribute_values(":try", AttributeValue::Ss(vec![name.clone()]))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match outcome {
+            Ok(output) => {
+                let item = Item(output.attributes.unwrap_or_default());
+                let code = LiveCode {
+                    code_id: CodeId::new(item.text("code_id")?.to_owned()),
+                    hash: CodeHash::from_bytes(item.bytes("code_hash")?.to_owned()),
+                    key_version: item.text("key_version")?.to_owned(),
+                };
+                Ok(ReservedTry { code, name })
+            }
+            Err(error) => match condition_failure(&error) {
+                Some(item) if item.optional_instant("expires_at")?.is_some_and(|end| end > now) => {
+                    Err(TryError::Exhausted)
+                }
+                Some(_) => Err(TryError::NoCode),
+                None => Err(aws::failure("UpdateItem reset codes", &error).into()),
+            },
+        }
+    }
+
+    /// Gives back a try that matched.
+    pub async fn give_back_try(&self, username: &Username, reserved: &ReservedTry) -> Result<(), Failure> {
+        let outcome = self
+            .client
+            .update_item()
+            .table_name(&self.tables.reset_codes)
+            .key("username", text(username.normalised()))
+            .condition_expression("code_id = :code_id")
+            .update_expression("DELETE tries :try")
+            .expression_attribute_values(":code_id", text(reserved.code.code_id.as_str()))
+            .expression_attribute_values(":try", AttributeValue::Ss(vec![reserved.name.clone()]))
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => Ok(()),
+            // The code was replaced or used meanwhile, and its tries went with it.
+            Err(error) if condition_failure(&error).is_some() => Ok(()),
+            Err(error) => Err(aws::failure("UpdateItem reset codes", &error)),
+        }
+    }
+}
+
+impl From<Failure> for TryError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// The attribute of the send that has to be old enough before another is allowed.
+fn oldest_send((limit, _): (usize, Duration)) -> String {
+    format!("sent_{}", limit - 1)
+}

@@ -1,0 +1,389 @@
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update};
+
+use super::attempts::username_subject;
+use super::item::{Item, boolean, condition_failure, instant, text};
+use super::{NewSession, Store};
+use crate::domain::{CodeId, EmailAddress, PasswordHash, SecurityStamp, Timestamp, User, UserId, Username};
+use crate::error::Failure;
+use crate::{aws, random};
+
+/// Why a user was not created.
+#[derive(Debug)]
+pub enum CreateUserError {
+    /// Somebody has the username.
+    UsernameTaken,
+    /// Somebody has the user id.
+    UserIdTaken,
+    /// It could not be told.
+    Failure(Failure),
+}
+
+/// What an administrator changes about a user; what is `None` stays.
+#[derive(Debug, Default)]
+pub struct UserUpdate {
+    /// Whether the user may sign in. Deactivating revokes all tokens and sessions.
+    pub activated: Option<bool>,
+    /// Whether the user has to change the password at the next sign-in.
+    pub must_change_password: Option<bool>,
+    /// Where codes and notices go.
+    pub email_addresses: Option<Vec<EmailAddress>>,
+}
+
+/// A change of a user's password, with all that changes along with it.
+#[derive(Debug)]
+pub struct PasswordChange<'a> {
+    /// The user as read before. If the security stamp is another one by now, nothing is changed.
+    pub user: &'a User,
+    /// The new hash.
+    pub password_hash: &'a PasswordHash,
+    /// The stamp that replaces the user's, and thereby revokes all tokens and sessions bound to that.
+    pub security_stamp: &'a SecurityStamp,
+    /// Whether the new password has to be changed in turn.
+    pub must_change_password: bool,
+    /// The `jti` of the token that stays valid although it is bound to the replaced stamp.
+    pub kept_jti: Option<&'a str>,
+    /// The reset code that the change uses up; without it being live, nothing is changed. A change by reset code
+    /// also forgets the failed sign-ins.
+    pub used_code: Option<&'a CodeId>,
+    /// The session that begins with the change.
+    pub session: Option<NewSession<'a>>,
+    /// Whether the change is a sign-in.
+    pub signs_in: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl<'a> PasswordChange<'a> {
+    /// A change that revokes everything, and that nothing else goes along with.
+    #[must_use]
+    pub fn new(
+        user: &'a User,
+        password_hash: &'a PasswordHash,
+        security_stamp: &'a SecurityStamp,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            user,
+            password_hash,
+            security_stamp,
+            must_change_password: false,
+            kept_jti: None,
+            used_code: None,
+            session: None,
+            signs_in: false,
+            now,
+        }
+    }
+}
+
+impl Store {
+    /// The user who has this name.
+    pub async fn user(&self, username: &Username) -> Result<Option<User>, Failure> {
+        self.user_by_key(username.normalised()).await
+    }
+
+    /// The user who has this id.
+    pub async fn user_by_id(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
+        let reservation = self
+            .client
+            .get_item()
+            .table_name(&self.tables.user_ids)
+            .key("user_id", text(user_id.as_str()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| aws::failure("GetItem user ids", &error))?;
+        let Some(item) = reservation.item else {
+            return Ok(None);
+        };
+        let user = self.user_by_key(Item(item).text("username")?).await?;
+        // Between the two reads the user could have been deleted and the name given to somebody else.
+        Ok(user.filter(|user| user.user_id == *user_id))
+    }
+
+    async fn user_by_key(&self, normalised_username: &str) -> Result<Option<User>, Failure> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.tables.users)
+            .key("username", text(normalised_username))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| aws::failure("GetItem users", &error))?;
+        output.item.map(|item| user(&Item(item))).transpose()
+    }
+
+    /// Creates a user, with a reservation of the id.
+    pub async fn create_user(&self, user: &User) -> Result<(), CreateUserError> {
+        let put = |table: &str, item, key: &str| {
+            Put::builder()
+                .table_name(table)
+                .set_item(Some(item))
+                .condition_expression(format!("attribute_not_exists({key})"))
+                .build()
+                .map_err(defect)
+        };
+        let reservation = HashMap::from([
+            ("user_id".to_owned(), text(user.user_id.as_str())),
+            ("username".to_owned(), text(user.username.normalised())),
+        ]);
+        let user = put(&self.tables.users, item(user), "username")?;
+        let user_id = put(&self.tables.user_ids, reservation, "user_id")?;
+        let outcome = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(user).build())
+            .transact_items(TransactWriteItem::builder().put(user_id).build())
+            .send()
+            .await;
+        let Err(error) = outcome else {
+            return Ok(());
+        };
+        match error.as_service_error().map(failed_conditions).as_deref() {
+            Some([true, ..]) => Err(CreateUserError::UsernameTaken),
+            Some([_, true]) => Err(CreateUserError::UserIdTaken),
+            _ => Err(aws::failure("TransactWriteItems create user", &error).into()),
+        }
+    }
+
+    /// Changes what an administrator may change. `None` when nobody has this name.
+    pub async fn update_user(
+        &self,
+        username: &Username,
+        update: &UserUpdate,
+    ) -> Result<Option<User>, Failure> {
+        let mut values = Vec::new();
+        if let Some(activated) = update.activated {
+            values.push(("activated", boolean(activated)));
+            if !activated {
+                values.push(("security_stamp", text(random::security_stamp().as_str())));
+            }
+        }
+        if let Some(must_change_password) = update.must_change_password {
+            values.push(("must_change_password", boolean(must_change_password)));
+        }
+        if let Some(addresses) = &update.email_addresses {
+            values.push(("email_addresses", address_list(addresses)));
+        }
+        if values.is_empty() {
+            return self.user(username).await;
+        }
+        let assignments = values
+            .iter()
+            .map(|(name, _)| format!("{name} = :{name}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let remove_kept = if update.activated == Some(false) {
+            " REMOVE kept_jti"
+        } else {
+            ""
+        };
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(&self.tables.users)
+            .key("username", text(username.normalised()))
+            .condition_expression("attribute_exists(username)")
+            .update_expression(format!("SET {assignments}{remove_kept}"))
+            .return_values(ReturnValue::AllNew);
+        for (name, value) in values {
+            request = request.expression_attribute_values(format!(":{name}"), value);
+        }
+        match request.send().await {
+            Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
+            Err(error) if condition_failure(&error).is_some() => Ok(None),
+            Err(error) => Err(aws::failure("UpdateItem users", &error)),
+        }
+    }
+
+    /// Notes a sign-in, and replaces an outdated hash. Does nothing when the password was changed or the user
+    /// deactivated meanwhile: the sign-in is void then.
+    pub async fn record_signin(
+        &self,
+        user: &User,
+        rehashed: Option<&PasswordHash>,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(&self.tables.users)
+            .key("username", text(user.username.normalised()))
+            .condition_expression("security_stamp = :stamp")
+            .expression_attribute_values(":stamp", text(user.security_stamp.as_str()))
+            .expression_attribute_values(":now", instant(now));
+        let request = match rehashed {
+            Some(hash) => request
+                .update_expression("SET last_signin_at = :now, password_hash = :hash")
+                .expression_attribute_values(":hash", text(hash.expose())),
+            None => request.update_expression("SET last_signin_at = :now"),
+        };
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if condition_failure(&error).is_some() => Ok(()),
+            Err(error) => Err(aws::failure("UpdateItem users", &error)),
+        }
+    }
+
+    /// Changes a password, in one transaction. False when the user or the code is not as it was read, in which
+    /// case nothing is changed.
+    pub async fn change_password(&self, change: PasswordChange<'_>) -> Result<bool, Failure> {
+        let username = &change.user.username;
+        let mut request = self.client.transact_write_items().transact_items(
+            TransactWriteItem::builder()
+                .update(self.password_update(&change)?)
+                .build(),
+        );
+        if let Some(code_id) = change.used_code {
+            let code = Update::builder()
+                .table_name(&self.tables.reset_codes)
+                .key("username", text(username.normalised()))
+                .condition_expression("code_id = :code_id AND expires_at > :now")
+                .update_expression("REMOVE code_id, code_hash, key_version, expires_at, tries")
+                .expression_attribute_values(":code_id", text(code_id.as_str()))
+                .expression_attribute_values(":now", instant(change.now))
+                .build()
+                .map_err(defect)?;
+            let failures = Delete::builder()
+                .table_name(&self.tables.attempts)
+                .key("subject", text(username_subject(username)))
+                .build()
+                .map_err(defect)?;
+            request = request
+                .transact_items(TransactWriteItem::builder().update(code).build())
+                .transact_items(TransactWriteItem::builder().delete(failures).build());
+        }
+        if let Some(session) = change.session {
+            let session = Put::builder()
+                .table_name(&self.tables.sessions)
+                .set_item(Some(session.into_item()))
+                .build()
+                .map_err(defect)?;
+            request = request.transact_items(TransactWriteItem::builder().put(session).build());
+        }
+        match request.send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .map(failed_conditions)
+                    .unwrap_or_default()
+                    .contains(&true) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(aws::failure("TransactWriteItems change password", &error)),
+        }
+    }
+
+    fn password_update(&self, change: &PasswordChange<'_>) -> Result<Update, Failure> {
+        let mut assignments = "password_hash = :hash, security_stamp = :new_stamp, \
+                               must_change_password = :must_change, password_changed_at = :now"
+            .to_owned();
+        let mut update = Update::builder()
+            .table_name(&self.tables.users)
+            .key("username", text(change.user.username.normalised()))
+            .condition_expression("security_stamp = :stamp")
+            .expression_attribute_values(":stamp", text(change.user.security_stamp.as_str()))
+            .expression_attribute_values(":hash", text(change.password_hash.expose()))
+            .expression_attribute_values(":new_stamp", text(change.security_stamp.as_str()))
+            .expression_attribute_values(":must_change", boolean(change.must_change_password))
+            .expression_attribute_values(":now", instant(change.now));
+        if change.signs_in {
+            assignments += ", last_signin_at = :now";
+        }
+        match change.kept_jti {
+            Some(jti) => {
+                assignments += ", kept_jti = :jti";
+                update = update.expression_attribute_values(":jti", text(jti));
+            }
+            None => assignments += " REMOVE kept_jti",
+        }
+        update
+            .update_expression(format!("SET {assignments}"))
+            .build()
+            .map_err(defect)
+    }
+}
+
+impl From<Failure> for CreateUserError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+fn defect(error: impl std::fmt::Display) -> Failure {
+    Failure::Defect(format!("building a transaction: {error}"))
+}
+
+/// Which of a transaction's conditions did not hold, in the order of its items; empty when it failed otherwise.
+fn failed_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
+    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else {
+        return Vec::new();
+    };
+    cancelled
+        .cancellation_reasons()
+        .iter()
+        .map(|reason| reason.code() == Some("ConditionalCheckFailed"))
+        .collect()
+}
+
+fn address_list(addresses: &[EmailAddress]) -> AttributeValue {
+    AttributeValue::L(addresses.iter().map(|address| text(address.as_str())).collect())
+}
+
+fn item(user: &User) -> HashMap<String, AttributeValue> {
+    let mut item = HashMap::from([
+        ("username".to_owned(), text(user.username.normalised())),
+        ("display_username".to_owned(), text(user.username.display())),
+        ("user_id".to_owned(), text(user.user_id.as_str())),
+        ("password_hash".to_owned(), text(user.password_hash.expose())),
+        ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
+        ("email_addresses".to_owned(), address_list(&user.email_addresses)),
+        ("activated".to_owned(), boolean(user.activated)),
+        (
+            "must_change_password".to_owned(),
+            boolean(user.must_change_password),
+        ),
+        ("created_at".to_owned(), instant(user.created_at)),
+    ]);
+    let optional = [
+        ("kept_jti", user.kept_jti.as_deref().map(text)),
+        ("password_changed_at", user.password_changed_at.map(instant)),
+        ("last_signin_at", user.last_signin_at.map(instant)),
+    ];
+    item.extend(
+        optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
+    );
+    item
+}
+
+fn user(item: &Item) -> Result<User, Failure> {
+    let addresses = item.list("email_addresses")?.iter().map(|address| {
+        let address = address
+            .as_s()
+            .ok()
+            .and_then(|address| EmailAddress::parse(address));
+        address.ok_or_else(|| Item::unreadable("email_addresses"))
+    });
+    Ok(User {
+        username: Username::from_stored(item.text("username")?, item.text("display_username")?),
+        user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
+        password_hash: PasswordHash::parse(item.text("password_hash")?)
+            .ok_or_else(|| Item::unreadable("password_hash"))?,
+        security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
+        kept_jti: item.optional_text("kept_jti").map(str::to_owned),
+        email_addresses: addresses.collect::<Result<_, _>>()?,
+        activated: item.boolean("activated")?,
+        must_change_password: item.boolean("must_change_password")?,
+        created_at: item.instant("created_at")?,
+        password_changed_at: item.optional_instant("password_changed_at")?,
+        last_signin_at: item.optional_instant("last_signin_at")?,
+    })
+}

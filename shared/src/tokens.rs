@@ -1,0 +1,191 @@
+//! JSON Web Tokens (RFC 7519, RFC 8725): issuing them, verifying them, and finding whom they stand for.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use lambda_http::http::{HeaderMap, header};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ConfigError, Environment};
+use crate::domain::{SecurityStamp, Timestamp, User, UserId};
+use crate::error::Failure;
+use crate::random;
+use crate::secrets::SecretKeys;
+use crate::store::Store;
+
+/// «A JSON Web Token is only for an hour valid.»
+const LIFETIME: Duration = Duration::from_hours(1);
+
+/// Issues and verifies the deployment's tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    keys: SecretKeys,
+    issuer: String,
+}
+
+/// A token as the client gets it.
+#[derive(Clone, Debug)]
+pub struct Token(SecretString);
+
+/// What a verified token says.
+#[derive(Debug, Deserialize, Serialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    iat: i64,
+    exp: i64,
+    /// Names this token, so that it can outlive the password change that it made.
+    jti: String,
+    /// The user's [`SecurityStamp`] when the token was issued.
+    stamp: String,
+}
+
+/// Why a token does not count.
+#[derive(Debug)]
+pub enum TokenError {
+    /// There is none.
+    Missing,
+    /// It was good once.
+    Expired,
+    /// It was never good, or was revoked, or its user is gone or not activated.
+    Incorrect,
+    /// It could not be told.
+    Failure(Failure),
+}
+
+/// The user whose token was shown, and the token's `jti`.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The user as the store has it now.
+    pub user: User,
+    /// The id of the token.
+    pub jti: String,
+}
+
+impl Token {
+    /// The token itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl From<Failure> for TokenError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Tokens {
+    /// The deployment's tokens, issued by `JWT_ISSUER`.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let issuer = environment.text("JWT_ISSUER", "lumen-jwt");
+        Ok(Self {
+            keys: SecretKeys::for_tokens(environment, aws)?,
+            issuer,
+        })
+    }
+
+    /// Issues a token for an hour, bound to `stamp`.
+    pub async fn issue(
+        &self,
+        user_id: &UserId,
+        stamp: &SecurityStamp,
+        now: Timestamp,
+    ) -> Result<Token, Failure> {
+        let key = self.keys.current().await?;
+        let header = Header {
+            kid: Some(key.version().to_owned()),
+            ..Header::new(Algorithm::HS256)
+        };
+        let claims = Claims {
+            iss: self.issuer.clone(),
+            sub: user_id.as_str().to_owned(),
+            iat: now.as_seconds(),
+            exp: (now + LIFETIME).as_seconds(),
+            jti: random::unique(),
+            stamp: stamp.as_str().to_owned(),
+        };
+        let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key.expose()))
+            .map_err(|error| Failure::Defect(format!("signing a token: {error}")))?;
+        Ok(Token(SecretString::from(token)))
+    }
+
+    /// Finds the user whose `token` this is, in two reads. Whatever revokes tokens revokes them here and at once.
+    pub async fn authenticate(&self, token: &str, store: &Store) -> Result<SignedIn, TokenError> {
+        let claims = self.verify(token).await?;
+        let user_id = UserId::parse(&claims.sub).ok_or(TokenError::Incorrect)?;
+        let user = store.user_by_id(&user_id).await?.ok_or(TokenError::Incorrect)?;
+        let revoked = claims.stamp != user.security_stamp.as_str()
+            && user.kept_jti.as_deref() != Some(claims.jti.as_str());
+        if revoked || !user.activated {
+            return Err(TokenError::Incorrect);
+        }
+        Ok(SignedIn {
+            user,
+            jti: claims.jti,
+        })
+    }
+
+    async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Incorrect)?;
+        let kid = header.kid.ok_or(TokenError::Incorrect)?;
+        let key = self.keys.version(&kid).await?.ok_or(TokenError::Incorrect)?;
+        let claims = jsonwebtoken::decode(token, &DecodingKey::from_secret(key.expose()), &self.validation());
+        match claims {
+            Ok(token) => Ok(token.claims),
+            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(TokenError::Expired),
+            Err(_) => Err(TokenError::Incorrect),
+        }
+    }
+
+    /// RFC 8725 §3.1 and §3.8: one algorithm, and nothing left to the token.
+    fn validation(&self) -> Validation {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.validate_aud = false;
+        validation.leeway = 0;
+        // RFC 7519 §4.1.4: not accepted *on* or after the expiration time, where the library's bound is after.
+        validation.reject_tokens_expiring_in_less_than = 1;
+        validation
+    }
+}
+
+/// The token of an `Authorization: Bearer …` header (RFC 6750). The colon that the API document writes behind
+/// `Bearer` is accepted too.
+#[must_use]
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once([' ', '\t'])?;
+    let is_bearer = scheme.trim_end_matches(':').eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_bearer_token_is_read_with_and_without_the_document_s_colon() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("Bearer: abc", Some("abc")),
+            ("bearer   abc ", Some("abc")),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Basic abc", None),
+            ("abc", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
+            assert_eq!(bearer_token(&headers), token, "{value}");
+        }
+        assert_eq!(bearer_token(&HeaderMap::new()), None);
+    }
+}
