@@ -9,6 +9,7 @@ use crate::config::{ConfigError, Environment};
 use crate::domain::{Password, User, Username};
 use crate::error::Failure;
 use crate::hashing::{PasswordHasher, Verdict};
+use crate::http::identify;
 use crate::store::{AddressReservation, Store};
 
 /// Verifies passwords.
@@ -96,6 +97,9 @@ impl Authentication {
     ) -> Result<Authenticated, AuthenticationError> {
         let verified = async {
             let user = user?;
+            if let Some(user) = &user {
+                identify(&user.user_id);
+            }
             let reserved = self.store.reserve_signin(username, clock::now()).await?;
             reserved.map_err(AuthenticationError::RateLimited)?;
             let verdict = self

@@ -11,6 +11,10 @@ use crate::config::{ConfigError, Environment};
 use crate::domain::{NewPassword, Password, PasswordHash, Scheme};
 use crate::error::Failure;
 
+/// bcrypt looks at no more of a password, and repeats a shorter one, with a NUL after it, up to this length. What
+/// is longer or has a NUL is therefore wrong, or else different passwords would be right; its user has to reset it.
+const BCRYPT_MAX_BYTES: usize = 72;
+
 /// Hashes passwords with the deployment's Argon2id parameters.
 #[derive(Clone, Debug)]
 pub struct PasswordHasher {
@@ -120,6 +124,8 @@ fn verify_argon2(password: &[u8], stored: &PasswordHash, wanted: &Params) -> Res
 
 fn verify_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<Verdict, Failure> {
     match bcrypt::verify(password, stored.expose()) {
+        // Compared all the same, so that the time it takes does not tell.
+        Ok(true) if password.len() > BCRYPT_MAX_BYTES || password.contains(&0) => Ok(Verdict::Wrong),
         Ok(true) => Ok(Verdict::Right { outdated: true }),
         Ok(false) => Ok(Verdict::Wrong),
         Err(error) => Err(Failure::Defect(format!("a stored hash: {error}"))),
@@ -194,6 +200,24 @@ mod tests {
             assert_eq!(right, Ok(Verdict::Right { outdated: true }));
             assert_eq!(
                 hasher("128").verify(&password("hunter3"), Some(&hash)).await,
+                Ok(Verdict::Wrong)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn bcrypt_takes_no_other_password_for_the_right_one() {
+        let longest = "a".repeat(72);
+        for (right, wrong) in [
+            ("hunter2", "hunter2\0hunter2"),
+            (&longest, &format!("{longest}a")),
+        ] {
+            let hash = bcrypt::hash_with_salt(right, 4, [7; 16]).unwrap();
+            let hash = PasswordHash::parse(&hash.to_string()).unwrap();
+            let verdict = hasher("128").verify(&password(right), Some(&hash)).await;
+            assert_eq!(verdict, Ok(Verdict::Right { outdated: true }));
+            assert_eq!(
+                hasher("128").verify(&password(wrong), Some(&hash)).await,
                 Ok(Verdict::Wrong)
             );
         }

@@ -133,8 +133,8 @@ impl Mailer {
             ..
         } = self;
         let subject = match language {
-            Language::English => format!("Your {product_name} code"),
-            Language::German => format!("Ihr Code für {product_name}"),
+            Language::English => format!("Reset your {product_name} password"),
+            Language::German => format!("Passwort für {product_name} zurücksetzen"),
         };
         let validity = validity(*language, time_to_live);
         let (language, product_name, code, validity) =
@@ -304,10 +304,7 @@ mod tests {
 
     #[test]
     fn validity_is_in_words() {
-        assert_eq!(
-            validity(Language::English, Duration::from_mins(10)),
-            "10 minutes"
-        );
+        assert_eq!(validity(Language::English, Duration::from_mins(10)), "10 minutes");
         assert_eq!(validity(Language::German, Duration::from_mins(1)), "1 Minute");
         assert_eq!(validity(Language::English, Duration::from_secs(90)), "90 seconds");
     }

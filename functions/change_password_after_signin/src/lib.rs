@@ -10,7 +10,7 @@ use shared::authentication::Authentication;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{NewPassword, Password, PasswordPolicy, User, Username};
 use shared::hashing::PasswordHasher;
-use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, identify, parse};
+use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{NewSession, PasswordChange, Store};
 use shared::tokens::Tokens;
@@ -98,7 +98,6 @@ impl Function {
                 .authentication
                 .verify(username, old_password, source_ip)
                 .await?;
-            identify(&authenticated.user.user_id);
             let (success, ()) = tokio::join!(
                 self.change(&authenticated.user, &change, source_ip),
                 self.authentication.release(&authenticated),

@@ -8,7 +8,7 @@ use shared::config::{ConfigError, Environment};
 use shared::domain::{Password, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
-use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, identify, parse};
+use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::store::{NewSession, Store};
 use shared::tokens::Tokens;
 use shared::{clock, random};
@@ -84,7 +84,6 @@ impl Function {
                 .authentication
                 .verify(&username, &password, source_ip)
                 .await?;
-            identify(&authenticated.user.user_id);
             let (success, ()) = tokio::join!(
                 self.sign_in(&authenticated, &password, &session),
                 self.authentication.release(&authenticated),

@@ -1,0 +1,278 @@
+//! Document 004: the password change of a user who is signed in.
+
+use serde_json::{Value, json};
+
+use crate::answers::{
+    CHECK_DATA, NEW_PASSWORD_SET, TOO_MANY_ATTEMPTS, UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT,
+    change_password_errors,
+};
+use crate::helpers::{Answer, CHANGE_PASSWORD, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD};
+
+#[tokio::test]
+async fn the_new_password_replaces_the_old() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+
+    service
+        .change_password(&token, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NEW_PASSWORD_SET);
+
+    service
+        .signin(&user.username, PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn success_ends_a_pending_password_change() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let due = json!({"action": "update", "username": user.username, "must_change_password": true});
+    service.manage(&due).await;
+
+    service
+        .change_password(&token, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NEW_PASSWORD_SET);
+
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn every_error_that_applies_is_named_in_order_of_its_code() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (right, wrong, new) = (PASSWORD, WRONG_PASSWORD, NEW_PASSWORD);
+    let too_long = "x".repeat(257);
+
+    let cases: [(Value, &[usize]); 23] = [
+        (json!({}), &[1, 2, 3]),
+        (
+            json!({"old_password": null, "new_password": null, "new_password_check": null}),
+            &[1, 2, 3],
+        ),
+        (
+            json!({"old_password": "", "new_password": "", "new_password_check": ""}),
+            &[1, 2, 3],
+        ),
+        (
+            json!({"old_password": 1, "new_password": ["x"], "new_password_check": {}}),
+            &[1, 2, 3],
+        ),
+        (
+            json!({"old_password": true, "new_password": new, "new_password_check": new}),
+            &[1],
+        ),
+        (json!({"new_password": new, "new_password_check": new}), &[1]),
+        (json!({"new_password": new, "new_password_check": right}), &[1, 5]),
+        (
+            json!({"new_password": "short", "new_password_check": "short"}),
+            &[1, 6],
+        ),
+        (json!({"old_password": right}), &[2, 3]),
+        (json!({"old_password": right, "new_password": new}), &[3]),
+        (json!({"old_password": right, "new_password": "short"}), &[3, 6]),
+        (json!({"old_password": wrong}), &[2, 3, 4]),
+        (json!({"old_password": wrong, "new_password": new}), &[3, 4]),
+        (
+            json!({"old_password": wrong, "new_password": new, "new_password_check": new}),
+            &[4],
+        ),
+        (
+            json!({"old_password": wrong, "new_password": new, "new_password_check": right}),
+            &[4, 5],
+        ),
+        (
+            json!({"old_password": wrong, "new_password": "short", "new_password_check": "other"}),
+            &[4, 5, 6],
+        ),
+        (
+            json!({"old_password": wrong, "new_password": "short", "new_password_check": "short"}),
+            &[4, 6],
+        ),
+        (
+            json!({"old_password": right, "new_password": new, "new_password_check": right}),
+            &[5],
+        ),
+        (
+            json!({"old_password": right, "new_password": new, "new_password_check": format!("{new} ")}),
+            &[5],
+        ),
+        (
+            json!({"old_password": right, "new_password": "short", "new_password_check": "other"}),
+            &[5, 6],
+        ),
+        (
+            json!({"old_password": right, "new_password": "7 chars", "new_password_check": "7 chars"}),
+            &[6],
+        ),
+        (
+            json!({"old_password": right, "new_password": "😀😀😀", "new_password_check": "😀😀😀"}),
+            &[6],
+        ),
+        (
+            json!({"old_password": right, "new_password": too_long, "new_password_check": too_long}),
+            &[6],
+        ),
+    ];
+    for (body, codes) in cases {
+        let answer = service
+            .change_password_as(&format!("Bearer {token}"), &body)
+            .await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (422, &*change_password_errors(codes)),
+            "{body}"
+        );
+    }
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn the_current_password_may_be_the_new_one() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+
+    service
+        .change_password(&token, PASSWORD, PASSWORD)
+        .await
+        .is(NEW_PASSWORD_SET);
+
+    service.token_of(&user).await;
+}
+
+#[tokio::test]
+async fn a_bearer_token_is_taken_as_the_document_and_as_the_standard_write_it() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+
+    for authorization in [
+        format!("Bearer {token}"),
+        format!("Bearer: {token}"),
+        format!("bearer {token}"),
+        format!("BEARER {token}"),
+    ] {
+        let answer = service.change_password_as(&authorization, &json!({})).await;
+        answer.is((422, &change_password_errors(&[1, 2, 3])));
+    }
+}
+
+#[tokio::test]
+async fn without_a_good_token_nothing_else_is_looked_at() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let bodies = [
+        json!({"old_password": PASSWORD, "new_password": NEW_PASSWORD, "new_password_check": NEW_PASSWORD})
+            .to_string(),
+        "{".to_owned(),
+        "x".repeat(20_000),
+    ];
+
+    for body in bodies {
+        service.post(CHANGE_PASSWORD, body.clone()).await.is(UNAUTHORIZED);
+        service
+            .post(&format!("{CHANGE_PASSWORD}?token={token}"), body.clone())
+            .await
+            .is(UNAUTHORIZED);
+        for authorization in [
+            String::new(),
+            "Bearer".to_owned(),
+            "Bearer ".to_owned(),
+            "Bearer:".to_owned(),
+            "Bearer null".to_owned(),
+            "Bearer undefined".to_owned(),
+            "Bearer a.b.c".to_owned(),
+            format!("Basic {token}"),
+            format!("Bearer {token}x"),
+            format!("Bearer {token} {token}"),
+            format!("Bearer {token}, Bearer {token}"),
+            token.clone(),
+        ] {
+            let request = service
+                .request("POST", CHANGE_PASSWORD)
+                .header("authorization", &authorization);
+            let answer = Answer::to(request.body(body.clone())).await;
+            assert_eq!(
+                (answer.status, answer.body.as_str()),
+                UNAUTHORIZED,
+                "{authorization}"
+            );
+        }
+    }
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn malformed_json_is_answered_in_the_documents_envelope() {
+    let service = Service::new();
+    let token = service.token_of(&service.user().create().await).await;
+    let post = async |body: Vec<u8>| {
+        let request = service.request("POST", CHANGE_PASSWORD).bearer_auth(&token);
+        Answer::to(request.body(body)).await
+    };
+
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        r#""old_password""#,
+        r#"{"old_password":"a",}"#,
+        r#"{"old_password":"a","old_password":"a"}"#,
+    ] {
+        let answer = post(body.into()).await;
+        assert_eq!((answer.status, answer.body.as_str()), CHECK_DATA, "{body}");
+    }
+    post(b"{\"old_password\":\"\xff\"}".to_vec()).await.is(CHECK_DATA);
+
+    let too_large = post(format!("{{}}{}", " ".repeat(16 * 1024 - 1)).into()).await;
+    assert_eq!(too_large.status, 413);
+    let envelope = too_large.json();
+    assert_eq!(
+        (&envelope["success"], &envelope["code"]),
+        (&json!(false), &json!(413))
+    );
+    assert!(envelope["message"].is_string(), "{envelope}");
+    assert_eq!(envelope.as_object().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_wait_comes_before_the_old_password() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    service.set_failures(&user.username, 20, MINUTE).await;
+
+    service
+        .change_password(&token, PASSWORD, NEW_PASSWORD)
+        .await
+        .is_refused_for(TOO_MANY_ATTEMPTS);
+    service
+        .change_password_as("Bearer null", &json!({}))
+        .await
+        .is(UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_numbers_in_the_message_are_those_in_force() {
+    let service = Service::with_settings([("PASSWORD_MIN_LENGTH", "12")]).await;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+
+    let answer = service.change_password(&token, PASSWORD, "11 letters.").await;
+
+    let message = "New password must be between 12 and 256 characters long";
+    assert_eq!(answer.status, 422);
+    assert_eq!(
+        answer.json()["errors"],
+        json!([{"code": 6, "message": message, "param": "new_password"}])
+    );
+}

@@ -1,0 +1,148 @@
+//! Documents 000 and 001: the password change that is due before a sign-in.
+
+use serde_json::json;
+
+use crate::answers::{
+    NO_PASSWORD_CHANGE_NEEDED, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, USERNAME_OR_PASSWORD_INCORRECT,
+    validation_failed,
+};
+use crate::helpers::{
+    CHANGE_PASSWORD_AFTER_SIGNIN, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD, unknown_username,
+};
+
+#[tokio::test]
+async fn the_new_password_replaces_the_old_and_is_no_longer_due() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+
+    let token = service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .token();
+
+    assert!(service.takes(&token).await);
+    service
+        .signin(&user.username, PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+    service
+        .change_password_after_signin(&user.username, NEW_PASSWORD, PASSWORD)
+        .await
+        .is(NO_PASSWORD_CHANGE_NEEDED);
+}
+
+#[tokio::test]
+async fn staying_logged_in_gets_a_session_token_too() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+
+    let body = json!({
+        "username": user.username,
+        "old_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+        "session_information": "Firefox: 69; Mobile: true;",
+        "stay_logged_in": true,
+    });
+    let (token, session_token) = service
+        .post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body)
+        .await
+        .token_and_session_token();
+
+    assert!(service.takes(&token).await);
+    assert_eq!(session_token.len(), 64);
+    assert!(
+        session_token.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        "{session_token}"
+    );
+    let sessions = service.stored_sessions(&user).await;
+    assert_eq!(sessions.len(), 1);
+    assert!(
+        !format!("{sessions:?}").contains(&session_token),
+        "stored in clear: {sessions:?}"
+    );
+}
+
+#[tokio::test]
+async fn wrong_password_and_unknown_user_get_the_same_answer() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+
+    for (username, old_password) in [(&user.username, WRONG_PASSWORD), (&unknown_username(), PASSWORD)] {
+        service
+            .change_password_after_signin(username, old_password, NEW_PASSWORD)
+            .await
+            .is(USERNAME_OR_PASSWORD_INCORRECT);
+    }
+}
+
+#[tokio::test]
+async fn only_the_right_password_learns_that_the_account_is_not_activated() {
+    let service = Service::new();
+    let user = service
+        .user()
+        .not_activated()
+        .due_a_password_change()
+        .create()
+        .await;
+
+    service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NOT_ACTIVATED);
+    service
+        .change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+}
+
+#[tokio::test]
+async fn not_activated_comes_before_no_change_needed() {
+    let service = Service::new();
+    let user = service.user().not_activated().create().await;
+
+    service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NOT_ACTIVATED);
+}
+
+#[tokio::test]
+async fn only_the_right_password_learns_that_no_change_is_needed() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NO_PASSWORD_CHANGE_NEEDED);
+    service
+        .change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn a_wait_comes_before_the_password() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+    service.set_failures(&user.username, 20, MINUTE).await;
+
+    service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .is_refused_for(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn the_old_password_is_no_new_one() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+
+    let message = "The new password and old password must be different.";
+    service
+        .change_password_after_signin(&user.username, PASSWORD, PASSWORD)
+        .await
+        .is((422, &validation_failed(&[("new_password", message)])));
+}

@@ -1,0 +1,347 @@
+//! Every file in `events/`, invoked as `sam local invoke` does, gives the documented answer.
+
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::answers::{
+    CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, Documented, MALFORMED_JSON, NEW_PASSWORD_SET, SENT,
+    UNAUTHORIZED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+};
+use crate::helpers::{NEW_PASSWORD, PASSWORD, Service, User, unknown_username};
+
+// What the files contain, and the tests replace with what is their own.
+const USERNAME: &str = "st.huber";
+const CODE: &str = "482901";
+const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJsdW1lbi1qd3QiLCJzdWIiOjMzLCJpYXQiOjE1NjkyN\
+     TQ0MzcsImV4cCI6MTU2OTI1ODAzN30.8fCp9Jdgbz8BotM6bW_OuRLb4Zl36YcKS9eo8pbVbwQ";
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events")
+}
+
+/// The event `<function>/<case>`.
+pub(crate) fn read(name: &str) -> Value {
+    let file = directory().join(format!("{name}.json"));
+    serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// Invokes a function with an event and returns the status and body of its answer. The event comes from the
+/// client's own address, lest the failures of many runs add up.
+pub(crate) async fn invoke(service: &Service, function: &str, mut event: Value) -> (u64, String) {
+    if let Some(address) = service.address {
+        event["requestContext"]["http"]["sourceIp"] = json!(address);
+    }
+    let answer = service.invoke(function, &event).await;
+    assert_eq!(answer["headers"]["content-type"], "application/json", "{answer}");
+    assert_ne!(answer["isBase64Encoded"], true, "{answer}");
+    (
+        answer["statusCode"].as_u64().unwrap(),
+        answer["body"].as_str().unwrap().to_owned(),
+    )
+}
+
+/// A documented answer, as [`invoke`] returns it.
+pub(crate) fn documented((status, body): Documented) -> (u64, String) {
+    (status.into(), body.to_owned())
+}
+
+/// Replaces the example's values in the event's body, however it is encoded, and in its headers.
+fn with_own(mut event: Value, own: &[(&str, &str)]) -> Value {
+    let replace = |text: &str| {
+        own.iter()
+            .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    };
+    let body = event["body"].as_str().unwrap();
+    event["body"] = if event["isBase64Encoded"] == true {
+        let decoded = String::from_utf8(BASE64_STANDARD.decode(body).unwrap()).unwrap();
+        BASE64_STANDARD.encode(replace(&decoded)).into()
+    } else {
+        replace(body).into()
+    };
+    if let Some(authorization) = event["headers"]["authorization"].as_str() {
+        event["headers"]["authorization"] = replace(authorization).into();
+    }
+    event
+}
+
+/// The cases of a function, by the files there are.
+fn cases(function: &str) -> Vec<String> {
+    let files = std::fs::read_dir(directory().join(function)).unwrap();
+    let mut cases: Vec<String> = files
+        .map(|file| {
+            file.unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    cases.sort_unstable();
+    cases
+}
+
+#[test]
+fn every_function_has_its_events_and_every_event_its_function() {
+    let mut functions: Vec<String> = std::fs::read_dir(directory())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    functions.sort_unstable();
+    assert_eq!(
+        functions,
+        [
+            "change_password",
+            "change_password_after_signin",
+            "forgot_password_check_code",
+            "forgot_password_reset_password",
+            "forgot_password_send_email",
+            "manage_users",
+            "signin",
+        ]
+    );
+}
+
+#[test]
+fn every_http_event_is_one_of_payload_format_2() {
+    for function in cases("") {
+        if function == "manage_users" {
+            continue;
+        }
+        for case in cases(&function) {
+            let text = read(&format!("{function}/{case}")).to_string();
+            let request = lambda_http::request::from_str(&text).unwrap();
+            assert_eq!(request.method(), "POST", "{function}/{case}");
+            assert!(request.uri().path().starts_with("/api/"), "{function}/{case}");
+        }
+    }
+}
+
+/// That a function has exactly these cases.
+#[track_caller]
+fn assert_cases(function: &str, expected: &[&str]) {
+    assert_eq!(
+        cases(function),
+        expected,
+        "each needs its documented answer below"
+    );
+}
+
+/// That the answer is a success whose body has exactly these fields, and returns the token.
+#[track_caller]
+fn token((status, body): &(u64, String), fields: &[&str]) -> String {
+    assert_eq!(*status, 200, "{body}");
+    let body: Value = serde_json::from_str(body).unwrap();
+    let mut present: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
+    present.sort_unstable();
+    assert_eq!(present, fields);
+    body["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn signin() {
+    assert_cases(
+        "signin",
+        &[
+            "base64_body",
+            "malformed_json",
+            "stay_logged_in",
+            "without_session",
+            "wrong_password",
+        ],
+    );
+    let service = Service::new();
+    let user = service.user().create().await;
+    let answer = async |case: &str| {
+        let event = with_own(read(&format!("signin/{case}")), &[(USERNAME, &user.username)]);
+        invoke(&service, "signin", event).await
+    };
+
+    token(&answer("base64_body").await, &["token"]);
+    assert_eq!(answer("malformed_json").await, documented(MALFORMED_JSON));
+    token(&answer("stay_logged_in").await, &["session_token", "token"]);
+    token(&answer("without_session").await, &["token"]);
+    assert_eq!(
+        answer("wrong_password").await,
+        documented(USERNAME_OR_PASSWORD_INCORRECT)
+    );
+}
+
+#[tokio::test]
+async fn change_password_after_signin() {
+    let function = "change_password_after_signin";
+    assert_cases(
+        function,
+        &[
+            "stay_logged_in",
+            "trailing_comma",
+            "without_session",
+            "wrong_password",
+        ],
+    );
+    let service = Service::new();
+    let answer = async |case: &str| {
+        let user = service.user().due_a_password_change().create().await;
+        let event = with_own(read(&format!("{function}/{case}")), &[(USERNAME, &user.username)]);
+        let answer = invoke(&service, function, event).await;
+        let changed = service.signin(&user.username, "SaverPassword1234!").await.status == 200;
+        assert_eq!(changed, answer.0 == 200, "{case}");
+        answer
+    };
+
+    token(&answer("stay_logged_in").await, &["session_token", "token"]);
+    assert_eq!(answer("trailing_comma").await, documented(MALFORMED_JSON));
+    token(&answer("without_session").await, &["token"]);
+    assert_eq!(
+        answer("wrong_password").await,
+        documented(USERNAME_OR_PASSWORD_INCORRECT)
+    );
+}
+
+#[tokio::test]
+async fn forgot_password_send_email() {
+    let function = "forgot_password_send_email";
+    assert_cases(function, &["known_username", "unknown_username"]);
+    let service = Service::new();
+    let user = service.user().create().await;
+    let answer = async |case: &str| {
+        let event = with_own(read(&format!("{function}/{case}")), &[(USERNAME, &user.username)]);
+        invoke(&service, function, event).await
+    };
+
+    assert_eq!(answer("known_username").await, documented(SENT));
+    assert_eq!(service.mails_to(&user.email).await.len(), 1);
+    assert_eq!(answer("unknown_username").await, documented(UNKNOWN_USERNAME));
+}
+
+/// The answer to an event of a user who has requested a code.
+async fn with_code(service: &Service, user: &User, function: &str, case: &str) -> (u64, String) {
+    let code = service.code_for(user).await;
+    // JSON's integers have no leading zeros.
+    let code = if case.starts_with("integer") {
+        code.trim_start_matches('0')
+    } else {
+        &code
+    };
+    let event = with_own(
+        read(&format!("{function}/{case}")),
+        &[(USERNAME, &user.username), (CODE, code)],
+    );
+    invoke(service, function, event).await
+}
+
+#[tokio::test]
+async fn forgot_password_check_code() {
+    let function = "forgot_password_check_code";
+    assert_cases(function, &["integer_code", "string_code", "wrong_code"]);
+    let service = Service::new();
+    let user = service.user().create().await;
+    let answer = async |case: &str| with_code(&service, &user, function, case).await;
+
+    assert_eq!(answer("integer_code").await, documented(CODE_CORRECT));
+    assert_eq!(answer("string_code").await, documented(CODE_CORRECT));
+    assert_eq!(answer("wrong_code").await, documented(CODE_INCORRECT));
+}
+
+#[tokio::test]
+async fn forgot_password_reset_password() {
+    let function = "forgot_password_reset_password";
+    assert_cases(function, &["right_code", "wrong_code"]);
+    let service = Service::new();
+    let user = service.user().create().await;
+    let answer = async |case: &str| with_code(&service, &user, function, case).await;
+
+    assert_eq!(answer("wrong_code").await, documented(CODE_INCORRECT));
+    assert_eq!(answer("right_code").await, documented(CHANGED_PASSWORD));
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn change_password() {
+    let function = "change_password";
+    assert_cases(
+        function,
+        &["bearer", "bearer_colon", "bearer_null", "nothing_provided"],
+    );
+    let service = Service::new();
+    let answer = async |case: &str| {
+        let user = service.user().create().await;
+        let event = with_own(
+            read(&format!("{function}/{case}")),
+            &[(TOKEN, &service.token_of(&user).await)],
+        );
+        invoke(&service, function, event).await
+    };
+
+    assert_eq!(answer("bearer").await, documented(NEW_PASSWORD_SET));
+    assert_eq!(answer("bearer_colon").await, documented(NEW_PASSWORD_SET));
+    assert_eq!(answer("bearer_null").await, documented(UNAUTHORIZED));
+    assert_eq!(
+        answer("nothing_provided").await,
+        (422, change_password_errors(&[1, 2, 3]))
+    );
+}
+
+#[tokio::test]
+async fn manage_users() {
+    assert_cases(
+        "manage_users",
+        &[
+            "create",
+            "create_with_bcrypt_hash",
+            "get",
+            "set_password",
+            "unlock",
+            "update",
+        ],
+    );
+    let service = Service::new();
+    let username = unknown_username();
+    let answer = async |case: &str, username: &str| {
+        let payload = read(&format!("manage_users/{case}"))
+            .to_string()
+            .replace(USERNAME, username);
+        service.manage(&serde_json::from_str(&payload).unwrap()).await
+    };
+
+    let created = answer("create", &username).await;
+    assert_eq!(created["ok"], true, "{created}");
+    assert_eq!(
+        created["user"]["email_addresses"],
+        json!([format!("{username}@example.com")])
+    );
+    let token = service.signin(&username, PASSWORD).await.token();
+    let got = answer("get", &username).await;
+    assert_eq!(
+        (&got["ok"], &got["user"]["user_id"]),
+        (&json!(true), &created["user"]["user_id"])
+    );
+
+    let set = answer("set_password", &username).await;
+    assert_eq!(
+        (&set["ok"], &set["user"]["must_change_password"]),
+        (&json!(true), &json!(true))
+    );
+    assert!(!service.takes(&token).await);
+    assert_eq!(answer("unlock", &username).await, json!({"ok": true}));
+    let updated = answer("update", &username).await;
+    assert_eq!(
+        (&updated["ok"], &updated["user"]["activated"]),
+        (&json!(true), &json!(false))
+    );
+
+    let imported = unknown_username();
+    let created = answer("create_with_bcrypt_hash", &imported).await;
+    assert_eq!(
+        (&created["ok"], &created["user"]["must_change_password"]),
+        (&json!(true), &json!(true))
+    );
+    service
+        .change_password_after_signin(&imported, PASSWORD, NEW_PASSWORD)
+        .await
+        .token();
+}

@@ -1,0 +1,172 @@
+//! What is answered when something behind the service fails, or the service itself.
+
+use serde_json::{Value, json};
+
+use crate::answers::{
+    CHANGED_PASSWORD, NEW_PASSWORD_SET, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT,
+};
+use crate::helpers::{
+    Answer, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SIGNIN, Service, WRONG_CODE, unknown_username,
+};
+
+/// That a change of password was answered in its own envelope with this status.
+#[track_caller]
+fn assert_envelope(answer: &Answer, status: u16) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    let envelope = answer.json();
+    assert_eq!(
+        envelope,
+        json!({"success": false, "code": status, "message": envelope["message"]})
+    );
+    assert!(envelope["message"].is_string(), "{envelope}");
+}
+
+#[tokio::test]
+async fn without_its_counters_the_service_lets_nobody_in() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let due = service.user().due_a_password_change().create().await;
+    service.lose_table(&service.tables.attempts).await;
+
+    service
+        .signin(&user.username, PASSWORD)
+        .await
+        .is_refused_for(SERVICE_UNAVAILABLE);
+    service
+        .signin(&unknown_username(), PASSWORD)
+        .await
+        .is_refused_for(SERVICE_UNAVAILABLE);
+    let forced = service
+        .change_password_after_signin(&due.username, PASSWORD, NEW_PASSWORD)
+        .await;
+    forced.is_refused_for(SERVICE_UNAVAILABLE);
+    let changed = service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
+    assert_envelope(&changed, 503);
+    assert!(changed.header("retry-after").is_some());
+
+    for user in [user, due] {
+        assert_eq!(
+            service.stored_user(&user).await["password_hash"].as_s().unwrap(),
+            PASSWORD_HASH
+        );
+        assert!(service.mails_to(&user.email).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn without_its_codes_the_service_sends_checks_and_resets_nothing() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    service.lose_table(&service.tables.reset_codes).await;
+
+    service
+        .send_email(&user.username)
+        .await
+        .is_refused_for(SERVICE_UNAVAILABLE);
+    service
+        .check_code(&user.username, WRONG_CODE)
+        .await
+        .is_refused_for(SERVICE_UNAVAILABLE);
+    let reset = service.reset_password(&user.username, &code, NEW_PASSWORD).await;
+    reset.is_refused_for(SERVICE_UNAVAILABLE);
+
+    assert_eq!(service.mails_to(&user.email).await.len(), 1);
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn without_its_sessions_the_service_keeps_nobody_logged_in() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    service.lose_table(&service.tables.sessions).await;
+
+    let stay = json!({"username": user.username, "password": PASSWORD, "stay_logged_in": true});
+    service
+        .post_json(SIGNIN, &stay)
+        .await
+        .is_refused_for(SERVICE_UNAVAILABLE);
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn a_mail_that_fails_fails_no_change_but_sends_no_code() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let code = service.code_for(&user).await;
+    service.make_unreachable(&user).await;
+
+    service
+        .change_password(&token, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NEW_PASSWORD_SET);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+    service
+        .reset_password(&user.username, &code, PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+    service.signin(&user.username, PASSWORD).await.token();
+    let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
+    assert_eq!(service.manage(&set).await["ok"], true);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+
+    service
+        .send_email(&user.username)
+        .await
+        .is_refused_for(SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_damaged_hash_is_a_defect_and_no_wrong_password() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    for damaged in [
+        "",
+        PASSWORD,
+        "$argon2id$v=19$m=19456,t=2,p=1$4O7",
+        // Within the format, but it would take four gigabytes and minutes.
+        "$argon2id$v=19$m=4194304,t=64,p=1$4O7+kCWYXl7T9/8aD9Wj3Q$f6poR1PRgPWLiYLd2Ehal82cKodMOBG8MC0z3tSte8s",
+        "$2b$31$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq2",
+    ] {
+        service.set_stored_hash(&user, damaged).await;
+        let answer = service.signin(&user.username, PASSWORD).await;
+        assert_eq!(answer.status, 500, "{damaged}: {answer:?}");
+        let body = answer.json();
+        assert_eq!(body, json!({"msg": body["msg"], "error_code": "internal_error"}));
+        assert_tells_nothing(&body);
+
+        let answer = service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
+        assert_envelope(&answer, 500);
+        assert_tells_nothing(&answer.json());
+    }
+    service.set_stored_hash(&user, PASSWORD_HASH).await;
+    // Whether a defect counts as a failure is left open.
+    service
+        .manage(&json!({"action": "unlock", "username": user.username}))
+        .await;
+    service.token_of(&user).await;
+    service
+        .signin(&user.username, NEW_PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+}
+
+#[track_caller]
+fn assert_tells_nothing(body: &Value) {
+    let text = body.to_string().to_lowercase();
+    for internal in [
+        "hash",
+        "argon2",
+        "bcrypt",
+        "phc",
+        "panic",
+        "store",
+        "dynamodb",
+        "attribute",
+    ] {
+        assert!(!text.contains(internal), "{text}");
+    }
+}

@@ -1,0 +1,648 @@
+//! What the tests share: a client of the service, its users, their mail, and the store behind it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use jsonwebtoken::{EncodingKey, Header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use shared::config::Environment;
+use shared::store::TableNames;
+use support::{Options, Stack};
+use uuid::Uuid;
+
+use crate::answers::{Documented, SENT};
+
+/// The password of every user that [`Service::user`] makes.
+pub(crate) const PASSWORD: &str = "Password1234!";
+/// What [`PASSWORD`] is changed to.
+pub(crate) const NEW_PASSWORD: &str = "NewPassword1234!";
+/// A password that is nobody's.
+pub(crate) const WRONG_PASSWORD: &str = "Password1234?";
+/// A code that never is anybody's: it is too short.
+pub(crate) const WRONG_CODE: &str = "48290";
+/// [`PASSWORD`] under the default parameters, so that making a user costs no hashing.
+pub(crate) const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$4O7+kCWYXl7T9/8aD9Wj3Q\
+     $f6poR1PRgPWLiYLd2Ehal82cKodMOBG8MC0z3tSte8s";
+/// [`PASSWORD`] under other parameters.
+pub(crate) const OTHER_ARGON2_HASH: &str =
+    "$argon2id$v=19$m=8192,t=1,p=1$HzosdDbuv3YvnpWKb+wgvA$feshGaSVCLv1CefRiXf8ta76paVBB9P7Zf9s6lKnb9U";
+
+pub(crate) const SIGNIN: &str = "/api/auth/signin";
+pub(crate) const CHANGE_PASSWORD_AFTER_SIGNIN: &str = "/api/auth/changePasswordAfterSignin";
+pub(crate) const SEND_EMAIL: &str = "/api/auth/forgotPassword/sendEmail";
+pub(crate) const CHECK_CODE: &str = "/api/auth/forgotPassword/checkCode";
+pub(crate) const RESET_PASSWORD: &str = "/api/auth/forgotPassword/resetPassword";
+pub(crate) const CHANGE_PASSWORD: &str = "/api/v1/profile/change_password";
+
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// The service as one client sees it, from a source address of its own, so that no test spends another's
+/// budget of failures per address; and, beside it, what an operator can reach.
+pub(crate) struct Service {
+    api: String,
+    aws: String,
+    /// Where this client's requests come from; none when the API is elsewhere.
+    pub(crate) address: Option<IpAddr>,
+    http: reqwest::Client,
+    store: aws_sdk_dynamodb::Client,
+    pub(crate) tables: TableNames,
+    /// Kept running as long as the test that asked for it.
+    _stack: Option<Stack>,
+}
+
+impl Service {
+    /// The service that all tests share.
+    pub(crate) fn new() -> Self {
+        let endpoints = support::endpoints();
+        Self::at(&endpoints.api, &endpoints.aws, None)
+    }
+
+    /// A service of this test alone, with settings of its own.
+    pub(crate) async fn with_settings<const N: usize>(settings: [(&str, &str); N]) -> Self {
+        let settings = settings
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let stack = Stack::start(Options {
+            settings,
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        let (api, aws) = (stack.api_url(), stack.aws_url());
+        Self::at(&api, &aws, Some(stack))
+    }
+
+    fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
+        let address = api.starts_with("http://127.").then(|| {
+            IpAddr::V4(Ipv4Addr::from_bits(
+                0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000,
+            ))
+        });
+        let store = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+            .endpoint_url(aws)
+            .build();
+        Self {
+            api: api.to_owned(),
+            aws: aws.to_owned(),
+            address,
+            http: reqwest::Client::builder().local_address(address).build().unwrap(),
+            store: aws_sdk_dynamodb::Client::from_conf(store),
+            tables: TableNames::from_environment(&Environment::from_process()),
+            _stack: stack,
+        }
+    }
+
+    /// The same service as a client at another address sees it.
+    pub(crate) fn seen_from_elsewhere(&self) -> Self {
+        Self::at(&self.api, &self.aws, None)
+    }
+
+    /// A request to the API, for what [`Service::post`] cannot say.
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.http
+            .request(method.parse().unwrap(), format!("{}{path}", self.api))
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        Answer::to(self.request("POST", path).body(body)).await
+    }
+
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> Answer {
+        Answer::to(self.request("POST", path).json(body)).await
+    }
+
+    pub(crate) async fn signin(&self, username: &str, password: &str) -> Answer {
+        self.post_json(SIGNIN, &json!({"username": username, "password": password}))
+            .await
+    }
+
+    pub(crate) async fn change_password_after_signin(&self, username: &str, old: &str, new: &str) -> Answer {
+        let body = json!({"username": username, "old_password": old, "new_password": new});
+        self.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await
+    }
+
+    pub(crate) async fn send_email(&self, username: &str) -> Answer {
+        self.post_json(SEND_EMAIL, &json!({"username": username})).await
+    }
+
+    pub(crate) async fn check_code(&self, username: &str, code: &str) -> Answer {
+        self.post_json(CHECK_CODE, &json!({"username": username, "code": code}))
+            .await
+    }
+
+    pub(crate) async fn reset_password(&self, username: &str, code: &str, new: &str) -> Answer {
+        let body = json!({"username": username, "code": code, "new_password": new});
+        self.post_json(RESET_PASSWORD, &body).await
+    }
+
+    pub(crate) async fn change_password(&self, token: &str, old: &str, new: &str) -> Answer {
+        let body = json!({"old_password": old, "new_password": new, "new_password_check": new});
+        self.change_password_as(&format!("Bearer {token}"), &body).await
+    }
+
+    pub(crate) async fn change_password_as(&self, authorization: &str, body: &Value) -> Answer {
+        Answer::to(
+            self.request("POST", CHANGE_PASSWORD)
+                .header("authorization", authorization)
+                .json(body),
+        )
+        .await
+    }
+
+    /// Whether the service still takes this token. (It asks for nothing, so a token that is taken costs no
+    /// password and no failure.)
+    pub(crate) async fn takes(&self, token: &str) -> bool {
+        let answer = self
+            .change_password_as(&format!("Bearer {token}"), &json!({}))
+            .await;
+        match answer.status {
+            422 => true,
+            401 => false,
+            _ => panic!("{answer:?}"),
+        }
+    }
+
+    /// Signs the user in with [`PASSWORD`].
+    pub(crate) async fn token_of(&self, user: &User) -> String {
+        self.signin(&user.username, PASSWORD).await.token()
+    }
+
+    /// Has a code sent to the user and reads it from the mail.
+    pub(crate) async fn code_for(&self, user: &User) -> String {
+        self.send_email(&user.username).await.is(SENT);
+        self.mails_to(&user.email).await.last().unwrap().code()
+    }
+
+    /// A user to be made: activated, with [`PASSWORD`] and one address, unless said otherwise.
+    pub(crate) fn user(&self) -> NewUser<'_> {
+        let username = unknown_username();
+        let fields = json!({
+            "action": "create",
+            "username": username,
+            "password_hash": PASSWORD_HASH,
+            "email_addresses": [format!("{username}@example.com")],
+            "activated": true,
+        });
+        NewUser {
+            service: self,
+            fields,
+        }
+    }
+
+    /// What `manage_users` answers.
+    pub(crate) async fn manage(&self, payload: &Value) -> Value {
+        self.invoke("manage_users", payload).await
+    }
+
+    /// What a Lambda function answers when it is invoked with this payload.
+    pub(crate) async fn invoke(&self, function: &str, payload: &Value) -> Value {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.aws);
+        let response = self
+            .http
+            .post(url)
+            .body(payload.to_string())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200);
+        let failed = response.headers().contains_key("x-amz-function-error");
+        let answer: Value = response.json().await.unwrap();
+        assert!(!failed, "{answer}");
+        answer
+    }
+
+    /// The mails that went to this address, oldest first.
+    pub(crate) async fn mails_to(&self, address: &str) -> Vec<Mail> {
+        let address = address.replace('+', "%2B");
+        let url = format!("{}/_aws/ses?email={address}", self.aws);
+        let inbox: Inbox = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        inbox.messages
+    }
+
+    /// One call of Secrets Manager.
+    pub(crate) async fn secrets_manager(&self, operation: &str, parameters: &Value) -> Value {
+        let response = self
+            .http
+            .post(&self.aws)
+            .header("x-amz-target", format!("secretsmanager.{operation}"))
+            .header("content-type", "application/x-amz-json-1.1")
+            .body(parameters.to_string())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 200);
+        response.json().await.unwrap()
+    }
+
+    /// The current secret that signs tokens.
+    pub(crate) async fn jwt_secret(&self) -> Secret {
+        let answer = self
+            .secrets_manager("GetSecretValue", &json!({"SecretId": "postern/jwt-secret"}))
+            .await;
+        serde_json::from_value(answer).unwrap()
+    }
+
+    /// Makes a new version of a secret current; the one before it becomes the previous one.
+    pub(crate) async fn rotate(&self, secret_id: &str) {
+        let new = Uuid::new_v4();
+        let secret = format!("{}{}", new.simple(), new.simple());
+        self.secrets_manager(
+            "PutSecretValue",
+            &json!({"SecretId": secret_id, "SecretString": secret, "ClientRequestToken": new.to_string()}),
+        )
+        .await;
+    }
+
+    pub(crate) async fn item(&self, table: &str, key: &str, value: &str) -> Option<Item> {
+        let value = AttributeValue::S(value.to_owned());
+        self.store
+            .get_item()
+            .table_name(table)
+            .key(key, value)
+            .send()
+            .await
+            .unwrap()
+            .item
+    }
+
+    async fn put(&self, table: &str, item: Item) {
+        self.store
+            .put_item()
+            .table_name(table)
+            .set_item(Some(item))
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// Takes a table away, as a stand-in for a store that fails.
+    pub(crate) async fn lose_table(&self, table: &str) {
+        self.store.delete_table().table_name(table).send().await.unwrap();
+    }
+
+    /// Overwrites what is stored as the user's hash.
+    pub(crate) async fn set_stored_hash(&self, user: &User, hash: &str) {
+        let mut item = self.stored_user(user).await;
+        item.insert("password_hash".to_owned(), AttributeValue::S(hash.to_owned()));
+        self.put(&self.tables.users, item).await;
+    }
+
+    /// Gives the user more addresses than a mail can have, so that every mail to him fails.
+    pub(crate) async fn make_unreachable(&self, user: &User) {
+        let addresses = (0..100).map(|number| AttributeValue::S(format!("{number}.{}", user.email)));
+        let mut item = self.stored_user(user).await;
+        item.insert(
+            "email_addresses".to_owned(),
+            AttributeValue::L(addresses.collect()),
+        );
+        self.put(&self.tables.users, item).await;
+    }
+
+    pub(crate) async fn stored_user(&self, user: &User) -> Item {
+        self.item(&self.tables.users, "username", &user.username)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn stored_code(&self, user: &User) -> Option<Item> {
+        self.item(&self.tables.reset_codes, "username", &user.username)
+            .await
+    }
+
+    pub(crate) async fn stored_sessions(&self, user: &User) -> Vec<Item> {
+        let user_id = AttributeValue::S(user.id.clone());
+        self.store
+            .query()
+            .table_name(&self.tables.sessions)
+            .index_name("by_user")
+            .key_condition_expression("user_id = :user_id")
+            .expression_attribute_values(":user_id", user_id)
+            .send()
+            .await
+            .unwrap()
+            .items
+            .unwrap()
+    }
+
+    /// What is kept of the failures of a username.
+    pub(crate) async fn stored_failures(&self, username: &str) -> Option<Item> {
+        self.item(&self.tables.attempts, "subject", &format!("username#{username}"))
+            .await
+    }
+
+    /// How many failures are counted against a username.
+    pub(crate) async fn failures(&self, username: &str) -> usize {
+        let item = self.stored_failures(username).await;
+        item.map_or(0, |item| item["failures"].as_n().unwrap().parse().unwrap())
+    }
+
+    /// Makes it so that a username has failed so many times in a row, the last time so long ago.
+    pub(crate) async fn set_failures(&self, username: &str, failures: u32, last: Duration) {
+        let last_attempt = micros_now() - micros(last);
+        self.put_attempts(
+            &format!("username#{username}"),
+            failures,
+            ("last_attempt_at", last_attempt),
+        )
+        .await;
+    }
+
+    /// Makes it so that this client's address has failed so many times in a window that has so long to go.
+    pub(crate) async fn set_failures_of_address(&self, failures: u32, window: Duration) {
+        let window_ends = micros_now() + micros(window);
+        let subject = format!("ip#{}", self.address.unwrap());
+        self.put_attempts(&subject, failures, ("window_ends_at", window_ends))
+            .await;
+    }
+
+    async fn put_attempts(&self, subject: &str, failures: u32, (name, instant): (&str, i64)) {
+        let tomorrow = micros_now() / 1_000_000 + 24 * 60 * 60;
+        let item = [
+            ("subject", AttributeValue::S(subject.to_owned())),
+            ("failures", AttributeValue::N(failures.to_string())),
+            (name, AttributeValue::N(instant.to_string())),
+            ("ttl", AttributeValue::N(tomorrow.to_string())),
+        ];
+        let item = item
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        self.put(&self.tables.attempts, item).await;
+    }
+
+    /// Closes the window in which the failures of this client's address are counted.
+    pub(crate) async fn end_window_of_address(&self) {
+        let subject = format!("ip#{}", self.address.unwrap());
+        let mut item = self
+            .item(&self.tables.attempts, "subject", &subject)
+            .await
+            .unwrap();
+        set_back(&mut item, "window_ends_at", HOUR);
+        self.put(&self.tables.attempts, item).await;
+    }
+
+    /// Lets the user's code expire.
+    pub(crate) async fn expire_code(&self, user: &User) {
+        let mut item = self.stored_code(user).await.unwrap();
+        set_back(&mut item, "expires_at", HOUR);
+        self.put(&self.tables.reset_codes, item).await;
+    }
+
+    /// Makes the sends of the user's codes happen so much earlier.
+    pub(crate) async fn age_sends(&self, user: &User, by: Duration) {
+        let mut item = self.stored_code(user).await.unwrap();
+        let sends: Vec<String> = item
+            .keys()
+            .filter(|name| name.starts_with("sent_"))
+            .cloned()
+            .collect();
+        assert!(!sends.is_empty());
+        for send in sends {
+            set_back(&mut item, &send, by);
+        }
+        self.put(&self.tables.reset_codes, item).await;
+    }
+}
+
+/// What the service answered, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    pub(crate) async fn to(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.text().await.unwrap(),
+        }
+    }
+
+    /// Asserts the documented status and body, and the headers that every answer has.
+    #[track_caller]
+    pub(crate) fn is(&self, (status, body): (u16, &str)) {
+        assert_eq!(
+            (self.status, self.body.as_str()),
+            (status, body),
+            "{:?}",
+            self.headers
+        );
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+    }
+
+    /// Asserts that the answer is a refusal for now, and returns for how many seconds.
+    #[track_caller]
+    pub(crate) fn is_refused_for(&self, documented: Documented) -> u64 {
+        self.is(documented);
+        let seconds = self
+            .header("retry-after")
+            .expect("a Retry-After header")
+            .parse()
+            .unwrap();
+        assert!(seconds >= 1);
+        seconds
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The token of a success without a session, whose body has nothing else.
+    #[track_caller]
+    pub(crate) fn token(&self) -> String {
+        let token = self.field("token");
+        self.is((200, &format!(r#"{{"token":"{token}"}}"#)));
+        token
+    }
+
+    /// The token and the session token of a success, whose body has nothing else.
+    #[track_caller]
+    pub(crate) fn token_and_session_token(&self) -> (String, String) {
+        let (token, session_token) = (self.field("token"), self.field("session_token"));
+        self.is((
+            200,
+            &format!(r#"{{"token":"{token}","session_token":"{session_token}"}}"#),
+        ));
+        (token, session_token)
+    }
+
+    #[track_caller]
+    fn field(&self, name: &str) -> String {
+        self.json()[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {name}: {self:?}"))
+            .to_owned()
+    }
+}
+
+pub(crate) struct User {
+    /// In its normalised form.
+    pub(crate) username: String,
+    pub(crate) id: String,
+    /// The first of the addresses; empty when there is none.
+    pub(crate) email: String,
+}
+
+pub(crate) struct NewUser<'a> {
+    service: &'a Service,
+    fields: Value,
+}
+
+impl NewUser<'_> {
+    pub(crate) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.fields[field] = value.into();
+        self
+    }
+
+    pub(crate) fn not_activated(self) -> Self {
+        self.with("activated", false)
+    }
+
+    pub(crate) fn due_a_password_change(self) -> Self {
+        self.with("must_change_password", true)
+    }
+
+    /// A user whose password is not [`PASSWORD`], and is hashed by the service itself.
+    pub(crate) fn with_password(mut self, password: &str) -> Self {
+        self.fields.as_object_mut().unwrap().remove("password_hash");
+        self.with("password", password)
+    }
+
+    pub(crate) async fn create(self) -> User {
+        let answer = self.service.manage(&self.fields).await;
+        assert_eq!(answer["ok"], true, "{answer}");
+        User {
+            username: self.fields["username"].as_str().unwrap().to_owned(),
+            id: answer["user"]["user_id"].as_str().unwrap().to_owned(),
+            email: self.fields["email_addresses"][0]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Inbox {
+    messages: Vec<Mail>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Mail {
+    pub(crate) source: String,
+    pub(crate) subject: String,
+    pub(crate) destination: Destination,
+    pub(crate) body: MailBody,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Destination {
+    #[serde(rename = "ToAddresses")]
+    pub(crate) to: Vec<String>,
+    #[serde(rename = "CcAddresses")]
+    pub(crate) cc: Vec<String>,
+    #[serde(rename = "BccAddresses")]
+    pub(crate) bcc: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct MailBody {
+    pub(crate) text_part: String,
+    pub(crate) html_part: String,
+}
+
+impl Mail {
+    /// The reset code in the mail's text: its only run of six digits.
+    #[track_caller]
+    pub(crate) fn code(&self) -> String {
+        let runs = self
+            .body
+            .text_part
+            .split(|character: char| !character.is_ascii_digit());
+        let codes: Vec<&str> = runs.filter(|run| run.len() == 6).collect();
+        let [code] = codes[..] else {
+            panic!("not one code: {self:?}")
+        };
+        code.to_owned()
+    }
+}
+
+/// One version of a secret.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Secret {
+    pub(crate) version_id: String,
+    #[serde(rename = "SecretString")]
+    value: String,
+}
+
+impl Secret {
+    /// Signs what only the service could.
+    pub(crate) fn sign(&self, header: &Header, claims: &Value) -> String {
+        let key = EncodingKey::from_secret(self.value.as_bytes());
+        jsonwebtoken::encode(header, claims, &key).unwrap()
+    }
+}
+
+/// What a token claims, whoever signed it.
+pub(crate) fn claims(token: &str) -> Value {
+    jsonwebtoken::dangerous::insecure_decode::<Value>(token)
+        .unwrap()
+        .claims
+}
+
+/// A username that nobody has yet.
+pub(crate) fn unknown_username() -> String {
+    format!("st.huber.{}", Uuid::new_v4().simple())
+}
+
+/// Counts the answers that are each of these, and asserts that there are no others.
+#[track_caller]
+pub(crate) fn count<const N: usize>(answers: &[Answer], documented: [Documented; N]) -> [usize; N] {
+    let mut counts = [0; N];
+    for answer in answers {
+        let which = documented
+            .iter()
+            .position(|&(status, body)| (status, body) == (answer.status, &answer.body));
+        counts[which.unwrap_or_else(|| panic!("{answer:?}"))] += 1;
+    }
+    counts
+}
+
+fn set_back(item: &mut Item, attribute: &str, by: Duration) {
+    let instant: i64 = item[attribute].as_n().unwrap().parse().unwrap();
+    item.insert(
+        attribute.to_owned(),
+        AttributeValue::N((instant - micros(by)).to_string()),
+    );
+}
+
+pub(crate) fn micros_now() -> i64 {
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap())
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap()
+}

@@ -1,0 +1,140 @@
+//! Routes, methods and CORS.
+
+use serde_json::json;
+
+use crate::answers::{MALFORMED_JSON, SENT, UNAUTHORIZED, UNKNOWN_USERNAME};
+use crate::helpers::{
+    Answer, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, RESET_PASSWORD, SEND_EMAIL, SIGNIN,
+    Service, unknown_username,
+};
+
+const PATHS: [&str; 6] = [
+    SIGNIN,
+    CHANGE_PASSWORD_AFTER_SIGNIN,
+    SEND_EMAIL,
+    CHECK_CODE,
+    RESET_PASSWORD,
+    CHANGE_PASSWORD,
+];
+
+#[tokio::test]
+async fn there_are_no_other_routes() {
+    let service = Service::new();
+    for path in [
+        "/",
+        "/api",
+        "/api/auth",
+        "/api/auth/signin/",
+        "/api/auth/Signin",
+        "/api/auth/signin/x",
+        "/api//auth/signin",
+        "/api/auth/forgotPassword",
+        "/api/v1/profile/change_password()",
+        "/auth/signin",
+        "/manage_users",
+        "/api/manage_users",
+    ] {
+        let answer = service.post(path, "{}").await;
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (404, r#"{"message":"Not Found"}"#),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_route_has_the_one_method() {
+    let service = Service::new();
+    for path in PATHS {
+        for method in ["GET", "PUT", "PATCH", "DELETE"] {
+            let answer = Answer::to(service.request(method, path).body("{}")).await;
+            assert_eq!(
+                (answer.status, answer.body.as_str()),
+                (404, r#"{"message":"Not Found"}"#),
+                "{method} {path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_changes_nothing() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let body = json!({"username": user.username});
+
+    service
+        .post_json(&format!("{SEND_EMAIL}?username=x&username=y&%ff=%00"), &body)
+        .await
+        .is(SENT);
+}
+
+#[tokio::test]
+async fn browsers_of_other_origins_may_read_every_answer() {
+    let service = Service::new();
+    let from_elsewhere = async |path: &str, body: String| {
+        let request = service
+            .request("POST", path)
+            .header("origin", "https://app.example.com");
+        Answer::to(request.body(body)).await
+    };
+    let user = service.user().create().await;
+
+    let success = from_elsewhere(SEND_EMAIL, json!({"username": user.username}).to_string()).await;
+    success.is(SENT);
+    let unknown = from_elsewhere(SEND_EMAIL, json!({"username": unknown_username()}).to_string()).await;
+    unknown.is(UNKNOWN_USERNAME);
+    let malformed = from_elsewhere(SIGNIN, "{".to_owned()).await;
+    malformed.is(MALFORMED_JSON);
+    let invalid = from_elsewhere(SIGNIN, "{}".to_owned()).await;
+    assert_eq!(invalid.status, 422);
+    let unauthorized = from_elsewhere(CHANGE_PASSWORD, "{}".to_owned()).await;
+    unauthorized.is(UNAUTHORIZED);
+    for answer in [success, unknown, malformed, invalid, unauthorized] {
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            Some("*"),
+            "{answer:?}"
+        );
+        let exposed = answer
+            .header("access-control-expose-headers")
+            .unwrap()
+            .to_lowercase();
+        assert!(exposed.contains("retry-after"), "{exposed}");
+    }
+}
+
+#[tokio::test]
+async fn browsers_may_ask_before_they_send() {
+    let service = Service::new();
+    for path in PATHS {
+        let request = service
+            .request("OPTIONS", path)
+            .header("origin", "https://app.example.com")
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization,content-type");
+        let answer = Answer::to(request).await;
+
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+        let methods = answer.header("access-control-allow-methods").unwrap();
+        assert!(methods.contains("POST"), "{methods}");
+        let headers = answer
+            .header("access-control-allow-headers")
+            .unwrap()
+            .to_lowercase();
+        assert!(
+            headers.contains("authorization") && headers.contains("content-type"),
+            "{headers}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_sends_no_origin_gets_no_cors_headers() {
+    let service = Service::new();
+    let answer = service.post(SIGNIN, "{").await;
+    answer.is(MALFORMED_JSON);
+    assert_eq!(answer.header("access-control-allow-origin"), None);
+}

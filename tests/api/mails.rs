@@ -1,0 +1,196 @@
+//! The mails: to whom they go and what they say.
+
+use serde_json::json;
+
+use crate::answers::{CHANGED_PASSWORD, NEW_PASSWORD_SET, SENT};
+use crate::helpers::{Mail, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD, unknown_username};
+
+/// That the mail went to exactly these addresses, none of which sees the others.
+#[track_caller]
+fn assert_sent_to(mail: &Mail, addresses: &[String]) {
+    assert_eq!(mail.destination.bcc, addresses);
+    assert!(mail.destination.to.is_empty(), "{mail:?}");
+    assert!(mail.destination.cc.is_empty(), "{mail:?}");
+    assert!(!mail.source.is_empty() && !mail.subject.is_empty(), "{mail:?}");
+    assert!(
+        !mail.body.text_part.is_empty() && !mail.body.html_part.is_empty(),
+        "{mail:?}"
+    );
+}
+
+fn addresses() -> Vec<String> {
+    let name = unknown_username();
+    vec![
+        format!("{name}@example.com"),
+        format!("{name}@example.org"),
+        format!("{name}+private@example.net"),
+    ]
+}
+
+#[tokio::test]
+async fn the_code_goes_to_all_addresses_of_the_user_and_to_no_other() {
+    let service = Service::new();
+    let addresses = addresses();
+    let user = service
+        .user()
+        .with("email_addresses", addresses.clone())
+        .create()
+        .await;
+    let another = service.user().create().await;
+
+    service.send_email(&user.username).await.is(SENT);
+
+    for address in &addresses {
+        let mails = service.mails_to(address).await;
+        let [mail] = &mails[..] else {
+            panic!("not one mail: {mails:?}")
+        };
+        assert_sent_to(mail, &addresses);
+        assert!(mail.body.html_part.contains(&mail.code()), "{mail:?}");
+        assert!(
+            !mail.subject.contains(&mail.code()),
+            "a subject shows on locked screens: {mail:?}"
+        );
+    }
+    assert!(service.mails_to(&another.email).await.is_empty());
+}
+
+#[tokio::test]
+async fn every_change_of_a_password_is_told_at_all_addresses() {
+    let service = Service::new();
+    let addresses = addresses();
+    let user = service
+        .user()
+        .with("email_addresses", addresses.clone())
+        .due_a_password_change()
+        .create()
+        .await;
+    assert!(service.mails_to(&user.email).await.is_empty());
+
+    let token = service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .token();
+    assert_eq!(service.mails_to(&user.email).await.len(), 1);
+
+    service
+        .change_password(&token, NEW_PASSWORD, PASSWORD)
+        .await
+        .is(NEW_PASSWORD_SET);
+    assert_eq!(service.mails_to(&user.email).await.len(), 2);
+
+    let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
+    assert_eq!(service.manage(&set).await["ok"], true);
+    assert_eq!(service.mails_to(&user.email).await.len(), 3);
+
+    let code = service.code_for(&user).await;
+    service
+        .reset_password(&user.username, &code, PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+    let mut mails = service.mails_to(&user.email).await;
+    assert_eq!(mails.len(), 5);
+
+    let with_the_code = mails.remove(3);
+    for notice in mails {
+        assert_sent_to(&notice, &addresses);
+        assert_ne!(notice.subject, with_the_code.subject);
+        for password in [PASSWORD, NEW_PASSWORD] {
+            assert!(!notice.body.text_part.contains(password), "{notice:?}");
+            assert!(!notice.body.html_part.contains(password), "{notice:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_what_did_not_happen() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+
+    assert_eq!(
+        service
+            .change_password(&token, WRONG_PASSWORD, NEW_PASSWORD)
+            .await
+            .status,
+        422
+    );
+    assert_eq!(
+        service.change_password(&token, PASSWORD, "short").await.status,
+        422
+    );
+    let update = json!({"action": "update", "username": user.username, "must_change_password": true});
+    service.manage(&update).await;
+
+    assert!(service.mails_to(&user.email).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_user_without_addresses_changes_his_password_all_the_same() {
+    let service = Service::new();
+    let user = service.user().with("email_addresses", json!([])).create().await;
+    let token = service.token_of(&user).await;
+
+    service
+        .change_password(&token, PASSWORD, NEW_PASSWORD)
+        .await
+        .is(NEW_PASSWORD_SET);
+
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn what_the_mails_quote_is_escaped_in_html() {
+    let service = Service::with_settings([("PRODUCT_NAME", "R&D <b>\"gate\"</b>")]).await;
+    let username = format!("<i>{}</i>", unknown_username());
+    let address = format!("{}@example.com", unknown_username());
+    let user = service
+        .user()
+        .with("username", username.clone())
+        .with("email_addresses", vec![address.clone()])
+        .create()
+        .await;
+
+    let code = service.code_for(&user).await;
+    service
+        .reset_password(&username, &code, NEW_PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+
+    let mails = service.mails_to(&address).await;
+    assert_eq!(mails.len(), 2);
+    for mail in mails {
+        let (text, html) = (&mail.body.text_part, &mail.body.html_part);
+        assert!(
+            format!("{}{text}", mail.subject).contains("R&D <b>\"gate\"</b>"),
+            "{mail:?}"
+        );
+        assert!(!html.contains("<b>\"") && !html.contains("R&D <"), "{html}");
+        assert!(!html.contains(&username), "{html}");
+        assert!(html.contains("R&#38;D ") || html.contains("R&amp;D "), "{html}");
+    }
+}
+
+#[tokio::test]
+async fn the_sender_and_the_language_are_configured() {
+    let sender = "pforte@example.com";
+    let service = Service::with_settings([("MAIL_LANGUAGE", "de"), ("MAIL_FROM", sender)]).await;
+    let user = service.user().create().await;
+
+    let code = service.code_for(&user).await;
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+
+    let mails = service.mails_to(&user.email).await;
+    assert_eq!(mails.len(), 2);
+    for mail in mails {
+        assert_eq!(mail.source, sender);
+        let (text, html) = (&mail.body.text_part, &mail.body.html_part);
+        for part in [text, html] {
+            assert!(part.contains("Passwor") && !part.contains("assword"), "{part}");
+        }
+        assert!(html.contains("lang=\"de\""), "{html}");
+    }
+}

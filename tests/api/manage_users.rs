@@ -1,0 +1,483 @@
+//! The operator's function: invoked directly, with no route.
+
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use serde_json::{Value, json};
+
+use crate::answers::{CHANGE_PASSWORD, NOT_ACTIVATED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT};
+use crate::helpers::{
+    NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, WRONG_PASSWORD, micros_now, unknown_username,
+};
+
+/// The fields of `user` in an answer.
+const USER_FIELDS: [&str; 8] = [
+    "activated",
+    "created_at",
+    "email_addresses",
+    "last_signin_at",
+    "must_change_password",
+    "password_changed_at",
+    "user_id",
+    "username",
+];
+
+/// The `user` of a success, which has nothing else.
+#[track_caller]
+fn user_of(answer: &Value) -> Value {
+    assert_eq!(answer, &json!({"ok": true, "user": answer["user"]}));
+    let mut fields: Vec<&str> = answer["user"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    fields.sort_unstable();
+    assert_eq!(fields, USER_FIELDS);
+    answer["user"].clone()
+}
+
+#[track_caller]
+fn assert_refused(answer: &Value, error_code: &str) {
+    assert_eq!(
+        answer,
+        &json!({"ok": false, "error_code": error_code, "msg": answer["msg"]})
+    );
+    assert!(
+        answer["msg"].as_str().is_some_and(|message| !message.is_empty()),
+        "{answer}"
+    );
+}
+
+/// That the answer names the field that breaks its constraints, and no other.
+#[track_caller]
+fn assert_invalid(answer: &Value, field: &str) {
+    assert_eq!(
+        answer,
+        &json!({
+            "ok": false,
+            "error_code": "validation_failed",
+            "msg": "The given data was invalid",
+            "errors": {field: answer["errors"][field]},
+        })
+    );
+    assert!(answer["errors"][field][0].is_string(), "{answer}");
+}
+
+/// That the instant is one of RFC 3339 in UTC, within the last minute by this machine's clock.
+#[track_caller]
+fn assert_just_now(instant: &Value) {
+    let text = instant
+        .as_str()
+        .unwrap_or_else(|| panic!("no instant: {instant}"));
+    assert!(text.ends_with('Z'), "{text}");
+    let seconds = DateTime::from_str(text, DateTimeFormat::DateTime).unwrap().secs();
+    let now = micros_now() / 1_000_000;
+    assert!((now - 60..=now + 1).contains(&seconds), "{text}");
+}
+
+#[tokio::test]
+async fn create_answers_the_user_with_what_is_not_given_at_its_default() {
+    let service = Service::new();
+    let username = unknown_username();
+
+    let create = json!({"action": "create", "username": username, "password": PASSWORD});
+    let user = user_of(&service.manage(&create).await);
+
+    assert_eq!(user["username"], json!(username));
+    assert!(
+        user["user_id"]
+            .as_str()
+            .is_some_and(|user_id| !user_id.is_empty()),
+        "{user}"
+    );
+    assert_eq!(user["email_addresses"], json!([]));
+    assert_eq!(user["activated"], false);
+    assert_eq!(user["must_change_password"], false);
+    assert_just_now(&user["created_at"]);
+    assert_eq!(user["password_changed_at"], Value::Null);
+    assert_eq!(user["last_signin_at"], Value::Null);
+    service.signin(&username, PASSWORD).await.is(NOT_ACTIVATED);
+}
+
+#[tokio::test]
+async fn create_takes_every_field() {
+    let service = Service::new();
+    let (username, user_id) = (unknown_username(), unknown_username());
+    let addresses = json!([
+        format!("{username}@example.com"),
+        format!("{username}@example.org")
+    ]);
+
+    let create = json!({
+        "action": "create",
+        "username": username,
+        "password_hash": PASSWORD_HASH,
+        "email_addresses": addresses,
+        "activated": true,
+        "must_change_password": true,
+        "user_id": user_id,
+    });
+    let user = user_of(&service.manage(&create).await);
+
+    assert_eq!(user["username"], json!(username));
+    assert_eq!(user["user_id"], json!(user_id));
+    assert_eq!(user["email_addresses"], addresses);
+    assert_eq!(user["activated"], true);
+    assert_eq!(user["must_change_password"], true);
+    service.signin(&username, PASSWORD).await.is(CHANGE_PASSWORD);
+}
+
+#[tokio::test]
+async fn a_username_keeps_its_form_for_display_and_is_found_in_any() {
+    let service = Service::new();
+    let suffix = unknown_username();
+    let displayed = format!("ＳＴ.Huber-{suffix}");
+
+    let create = json!({"action": "create", "username": displayed, "password_hash": PASSWORD_HASH});
+    assert_eq!(
+        user_of(&service.manage(&create).await)["username"],
+        json!(displayed)
+    );
+
+    for form in [
+        displayed.clone(),
+        format!("st.huber-{suffix}"),
+        format!("St.Huber-{}", suffix.to_uppercase()),
+    ] {
+        let get = json!({"action": "get", "username": form});
+        assert_eq!(
+            user_of(&service.manage(&get).await)["username"],
+            json!(displayed),
+            "{form}"
+        );
+        let again = json!({"action": "create", "username": form, "password_hash": PASSWORD_HASH});
+        assert_refused(&service.manage(&again).await, "user_exists");
+    }
+}
+
+#[tokio::test]
+async fn what_exists_is_not_overwritten() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    let create = json!({"action": "create", "username": user.username, "password": NEW_PASSWORD});
+    assert_refused(&service.manage(&create).await, "user_exists");
+    service.token_of(&user).await;
+
+    let namesake = unknown_username();
+    let create = json!({
+        "action": "create",
+        "username": namesake,
+        "password_hash": PASSWORD_HASH,
+        "user_id": user.id,
+    });
+    assert_eq!(service.manage(&create).await["ok"], false);
+    service.send_email(&namesake).await.is(UNKNOWN_USERNAME);
+}
+
+#[tokio::test]
+async fn create_validates_its_fields() {
+    let service = Service::new();
+    for (field, value) in [
+        ("username", json!(null)),
+        ("username", json!("")),
+        ("username", json!("  ")),
+        ("username", json!(33)),
+        ("username", json!("a".repeat(191))),
+        ("password", json!("")),
+        ("password", json!("7 chars")),
+        ("password", json!("x".repeat(257))),
+        ("password", json!(12_345_678)),
+        ("email_addresses", json!("st.huber@example.com")),
+        ("email_addresses", json!(["st.huber"])),
+        ("email_addresses", json!(["st.huber@"])),
+        ("email_addresses", json!(["st.huber@example.com", ""])),
+        (
+            "email_addresses",
+            json!(["st.huber@example.com\r\nBcc: everybody@example.com"]),
+        ),
+        (
+            "email_addresses",
+            json!(["st.huber@example.com, everybody@example.com"]),
+        ),
+        ("email_addresses", json!([33])),
+        ("activated", json!("yes")),
+        ("must_change_password", json!(1)),
+        ("user_id", json!("")),
+        ("user_id", json!(["33"])),
+    ] {
+        let username = unknown_username();
+        let mut create = json!({"action": "create", "username": username, "password": PASSWORD});
+        create[field] = value.clone();
+        let answer = service.manage(&create).await;
+        assert_eq!(answer["ok"], false, "{field}: {value}: {answer}");
+        assert_invalid(&answer, field);
+        let get = json!({"action": "get", "username": username});
+        assert_refused(&service.manage(&get).await, "unknown_username");
+    }
+}
+
+#[tokio::test]
+async fn create_takes_either_a_password_or_a_hash() {
+    let service = Service::new();
+
+    let neither = json!({"action": "create", "username": unknown_username()});
+    assert_invalid(&service.manage(&neither).await, "password");
+    let both = json!({
+        "action": "create",
+        "username": unknown_username(),
+        "password": PASSWORD,
+        "password_hash": PASSWORD_HASH,
+    });
+    assert_invalid(&service.manage(&both).await, "password");
+}
+
+#[tokio::test]
+async fn hashes_of_known_form_and_bearable_cost_are_taken() {
+    let service = Service::new();
+    let create = async |hash: &str| {
+        let create = json!({"action": "create", "username": unknown_username(), "password_hash": hash});
+        service.manage(&create).await
+    };
+    let argon2 = |parameters: &str| PASSWORD_HASH.replace("m=19456,t=2,p=1", parameters);
+    let bcrypt = |cost: &str| format!("$2b${cost}$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq2");
+
+    for hash in [
+        argon2("m=262144,t=2,p=1"),
+        argon2("m=19456,t=16,p=1"),
+        argon2("m=19456,t=2,p=16"),
+        bcrypt("04"),
+        bcrypt("14"),
+    ] {
+        user_of(&create(&hash).await);
+    }
+    for hash in [
+        argon2("m=262145,t=2,p=1"),
+        argon2("m=19456,t=17,p=1"),
+        argon2("m=19456,t=2,p=17"),
+        argon2("m=4294967295,t=4294967295,p=1"),
+        argon2("m=19456,t=0,p=1"),
+        bcrypt("15"),
+        bcrypt("31"),
+        bcrypt("99"),
+        bcrypt("03"),
+        "$2b$04$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq".to_owned(),
+        "$2b$04$".to_owned(),
+        PASSWORD_HASH.rsplit_once('$').unwrap().0.to_owned(),
+        PASSWORD.to_owned(),
+        String::new(),
+        "$".to_owned(),
+        "5f4dcc3b5aa765d61d8327deb882cf99".to_owned(),
+        "$1$salt$qJH7.N4xYta3aEG/dfqo/0".to_owned(),
+        "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1"
+            .to_owned(),
+        "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E".to_owned(),
+    ] {
+        let answer = create(&hash).await;
+        assert_eq!(answer["error_code"], "validation_failed", "{hash}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn get_answers_the_user_and_never_a_hash() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let get = json!({"action": "get", "username": user.username});
+
+    let fresh = user_of(&service.manage(&get).await);
+    assert_eq!(fresh["user_id"], json!(user.id));
+    assert_eq!(fresh["email_addresses"], json!([user.email]));
+    assert_eq!(
+        (&fresh["password_changed_at"], &fresh["last_signin_at"]),
+        (&Value::Null, &Value::Null)
+    );
+
+    service
+        .signin(&user.username, WRONG_PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    assert_eq!(user_of(&service.manage(&get).await), fresh);
+
+    let token = service.token_of(&user).await;
+    let signed_in = user_of(&service.manage(&get).await);
+    assert_just_now(&signed_in["last_signin_at"]);
+    assert_eq!(signed_in["password_changed_at"], Value::Null);
+
+    assert_eq!(
+        service
+            .change_password(&token, PASSWORD, NEW_PASSWORD)
+            .await
+            .status,
+        200
+    );
+    let changed = service.manage(&get).await;
+    assert_just_now(&user_of(&changed)["password_changed_at"]);
+    assert_eq!(user_of(&changed)["created_at"], fresh["created_at"]);
+    assert!(!changed.to_string().contains("argon2"), "{changed}");
+}
+
+#[tokio::test]
+async fn a_user_whose_sign_in_was_refused_has_not_signed_in() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+    let get = json!({"action": "get", "username": user.username});
+
+    service.signin(&user.username, PASSWORD).await.is(CHANGE_PASSWORD);
+    assert_eq!(
+        user_of(&service.manage(&get).await)["last_signin_at"],
+        Value::Null
+    );
+
+    service
+        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
+        .await
+        .token();
+    let user = user_of(&service.manage(&get).await);
+    assert_just_now(&user["last_signin_at"]);
+    assert_just_now(&user["password_changed_at"]);
+    assert_eq!(user["must_change_password"], false);
+}
+
+#[tokio::test]
+async fn update_changes_what_is_given_and_nothing_else() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let get = json!({"action": "get", "username": user.username});
+    let mut expected = user_of(&service.manage(&get).await);
+
+    for (field, value) in [
+        ("must_change_password", json!(true)),
+        (
+            "email_addresses",
+            json!(["elsewhere@example.com", "st.huber@example.org"]),
+        ),
+        ("activated", json!(false)),
+        ("email_addresses", json!([])),
+        ("activated", json!(true)),
+        ("must_change_password", json!(false)),
+    ] {
+        let mut update = json!({"action": "update", "username": user.username});
+        update[field] = value.clone();
+        expected[field] = value;
+        assert_eq!(user_of(&service.manage(&update).await), expected, "{update}");
+        assert_eq!(user_of(&service.manage(&get).await), expected, "{update}");
+    }
+    service.token_of(&user).await;
+}
+
+#[tokio::test]
+async fn update_validates_its_fields() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let get = json!({"action": "get", "username": user.username});
+    let before = user_of(&service.manage(&get).await);
+
+    for (field, value) in [
+        ("email_addresses", json!(["st.huber"])),
+        ("email_addresses", json!("st.huber@example.com")),
+        ("activated", json!("yes")),
+        ("must_change_password", json!(1)),
+    ] {
+        let mut update = json!({"action": "update", "username": user.username});
+        update[field] = value;
+        assert_invalid(&service.manage(&update).await, field);
+    }
+    assert_eq!(user_of(&service.manage(&get).await), before);
+}
+
+#[tokio::test]
+async fn set_password_replaces_the_password() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
+    let answer = user_of(&service.manage(&set).await);
+
+    assert_just_now(&answer["password_changed_at"]);
+    assert_eq!(answer["must_change_password"], false);
+    service
+        .signin(&user.username, PASSWORD)
+        .await
+        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn set_password_may_ask_for_another_one() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    let set = json!({
+        "action": "set_password",
+        "username": user.username,
+        "password": NEW_PASSWORD,
+        "must_change_password": true,
+    });
+    assert_eq!(user_of(&service.manage(&set).await)["must_change_password"], true);
+
+    service
+        .signin(&user.username, NEW_PASSWORD)
+        .await
+        .is(CHANGE_PASSWORD);
+    service
+        .change_password_after_signin(&user.username, NEW_PASSWORD, PASSWORD)
+        .await
+        .token();
+}
+
+#[tokio::test]
+async fn set_password_validates_the_password() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for password in [
+        json!(null),
+        json!(""),
+        json!("7 chars"),
+        json!("x".repeat(257)),
+        json!(12_345_678),
+    ] {
+        let set = json!({"action": "set_password", "username": user.username, "password": password});
+        assert_invalid(&service.manage(&set).await, "password");
+    }
+    service.token_of(&user).await;
+}
+
+#[tokio::test]
+async fn nobody_is_unknown_to_every_action() {
+    let service = Service::new();
+    let username = unknown_username();
+    for action in [
+        json!({"action": "get"}),
+        json!({"action": "update", "activated": true}),
+        json!({"action": "set_password", "password": PASSWORD}),
+        json!({"action": "unlock"}),
+    ] {
+        let mut action = action;
+        action["username"] = json!(username);
+        assert_refused(&service.manage(&action).await, "unknown_username");
+    }
+    // None of them made the user.
+    service.send_email(&username).await.is(UNKNOWN_USERNAME);
+}
+
+#[tokio::test]
+async fn what_is_no_action_is_refused() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for payload in [
+        json!({}),
+        json!({"action": "greet", "username": user.username}),
+        json!({"action": null, "username": user.username}),
+        json!({"action": "Get", "username": user.username}),
+        json!({"action": ["get"], "username": user.username}),
+    ] {
+        assert_invalid(&service.manage(&payload).await, "action");
+    }
+    assert_invalid(&service.manage(&json!({"action": "get"})).await, "username");
+    for payload in [json!([]), json!("get"), json!(null)] {
+        let answer = service.manage(&payload).await;
+        assert_eq!(
+            (&answer["ok"], &answer["error_code"]),
+            (&json!(false), &json!("validation_failed"))
+        );
+    }
+}

@@ -1,0 +1,320 @@
+//! What holds of reset codes over time: their life, their tries and their sends.
+
+use serde_json::json;
+
+use crate::answers::{
+    CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NO_CODE_REQUESTED, RATE_LIMIT_EXCEEDED, SENT,
+};
+use crate::helpers::{HOUR, MINUTE, NEW_PASSWORD, PASSWORD, Service, User, WRONG_CODE, micros_now};
+
+/// The tries that are answered `code_incorrect`.
+const TRIES: usize = 12;
+
+async fn use_up_tries(service: &Service, user: &User, tries: usize) {
+    for _ in 0..tries {
+        service
+            .check_code(&user.username, WRONG_CODE)
+            .await
+            .is(CODE_INCORRECT);
+    }
+}
+
+#[tokio::test]
+async fn a_code_lives_ten_minutes() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    let before = micros_now();
+    service.send_email(&user.username).await.is(SENT);
+    let after = micros_now();
+
+    let code = service.stored_code(&user).await.unwrap();
+    let expires_at: i64 = code["expires_at"].as_n().unwrap().parse().unwrap();
+    let life = 600_000_000;
+    assert!(
+        (before + life..=after + life).contains(&expires_at),
+        "{before} {expires_at} {after}"
+    );
+    // The store's own sweep comes later, if ever.
+    let ttl: i64 = code["ttl"].as_n().unwrap().parse().unwrap();
+    assert!(ttl * 1_000_000 >= expires_at);
+}
+
+#[tokio::test]
+async fn an_expired_code_is_none() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    service.expire_code(&user).await;
+
+    service
+        .check_code(&user.username, &code)
+        .await
+        .is(NO_CODE_REQUESTED);
+    service
+        .check_code(&user.username, WRONG_CODE)
+        .await
+        .is(NO_CODE_REQUESTED);
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(NO_CODE_REQUESTED);
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn a_used_code_is_none() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+
+    service
+        .check_code(&user.username, &code)
+        .await
+        .is(NO_CODE_REQUESTED);
+    service
+        .reset_password(&user.username, &code, PASSWORD)
+        .await
+        .is(NO_CODE_REQUESTED);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn a_new_code_replaces_the_old() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let old = service.code_for(&user).await;
+    let mut new = service.code_for(&user).await;
+    if new == old {
+        new = service.code_for(&user).await;
+    }
+
+    service.check_code(&user.username, &old).await.is(CODE_INCORRECT);
+    service.check_code(&user.username, &new).await.is(CODE_CORRECT);
+}
+
+#[tokio::test]
+async fn after_twelve_wrong_tries_the_right_code_is_refused_too() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES).await;
+
+    service
+        .check_code(&user.username, WRONG_CODE)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+    service
+        .check_code(&user.username, &code)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+    service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn check_and_reset_share_the_tries() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    for _ in 0..TRIES / 2 {
+        service
+            .check_code(&user.username, WRONG_CODE)
+            .await
+            .is(CODE_INCORRECT);
+        service
+            .reset_password(&user.username, WRONG_CODE, NEW_PASSWORD)
+            .await
+            .is(CODE_INCORRECT);
+    }
+
+    service
+        .check_code(&user.username, &code)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn a_right_try_is_given_back() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES - 1).await;
+
+    for _ in 0..3 {
+        service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    }
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+}
+
+#[tokio::test]
+async fn a_bad_new_password_uses_no_try() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES - 1).await;
+
+    for _ in 0..3 {
+        assert_eq!(
+            service
+                .reset_password(&user.username, WRONG_CODE, "short")
+                .await
+                .status,
+            422
+        );
+    }
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+}
+
+#[tokio::test]
+async fn a_new_code_has_all_its_tries() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES).await;
+    service
+        .check_code(&user.username, WRONG_CODE)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES - 1).await;
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+}
+
+#[tokio::test]
+async fn five_codes_are_sent_in_any_sixty_minutes() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for _ in 0..5 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+
+    service.age_sends(&user, 59 * MINUTE).await;
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+
+    service.age_sends(&user, 2 * MINUTE).await;
+    service.send_email(&user.username).await.is(SENT);
+    assert_eq!(service.mails_to(&user.email).await.len(), 6);
+}
+
+#[tokio::test]
+async fn ten_codes_are_sent_in_any_day() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for _ in 0..2 {
+        for _ in 0..5 {
+            service.send_email(&user.username).await.is(SENT);
+        }
+        service.age_sends(&user, 2 * HOUR).await;
+    }
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+
+    // Now the first five were 24 hours and more ago, the other five less.
+    service.age_sends(&user, 21 * HOUR).await;
+    for _ in 0..5 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn a_refused_send_leaves_the_last_code_as_it_was() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for _ in 0..4 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES - 1).await;
+
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    use_up_tries(&service, &user, 1).await;
+    service
+        .check_code(&user.username, &code)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn using_a_code_up_allows_no_more_sends() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for _ in 0..4 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    let code = service.code_for(&user).await;
+    service
+        .reset_password(&user.username, &code, NEW_PASSWORD)
+        .await
+        .is(CHANGED_PASSWORD);
+
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn unlock_clears_the_tries_and_the_sends() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for _ in 0..4 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES).await;
+    service
+        .check_code(&user.username, &code)
+        .await
+        .is(RATE_LIMIT_EXCEEDED);
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+
+    service
+        .manage(&json!({"action": "unlock", "username": user.username}))
+        .await;
+
+    use_up_tries(&service, &user, TRIES - 1).await;
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    for _ in 0..5 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn a_code_is_not_stored_in_clear() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+
+    let item = service.stored_code(&user).await.unwrap();
+    assert!(item["code_hash"].is_b());
+    // Instants are numbers long enough to hold any six digits by chance.
+    let texts = item.values().filter_map(|value| value.as_s().ok());
+    for text in texts.filter(|text| **text != user.username) {
+        assert!(!text.contains(&code), "{item:?}");
+    }
+    let bytes = item["code_hash"].as_b().unwrap().as_ref();
+    assert!(
+        !bytes.windows(6).any(|window| window == code.as_bytes()),
+        "{item:?}"
+    );
+}

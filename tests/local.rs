@@ -1,0 +1,67 @@
+//! The whole service on this machine, until it is interrupted.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use support::{Options, Stack};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs the whole service on this machine, with no AWS account: the API, and the AWS services that it uses.
+///
+/// Settings are environment variables. Everything listens on 127.0.0.1 only.
+#[derive(Parser)]
+#[command(name = "local")]
+struct Arguments {
+    /// The API's port
+    #[arg(long, default_value_t = 3000)]
+    api_port: u16,
+    /// The port of DynamoDB, SES, Secrets Manager and Lambda's Invoke; sent mail is at /_aws/ses
+    #[arg(long, default_value_t = 4566)]
+    aws_port: u16,
+    /// Keep data in this folder instead of in memory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Do not create the user st.huber with the password Password1234! in a fresh store
+    #[arg(long)]
+    no_demo: bool,
+    /// Run the functions' binaries in this folder, such as target/release, as Lambda would
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Standard output is for the line that says when it is ready.
+    shared::telemetry::init_to(std::io::stderr);
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where nobody reads it, there is no one left to tell.
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stack = Stack::start(Options {
+        api_port: arguments.api_port,
+        aws_port: arguments.aws_port,
+        data_dir: arguments.data_dir,
+        demo_user: !arguments.no_demo,
+        binaries: arguments.binaries,
+        ..Options::default()
+    })
+    .await?;
+    writeln!(std::io::stdout(), "ready {}", stack.api_url())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stack.shutdown().await;
+    Ok(())
+}

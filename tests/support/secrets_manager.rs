@@ -1,0 +1,781 @@
+//! Secrets Manager: secrets with versions and staging labels, in memory or in a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::SysRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, rand_core::UnwrapErr};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::aws;
+use crate::stack::StartError;
+
+const CURRENT: &str = "AWSCURRENT";
+const PREVIOUS: &str = "AWSPREVIOUS";
+/// As many characters as the keys of a deployment have.
+const KEY_CHARS: usize = 64;
+/// More versions than these, and those without a label go, oldest first.
+const MAX_VERSIONS: usize = 100;
+
+/// A running Secrets Manager.
+pub(crate) struct SecretsManager {
+    secrets: Mutex<Secrets>,
+    file: Option<PathBuf>,
+}
+
+/// Every secret by its name.
+#[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
+struct Secrets(BTreeMap<String, Secret>);
+
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+struct Secret {
+    arn: String,
+    description: Option<String>,
+    created: f64,
+    changed: f64,
+    versions: BTreeMap<String, Version>,
+}
+
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+struct Version {
+    #[serde(flatten)]
+    content: Content,
+    stages: BTreeSet<String>,
+    created: f64,
+}
+
+/// A secret's value as calls carry it: one of the two, the binary one in base64.
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Content {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_string: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_binary: Option<String>,
+}
+
+/// Why a call is refused: the error's code, and its message.
+#[derive(Debug, PartialEq)]
+struct Refusal(&'static str, String);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CreateSecret {
+    name: String,
+    description: Option<String>,
+    client_request_token: Option<String>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PutSecretValue {
+    secret_id: String,
+    client_request_token: Option<String>,
+    version_stages: Option<BTreeSet<String>>,
+    #[serde(flatten)]
+    content: Content,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetSecretValue {
+    secret_id: String,
+    version_id: Option<String>,
+    version_stage: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DescribeSecret {
+    secret_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UpdateSecretVersionStage {
+    secret_id: String,
+    version_stage: String,
+    move_to_version_id: Option<String>,
+    remove_from_version_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "these are the request's fields")]
+struct GetRandomPassword {
+    password_length: usize,
+    exclude_characters: String,
+    exclude_lowercase: bool,
+    exclude_uppercase: bool,
+    exclude_numbers: bool,
+    exclude_punctuation: bool,
+    include_space: bool,
+    require_each_included_type: bool,
+}
+
+impl SecretsManager {
+    /// Secrets as they were left in the folder; none without one.
+    pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StartError> {
+        let file = data_dir.map(|folder| folder.join("secrets.json"));
+        let secrets = match &file {
+            Some(path) => read(path).map_err(|error| StartError::new(path.display(), error))?,
+            None => Secrets::default(),
+        };
+        Ok(Self {
+            secrets: Mutex::new(secrets),
+            file,
+        })
+    }
+
+    /// Makes the secret with a random value, unless it is there.
+    pub(crate) fn create_missing(&self, name: &str) -> Result<(), StartError> {
+        let value = Alphanumeric.sample_string(&mut UnwrapErr(SysRng), KEY_CHARS);
+        match self.change("CreateSecret", &json!({"Name": name, "SecretString": value})) {
+            Ok(_) | Err(Refusal("ResourceExistsException", _)) => Ok(()),
+            Err(Refusal(_, message)) => Err(StartError::new("Secrets Manager", message)),
+        }
+    }
+
+    /// Answers a call.
+    pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Response {
+        let answer = match serde_json::from_slice(body) {
+            Ok(request) => self.change(operation, &request),
+            Err(_) => Err(Refusal(
+                "SerializationException",
+                "The request is not JSON".to_owned(),
+            )),
+        };
+        match answer {
+            Ok(answer) => (
+                [("content-type", "application/x-amz-json-1.1")],
+                answer.to_string(),
+            )
+                .into_response(),
+            Err(Refusal(code @ "InternalServiceError", message)) => {
+                aws::refuse(StatusCode::INTERNAL_SERVER_ERROR, code, &message)
+            }
+            Err(Refusal(code, message)) => aws::refuse(StatusCode::BAD_REQUEST, code, &message),
+        }
+    }
+
+    /// Does what is asked for; what changed is in the file before the answer goes out, or it did not change.
+    fn change(&self, operation: &str, request: &Value) -> Result<Value, Refusal> {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = secrets.clone();
+        let answer = changed.answer(operation, request)?;
+        if changed != *secrets {
+            if let Some(path) = &self.file {
+                write(path, &changed).map_err(|error| {
+                    tracing::error!(%error, "could not keep the secrets");
+                    Refusal("InternalServiceError", "The secrets could not be kept".to_owned())
+                })?;
+            }
+            *secrets = changed;
+        }
+        Ok(answer)
+    }
+}
+
+impl Secrets {
+    fn answer(&mut self, operation: &str, request: &Value) -> Result<Value, Refusal> {
+        match operation {
+            "CreateSecret" => self.create(parse(request)?),
+            "PutSecretValue" => self.put_value(parse(request)?),
+            "GetSecretValue" => self.value(&parse(request)?),
+            "DescribeSecret" => self.describe(&parse(request)?),
+            "ListSecrets" => Ok(self.list()),
+            "UpdateSecretVersionStage" => self.update_stage(parse(request)?),
+            "GetRandomPassword" => random_password(&parse(request)?),
+            _ => Err(Refusal(
+                "UnknownOperationException",
+                format!("{operation} is not supported here"),
+            )),
+        }
+    }
+
+    fn create(&mut self, request: CreateSecret) -> Result<Value, Refusal> {
+        let CreateSecret {
+            name,
+            description,
+            client_request_token,
+            content,
+        } = request;
+        if name.is_empty() {
+            return Err(invalid_parameter("You must provide a secret name."));
+        }
+        if self.0.contains_key(&name) {
+            let message = format!("The operation failed because the secret {name} already exists.");
+            return Err(Refusal("ResourceExistsException", message));
+        }
+        let suffix = Alphanumeric.sample_string(&mut UnwrapErr(SysRng), 6);
+        let now = now();
+        let mut secret = Secret {
+            arn: format!(
+                "arn:aws:secretsmanager:{}:{}:secret:{name}-{suffix}",
+                aws::REGION,
+                aws::ACCOUNT
+            ),
+            description,
+            created: now,
+            changed: now,
+            versions: BTreeMap::new(),
+        };
+        let mut answer = json!({"ARN": secret.arn, "Name": name});
+        if content.is_some() {
+            let version = secret.put(
+                client_request_token,
+                content,
+                BTreeSet::from([CURRENT.to_owned()]),
+            )?;
+            answer["VersionId"] = version.into();
+        }
+        self.0.insert(name, secret);
+        Ok(answer)
+    }
+
+    fn put_value(&mut self, request: PutSecretValue) -> Result<Value, Refusal> {
+        if !request.content.is_some() {
+            return Err(invalid_parameter(
+                "You must provide either SecretString or SecretBinary.",
+            ));
+        }
+        let stages = request
+            .version_stages
+            .unwrap_or_else(|| BTreeSet::from([CURRENT.to_owned()]));
+        if stages.is_empty() {
+            return Err(invalid_parameter("You must provide at least one staging label."));
+        }
+        let (name, secret) = self.find(&request.secret_id)?;
+        let version = secret.put(request.client_request_token, request.content, stages)?;
+        let stages = &secret.versions[&version].stages;
+        Ok(json!({"ARN": secret.arn, "Name": name, "VersionId": version, "VersionStages": stages}))
+    }
+
+    fn value(&mut self, request: &GetSecretValue) -> Result<Value, Refusal> {
+        let (name, secret) = self.find(&request.secret_id)?;
+        let by_id = |id: &str| {
+            secret
+                .versions
+                .get_key_value(id)
+                .ok_or_else(|| no_value(&format!("VersionId: {id}")))
+        };
+        let (id, version) = match (&request.version_id, &request.version_stage) {
+            (Some(id), stage) => {
+                let (id, version) = by_id(id)?;
+                if stage
+                    .as_ref()
+                    .is_some_and(|stage| !version.stages.contains(stage))
+                {
+                    let message =
+                        "You provided a VersionStage that is not associated to the provided VersionId.";
+                    return Err(Refusal("InvalidRequestException", message.to_owned()));
+                }
+                (id, version)
+            }
+            (None, stage) => {
+                let stage = stage.as_deref().unwrap_or(CURRENT);
+                let id = secret
+                    .holder(stage)
+                    .ok_or_else(|| no_value(&format!("staging label: {stage}")))?;
+                by_id(&id)?
+            }
+        };
+        let mut answer = json!({
+            "ARN": secret.arn,
+            "Name": name,
+            "VersionId": id,
+            "VersionStages": version.stages,
+            "CreatedDate": version.created,
+        });
+        if let Some(text) = &version.content.secret_string {
+            answer["SecretString"] = text.as_str().into();
+        }
+        if let Some(bytes) = &version.content.secret_binary {
+            answer["SecretBinary"] = bytes.as_str().into();
+        }
+        Ok(answer)
+    }
+
+    fn describe(&mut self, request: &DescribeSecret) -> Result<Value, Refusal> {
+        let (name, secret) = self.find(&request.secret_id)?;
+        let mut answer = secret.description(&name);
+        answer["VersionIdsToStages"] = secret.labelled();
+        Ok(answer)
+    }
+
+    fn list(&self) -> Value {
+        let listed = |(name, secret): (&String, &Secret)| {
+            let mut entry = secret.description(name);
+            entry["SecretVersionsToStages"] = secret.labelled();
+            entry
+        };
+        json!({"SecretList": self.0.iter().map(listed).collect::<Vec<_>>()})
+    }
+
+    fn update_stage(&mut self, request: UpdateSecretVersionStage) -> Result<Value, Refusal> {
+        let (name, secret) = self.find(&request.secret_id)?;
+        let UpdateSecretVersionStage {
+            version_stage: stage,
+            move_to_version_id,
+            remove_from_version_id,
+            ..
+        } = request;
+        for id in [&move_to_version_id, &remove_from_version_id]
+            .into_iter()
+            .flatten()
+        {
+            if !secret.versions.contains_key(id) {
+                return Err(no_value(&format!("VersionId: {id}")));
+            }
+        }
+        let holder = secret.holder(&stage);
+        if let Some(holder) = &holder
+            && move_to_version_id.as_ref() != Some(holder)
+            && remove_from_version_id.as_ref() != Some(holder)
+        {
+            return Err(invalid_parameter(&format!(
+                "The parameter RemoveFromVersionId can't be empty. Staging label {stage} is currently attached to \
+                 version {holder}, so you must explicitly reference that version in RemoveFromVersionId."
+            )));
+        }
+        if let Some(id) = &remove_from_version_id
+            && holder.as_ref() != Some(id)
+        {
+            return Err(invalid_parameter(&format!(
+                "Staging label {stage} is not attached to version {id}."
+            )));
+        }
+        match move_to_version_id {
+            Some(id) => secret.move_stage(&stage, &id),
+            None if stage == CURRENT => {
+                return Err(invalid_parameter(
+                    "You can only move staging label AWSCURRENT to a different secret version. It can't be \
+                     completely removed.",
+                ));
+            }
+            None => {
+                for version in secret.versions.values_mut() {
+                    version.stages.remove(&stage);
+                }
+            }
+        }
+        secret.changed = now();
+        Ok(json!({"ARN": secret.arn, "Name": name}))
+    }
+
+    /// The secret by its name, its ARN, or its ARN without the random end.
+    fn find(&mut self, id: &str) -> Result<(String, &mut Secret), Refusal> {
+        self.0
+            .iter_mut()
+            .find(|(name, secret)| {
+                *name == id
+                    || secret.arn == id
+                    || secret.arn.rsplit_once('-').is_some_and(|(arn, _)| arn == id)
+            })
+            .map(|(name, secret)| (name.clone(), secret))
+            .ok_or_else(|| {
+                Refusal(
+                    "ResourceNotFoundException",
+                    "Secrets Manager can't find the specified secret.".to_owned(),
+                )
+            })
+    }
+}
+
+impl Secret {
+    /// Adds a version under `stages`. Doing it again with the same token and content changes nothing.
+    fn put(
+        &mut self,
+        token: Option<String>,
+        content: Content,
+        mut stages: BTreeSet<String>,
+    ) -> Result<String, Refusal> {
+        let id = token.unwrap_or_else(|| Uuid::new_v4().to_string());
+        if let Some(version) = self.versions.get(&id) {
+            if version.content == content {
+                return Ok(id);
+            }
+            let message =
+                format!("You can't use ClientRequestToken {id} because that value is already in use.");
+            return Err(Refusal("ResourceExistsException", message));
+        }
+        if self.holder(CURRENT).is_none() {
+            stages.insert(CURRENT.to_owned());
+        }
+        let now = now();
+        self.versions.insert(
+            id.clone(),
+            Version {
+                content,
+                stages: BTreeSet::new(),
+                created: now,
+            },
+        );
+        for stage in &stages {
+            self.move_stage(stage, &id);
+        }
+        self.changed = now;
+        self.drop_surplus();
+        Ok(id)
+    }
+
+    /// Attaches a label to a version and to no other. The one that `AWSCURRENT` leaves becomes `AWSPREVIOUS`.
+    fn move_stage(&mut self, stage: &str, to: &str) {
+        let from = self.holder(stage).filter(|from| from != to);
+        for (id, version) in &mut self.versions {
+            if id == to {
+                version.stages.insert(stage.to_owned());
+            } else {
+                version.stages.remove(stage);
+            }
+        }
+        if let (CURRENT, Some(from)) = (stage, from) {
+            self.move_stage(PREVIOUS, &from);
+        }
+    }
+
+    fn drop_surplus(&mut self) {
+        while self.versions.len() > MAX_VERSIONS {
+            let unlabelled = self
+                .versions
+                .iter()
+                .filter(|(_, version)| version.stages.is_empty());
+            let oldest = unlabelled.min_by(|(_, one), (_, other)| one.created.total_cmp(&other.created));
+            let Some(id) = oldest.map(|(id, _)| id.clone()) else {
+                return;
+            };
+            self.versions.remove(&id);
+        }
+    }
+
+    /// The version that has this label.
+    fn holder(&self, stage: &str) -> Option<String> {
+        self.versions
+            .iter()
+            .find(|(_, version)| version.stages.contains(stage))
+            .map(|(id, _)| id.clone())
+    }
+
+    fn labelled(&self) -> Value {
+        let labelled = self
+            .versions
+            .iter()
+            .filter(|(_, version)| !version.stages.is_empty());
+        labelled
+            .map(|(id, version)| (id.clone(), json!(version.stages)))
+            .collect()
+    }
+
+    fn description(&self, name: &str) -> Value {
+        let mut answer = json!({
+            "ARN": self.arn,
+            "Name": name,
+            "RotationEnabled": false,
+            "CreatedDate": self.created,
+            "LastChangedDate": self.changed,
+        });
+        if let Some(description) = &self.description {
+            answer["Description"] = description.as_str().into();
+        }
+        answer
+    }
+}
+
+impl Content {
+    fn is_some(&self) -> bool {
+        self.secret_string.is_some() || self.secret_binary.is_some()
+    }
+}
+
+impl Default for GetRandomPassword {
+    fn default() -> Self {
+        Self {
+            password_length: 32,
+            exclude_characters: String::new(),
+            exclude_lowercase: false,
+            exclude_uppercase: false,
+            exclude_numbers: false,
+            exclude_punctuation: false,
+            include_space: false,
+            require_each_included_type: true,
+        }
+    }
+}
+
+fn random_password(request: &GetRandomPassword) -> Result<Value, Refusal> {
+    let kinds: Vec<Vec<char>> = [
+        (!request.exclude_lowercase, "abcdefghijklmnopqrstuvwxyz"),
+        (!request.exclude_uppercase, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+        (!request.exclude_numbers, "0123456789"),
+        (!request.exclude_punctuation, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+        (request.include_space, " "),
+    ]
+    .into_iter()
+    .filter(|(included, _)| *included)
+    .map(|(_, kind)| {
+        kind.chars()
+            .filter(|char| !request.exclude_characters.contains(*char))
+            .collect()
+    })
+    .filter(|kind: &Vec<char>| !kind.is_empty())
+    .collect();
+    let required: &[Vec<char>] = if request.require_each_included_type {
+        &kinds
+    } else {
+        &[]
+    };
+    let all: Vec<char> = kinds.concat();
+    if !(1..=4096).contains(&request.password_length)
+        || request.password_length < required.len()
+        || all.is_empty()
+    {
+        return Err(invalid_parameter(
+            "No password of this length and kind is possible.",
+        ));
+    }
+    let mut random = UnwrapErr(SysRng);
+    // One of each required kind, each at a place of its own; any character everywhere else.
+    let mut password: Vec<char> = (0..request.password_length)
+        .map(|_| *all.choose(&mut random).unwrap_or(&' '))
+        .collect();
+    let mut places: Vec<usize> = (0..password.len()).collect();
+    for kind in required {
+        let place = places.swap_remove(random.random_range(0..places.len()));
+        password[place] = *kind.choose(&mut random).unwrap_or(&' ');
+    }
+    Ok(json!({"RandomPassword": password.into_iter().collect::<String>()}))
+}
+
+fn parse<T: DeserializeOwned>(request: &Value) -> Result<T, Refusal> {
+    T::deserialize(request).map_err(|error| invalid_parameter(&error.to_string()))
+}
+
+fn invalid_parameter(message: &str) -> Refusal {
+    Refusal("InvalidParameterException", message.to_owned())
+}
+
+fn no_value(what: &str) -> Refusal {
+    let message = format!("Secrets Manager can't find the specified secret value for {what}");
+    Refusal("ResourceNotFoundException", message)
+}
+
+/// Seconds since the epoch, as this service's answers have them.
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+fn read(path: &Path) -> io::Result<Secrets> {
+    match fs::read(path) {
+        Ok(json) => Ok(serde_json::from_slice(&json)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Secrets::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces the file, so that it is always either the old or the new one, however this process ends.
+fn write(path: &Path, secrets: &Secrets) -> io::Result<()> {
+    let temporary = path.with_extension("json.new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(&serde_json::to_vec_pretty(secrets)?)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+
+    fn secrets() -> Secrets {
+        let mut secrets = Secrets::default();
+        ok(
+            &mut secrets,
+            "CreateSecret",
+            json!({"Name": "key", "ClientRequestToken": "1", "SecretString": "one"}),
+        );
+        secrets
+    }
+
+    fn ok(secrets: &mut Secrets, operation: &str, mut request: Value) -> Value {
+        if operation != "CreateSecret" {
+            request["SecretId"] = "key".into();
+        }
+        secrets.answer(operation, &request).unwrap()
+    }
+
+    fn refused(secrets: &mut Secrets, operation: &str, mut request: Value) -> &'static str {
+        request["SecretId"] = "key".into();
+        secrets.answer(operation, &request).unwrap_err().0
+    }
+
+    fn stages(secrets: &mut Secrets) -> Value {
+        ok(secrets, "DescribeSecret", json!({}))["VersionIdsToStages"].clone()
+    }
+
+    #[test]
+    fn a_new_value_makes_the_current_one_the_previous_one() {
+        let mut secrets = secrets();
+        for id in ["2", "3"] {
+            ok(
+                &mut secrets,
+                "PutSecretValue",
+                json!({"ClientRequestToken": id, "SecretString": id}),
+            );
+        }
+        assert_eq!(
+            stages(&mut secrets),
+            json!({"2": ["AWSPREVIOUS"], "3": ["AWSCURRENT"]})
+        );
+        assert_eq!(ok(&mut secrets, "GetSecretValue", json!({}))["SecretString"], "3");
+        let previous = ok(
+            &mut secrets,
+            "GetSecretValue",
+            json!({"VersionStage": "AWSPREVIOUS"}),
+        );
+        assert_eq!(previous["VersionId"], "2");
+        assert_eq!(
+            ok(&mut secrets, "GetSecretValue", json!({"VersionId": "1"}))["SecretString"],
+            "one"
+        );
+    }
+
+    #[test]
+    fn a_repeated_value_changes_nothing_and_another_one_under_its_token_is_refused() {
+        let mut secrets = secrets();
+        ok(
+            &mut secrets,
+            "PutSecretValue",
+            json!({"ClientRequestToken": "2", "SecretString": "two"}),
+        );
+        let before = stages(&mut secrets);
+        ok(
+            &mut secrets,
+            "PutSecretValue",
+            json!({"ClientRequestToken": "1", "SecretString": "one"}),
+        );
+        assert_eq!(stages(&mut secrets), before);
+        let other = json!({"ClientRequestToken": "1", "SecretString": "other"});
+        assert_eq!(
+            refused(&mut secrets, "PutSecretValue", other),
+            "ResourceExistsException"
+        );
+    }
+
+    #[test]
+    fn a_rotation_moves_the_label_explicitly_and_back_again() {
+        let mut secrets = secrets();
+        let pending =
+            json!({"ClientRequestToken": "2", "SecretString": "two", "VersionStages": ["AWSPENDING"]});
+        ok(&mut secrets, "PutSecretValue", pending);
+        assert_eq!(
+            stages(&mut secrets),
+            json!({"1": ["AWSCURRENT"], "2": ["AWSPENDING"]})
+        );
+
+        let unnamed = json!({"VersionStage": "AWSCURRENT", "MoveToVersionId": "2"});
+        assert_eq!(
+            refused(&mut secrets, "UpdateSecretVersionStage", unnamed),
+            "InvalidParameterException"
+        );
+        let removed = json!({"VersionStage": "AWSCURRENT", "RemoveFromVersionId": "1"});
+        assert_eq!(
+            refused(&mut secrets, "UpdateSecretVersionStage", removed),
+            "InvalidParameterException"
+        );
+
+        let forward =
+            json!({"VersionStage": "AWSCURRENT", "MoveToVersionId": "2", "RemoveFromVersionId": "1"});
+        ok(&mut secrets, "UpdateSecretVersionStage", forward);
+        assert_eq!(
+            stages(&mut secrets),
+            json!({"1": ["AWSPREVIOUS"], "2": ["AWSCURRENT", "AWSPENDING"]})
+        );
+        let back = json!({"VersionStage": "AWSCURRENT", "MoveToVersionId": "1", "RemoveFromVersionId": "2"});
+        ok(&mut secrets, "UpdateSecretVersionStage", back);
+        assert_eq!(
+            stages(&mut secrets),
+            json!({"1": ["AWSCURRENT"], "2": ["AWSPENDING", "AWSPREVIOUS"]})
+        );
+    }
+
+    #[test]
+    fn a_secret_is_found_by_name_and_by_arn() {
+        let mut secrets = secrets();
+        let arn = ok(&mut secrets, "DescribeSecret", json!({}))["ARN"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let short = arn.rsplit_once('-').unwrap().0;
+        for id in [arn.as_str(), short] {
+            assert_eq!(
+                secrets
+                    .answer("GetSecretValue", &json!({"SecretId": id}))
+                    .unwrap()["Name"],
+                "key"
+            );
+        }
+        let unknown = secrets
+            .answer("GetSecretValue", &json!({"SecretId": "ke"}))
+            .unwrap_err();
+        assert_eq!(unknown.0, "ResourceNotFoundException");
+    }
+
+    #[test]
+    fn a_random_password_has_every_kind_that_is_not_excluded() {
+        let request = GetRandomPassword {
+            password_length: 4,
+            exclude_punctuation: true,
+            exclude_characters: "02468".to_owned(),
+            include_space: true,
+            ..GetRandomPassword::default()
+        };
+        let answer = random_password(&request).unwrap();
+        let password = answer["RandomPassword"].as_str().unwrap();
+        assert_eq!(password.chars().count(), 4);
+        for kind in [
+            char::is_lowercase,
+            char::is_uppercase,
+            |char| "13579".contains(char),
+            |char| char == ' ',
+        ] {
+            assert_eq!(
+                password.chars().filter(|char| kind(*char)).count(),
+                1,
+                "{password:?}"
+            );
+        }
+        let impossible = GetRandomPassword {
+            password_length: 3,
+            ..request
+        };
+        assert_eq!(
+            random_password(&impossible).unwrap_err().0,
+            "InvalidParameterException"
+        );
+    }
+}

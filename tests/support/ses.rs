@@ -1,0 +1,388 @@
+//! SES v2: takes mail, delivers none, and shows it in an inbox, as JSON and as a page.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use crate::aws;
+use crate::stack::StartError;
+
+/// The most recipients that one mail may have.
+const MAX_RECIPIENTS: usize = 50;
+
+/// All mail that was sent, oldest first.
+pub(crate) struct Inbox(Mutex<Mails>);
+
+struct Mails {
+    all: Vec<Mail>,
+    /// One line of JSON for each.
+    file: Option<File>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mail {
+    id: String,
+    timestamp: String,
+    source: String,
+    subject: String,
+    destination: Destination,
+    body: MailBody,
+}
+
+#[derive(Clone, Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Destination {
+    #[serde(rename = "ToAddresses")]
+    to: Vec<String>,
+    #[serde(rename = "CcAddresses")]
+    cc: Vec<String>,
+    #[serde(rename = "BccAddresses")]
+    bcc: Vec<String>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct MailBody {
+    text_part: Option<String>,
+    html_part: Option<String>,
+}
+
+/// The inbox as JSON.
+#[derive(Serialize)]
+struct Messages<'a> {
+    messages: Vec<&'a Mail>,
+}
+
+/// `SendEmail`'s request, as far as it is understood here.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SendEmail {
+    #[serde(default)]
+    from_email_address: String,
+    #[serde(default)]
+    destination: Destination,
+    content: EmailContent,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EmailContent {
+    simple: Simple,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Simple {
+    subject: Part,
+    body: SimpleBody,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SimpleBody {
+    text: Option<Part>,
+    html: Option<Part>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Part {
+    data: String,
+}
+
+/// Whose mail to show: that of one recipient, or all.
+#[derive(Deserialize)]
+pub(crate) struct Filter {
+    email: Option<String>,
+}
+
+impl Inbox {
+    /// Mail as it was left in the folder; none without one.
+    pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StartError> {
+        let mails = match data_dir.map(|folder| folder.join("mail.jsonl")) {
+            Some(path) => Mails::read(&path).map_err(|error| StartError::new(path.display(), error))?,
+            None => Mails {
+                all: Vec::new(),
+                file: None,
+            },
+        };
+        Ok(Self(Mutex::new(mails)))
+    }
+
+    fn mails(&self) -> MutexGuard<'_, Mails> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mails {
+    fn read(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        let mut lines = Vec::new();
+        file.read_to_end(&mut lines)?;
+        // A line without its end was being written when the process was killed: that mail was never accepted.
+        lines.truncate(
+            lines
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |end| end + 1),
+        );
+        file.set_len(lines.len() as u64)?;
+        file.seek(io::SeekFrom::End(0))?;
+        let all = serde_json::Deserializer::from_slice(&lines)
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            all,
+            file: Some(file),
+        })
+    }
+
+    fn add(&mut self, mail: Mail) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            let mut line = serde_json::to_vec(&mail)?;
+            line.push(b'\n');
+            file.write_all(&line)?;
+        }
+        self.all.push(mail);
+        Ok(())
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            file.set_len(0)?;
+            file.rewind()?;
+        }
+        self.all.clear();
+        Ok(())
+    }
+}
+
+impl Mail {
+    fn is_to(&self, address: &str) -> bool {
+        self.destination
+            .all()
+            .any(|recipient| bare(recipient).to_lowercase() == address.to_lowercase())
+    }
+}
+
+impl Destination {
+    fn all(&self) -> impl Iterator<Item = &String> {
+        self.to.iter().chain(&self.cc).chain(&self.bcc)
+    }
+}
+
+impl SendEmail {
+    /// The mail, or why SES would refuse it.
+    fn into_mail(self) -> Result<Mail, &'static str> {
+        let Self {
+            from_email_address: source,
+            destination,
+            content: EmailContent { simple },
+        } = self;
+        let Simple {
+            subject,
+            body: SimpleBody { text, html },
+        } = simple;
+        if source.is_empty() {
+            return Err("Missing required parameter: FromEmailAddress");
+        }
+        let recipients = destination.all().count();
+        if recipients == 0 {
+            return Err("Missing required parameter: Destination");
+        }
+        if recipients > MAX_RECIPIENTS {
+            return Err("Recipient count exceeds 50.");
+        }
+        for address in destination.all().chain([&source]) {
+            if address.chars().any(char::is_control) {
+                return Err("Local address contains control or whitespace");
+            }
+            if !bare(address)
+                .split_once('@')
+                .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+            {
+                return Err("Missing final '@domain'");
+            }
+        }
+        if text.is_none() && html.is_none() {
+            return Err("Missing required parameter: Content.Simple.Body");
+        }
+        Ok(Mail {
+            id: Uuid::new_v4().to_string(),
+            timestamp: OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default(),
+            source,
+            subject: subject.data,
+            destination,
+            body: MailBody {
+                text_part: text.map(|part| part.data),
+                html_part: html.map(|part| part.data),
+            },
+        })
+    }
+}
+
+/// The address in `Name <address>`, or the whole.
+fn bare(address: &str) -> &str {
+    let inner = address
+        .rsplit_once('<')
+        .and_then(|(_, rest)| rest.split_once('>'));
+    inner.map_or(address, |(inner, _)| inner).trim()
+}
+
+/// `SendEmail`
+pub(crate) async fn send_email(State(inbox): State<Arc<Inbox>>, body: Bytes) -> Response {
+    let refuse = |message: &str| aws::refuse(StatusCode::BAD_REQUEST, "BadRequestException", message);
+    let mail = match serde_json::from_slice::<SendEmail>(&body) {
+        Ok(request) => match request.into_mail() {
+            Ok(mail) => mail,
+            Err(message) => return refuse(message),
+        },
+        Err(error) => return refuse(&error.to_string()),
+    };
+    let id = mail.id.clone();
+    match inbox.mails().add(mail) {
+        Ok(()) => Json(json!({"MessageId": id})).into_response(),
+        Err(error) => not_kept(&error),
+    }
+}
+
+/// The inbox: a page for whoever prefers one, JSON for everybody else.
+pub(crate) async fn show(
+    State(inbox): State<Arc<Inbox>>,
+    Query(filter): Query<Filter>,
+    headers: HeaderMap,
+) -> Response {
+    let headers_for_both = [(CACHE_CONTROL, "no-store"), (VARY, "accept")];
+    if prefers_html(&headers) {
+        return (headers_for_both, page().await).into_response();
+    }
+    let mails = inbox.mails();
+    let shown = |mail: &&Mail| {
+        filter
+            .email
+            .as_ref()
+            .is_none_or(|address| mail.is_to(address.trim()))
+    };
+    let messages = mails.all.iter().filter(shown).collect();
+    (headers_for_both, Json(Messages { messages })).into_response()
+}
+
+/// The inbox's page. It fetches the JSON; nothing in a mail can run or load anything.
+pub(crate) async fn page() -> Response {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+                  connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    (
+        [(CONTENT_SECURITY_POLICY, policy)],
+        Html(include_str!("inbox.html")),
+    )
+        .into_response()
+}
+
+/// Empties the inbox.
+pub(crate) async fn clear(State(inbox): State<Arc<Inbox>>) -> Response {
+    match inbox.mails().clear() {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => not_kept(&error),
+    }
+}
+
+fn not_kept(error: &io::Error) -> Response {
+    tracing::error!(%error, "could not keep the mail");
+    aws::refuse(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "InternalServiceError",
+        "The mail could not be kept",
+    )
+}
+
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
+    let types = accept
+        .split(',')
+        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    types
+        .into_iter()
+        .find(|kind| matches!(*kind, "text/html" | "application/json"))
+        == Some("text/html")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn request(destination: &Value) -> Value {
+        json!({
+            "FromEmailAddress": "Postern <no-reply@example.com>",
+            "Destination": destination,
+            "Content": {"Simple": {"Subject": {"Data": "Code"}, "Body": {"Text": {"Data": "482901"}}}},
+        })
+    }
+
+    fn mail(request: Value) -> Result<Mail, &'static str> {
+        serde_json::from_value::<SendEmail>(request).unwrap().into_mail()
+    }
+
+    #[test]
+    fn mail_is_found_by_any_of_its_recipients() {
+        let mail = mail(request(&json!({
+            "ToAddresses": ["a@example.com"], "CcAddresses": ["B <b@example.com>"], "BccAddresses": ["C@Example.com"],
+        })))
+        .unwrap();
+        for address in ["a@example.com", "B@example.com", "c@example.com"] {
+            assert!(mail.is_to(address), "{address}");
+        }
+        for address in ["example.com", "no-reply@example.com", "aa@example.com", ""] {
+            assert!(!mail.is_to(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_ses_refuses_is_refused() {
+        let many: Vec<String> = (0..51).map(|number| format!("{number}@example.com")).collect();
+        for destination in [
+            json!({}),
+            json!({"BccAddresses": many}),
+            json!({"ToAddresses": ["nobody"]}),
+            json!({"ToAddresses": ["a@example.com\r\nBcc: b@example.com"]}),
+        ] {
+            assert!(mail(request(&destination)).is_err(), "{destination}");
+        }
+        let destination = json!({"ToAddresses": ["a@example.com"]});
+        for (pointer, value) in [
+            ("/FromEmailAddress", json!("")),
+            ("/Content/Simple/Body", json!({})),
+        ] {
+            let mut request = request(&destination);
+            *request.pointer_mut(pointer).unwrap() = value;
+            assert!(mail(request).is_err(), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Starting everything in the right order, and stopping it in the opposite one.
+
+use std::collections::HashMap;
+use std::fmt::{self, Display};
+use std::fs::{DirBuilder, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::config::{ConfigError, Environment};
+use shared::store::TableNames;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::api_gateway;
+use crate::aws;
+use crate::dynamodb::DynamoDb;
+use crate::lambda::Functions;
+use crate::secrets_manager::SecretsManager;
+use crate::ses::Inbox;
+
+/// How long a shutdown waits for requests that are being answered, or that a client does not finish sending.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
+/// How long it then waits for connections to the AWS services, which nobody needs any more.
+const AWS_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+
+/// What to start, and where.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The API's port; 0 for any free one.
+    pub api_port: u16,
+    /// The AWS services' port; 0 for any free one.
+    pub aws_port: u16,
+    /// Where data is kept; in memory if nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// Whether a fresh store gets the user `st.huber` with the password `Password1234!`.
+    pub demo_user: bool,
+    /// The folder of the built functions, to be run as Lambda runs them; in this process if none.
+    pub binaries: Option<PathBuf>,
+    /// Settings by their variables' names, in preference to this process's environment.
+    pub settings: HashMap<String, String>,
+}
+
+/// A running stack, on threads of its own. Dropped, it stops at once, whatever it is doing.
+#[derive(Debug)]
+pub struct Stack {
+    api: SocketAddr,
+    aws: SocketAddr,
+    stop: oneshot::Sender<()>,
+    stopped: oneshot::Receiver<()>,
+}
+
+/// Why a stack could not start, in one line.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl Stack {
+    /// Starts a stack, and returns once it serves.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let (started, starting) = oneshot::channel();
+        let (stop, stopping) = oneshot::channel();
+        let (done, stopped) = oneshot::channel();
+        thread::spawn(move || {
+            let _done = done;
+            let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(started.send(Err(StartError::new("no runtime", error)))),
+            };
+            runtime.block_on(async {
+                match Services::start(options).await {
+                    Ok(services) => {
+                        let addresses = (services.api.address, services.aws.address);
+                        if started.send(Ok(addresses)).is_ok() {
+                            services.run_until(stopping).await;
+                        }
+                    }
+                    Err(error) => drop(started.send(Err(error))),
+                }
+            });
+            // Whatever still hashes or sweeps there is not waited for.
+            runtime.shutdown_background();
+        });
+        let (api, aws) = starting
+            .await
+            .map_err(|error| StartError::new("the stack broke off", error))??;
+        Ok(Self {
+            api,
+            aws,
+            stop,
+            stopped,
+        })
+    }
+
+    /// The API's base URL.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// The base URL of the AWS services.
+    #[must_use]
+    pub fn aws_url(&self) -> String {
+        format!("http://{}", self.aws)
+    }
+
+    /// Takes no more requests, finishes those being answered, and stops.
+    pub async fn shutdown(self) {
+        if self.stop.send(()).is_ok() {
+            // Nothing is ever sent: it is closed once everything has stopped.
+            let _ = self.stopped.await;
+        }
+    }
+}
+
+impl StartError {
+    pub(crate) fn new(what: impl Display, error: impl Display) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+impl Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What runs on a stack's threads.
+struct Services {
+    api: Server,
+    aws: Server,
+    functions: Arc<Functions>,
+    dynamodb: Arc<DynamoDb>,
+    /// Locked for as long as this stack uses the folder.
+    _data_dir: Option<File>,
+}
+
+/// A listening HTTP server.
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Services {
+    async fn start(options: Options) -> Result<Self, StartError> {
+        let Options {
+            api_port,
+            aws_port,
+            data_dir,
+            demo_user,
+            binaries,
+            settings,
+        } = options;
+        // Both ports are taken first: whoever starts a second stack learns it before any data is touched.
+        let aws_listener = listen(aws_port).await?;
+        let api_listener = listen(api_port).await?;
+        let aws_url = format!("http://{}", address(&aws_listener)?);
+
+        let lock = data_dir.as_deref().map(take_data_dir).transpose()?;
+        let data_dir = data_dir.as_deref();
+        let environment = environment(settings.clone());
+        let tables = TableNames::from_environment(&environment);
+        let (dynamodb, fresh) = DynamoDb::start(data_dir, &tables)?;
+        let secrets = SecretsManager::open(data_dir)?;
+        secrets.create_missing(&environment.text("JWT_SECRET_ID", "postern/jwt-secret"))?;
+        secrets.create_missing(&environment.text("CODE_KEY_SECRET_ID", "postern/code-key"))?;
+        let inbox = Inbox::open(data_dir)?;
+
+        let functions = match binaries {
+            None => Functions::in_process(&environment, &aws_url).await?,
+            Some(binaries) => Functions::as_binaries(&binaries, &settings, &aws_url).await?,
+        };
+        let (dynamodb, functions) = (Arc::new(dynamodb), Arc::new(functions));
+        let router = aws::router(Arc::clone(&dynamodb), secrets, inbox, Arc::clone(&functions));
+        let aws = Server::start(aws_listener, router)?;
+        if fresh && demo_user {
+            create_demo_user(&functions).await;
+        }
+        let router = api_gateway::router(&environment, address(&api_listener)?, Arc::clone(&functions));
+        let api = Server::start(api_listener, router)?;
+        Ok(Self {
+            api,
+            aws,
+            functions,
+            dynamodb,
+            _data_dir: lock,
+        })
+    }
+
+    /// Serves until `stopping` is sent something, and then stops in good order; or until its sender is dropped.
+    async fn run_until(self, stopping: oneshot::Receiver<()>) {
+        if stopping.await.is_err() {
+            return;
+        }
+        let finished = timeout(SHUTDOWN_LIMIT, async {
+            self.api.stop().await;
+            self.functions.finish().await;
+        });
+        if finished.await.is_err() {
+            tracing::warn!("stopped although some requests were not finished");
+        }
+        let _ = timeout(AWS_SHUTDOWN_LIMIT, self.aws.stop()).await;
+        self.dynamodb.stop().await;
+    }
+}
+
+impl Server {
+    fn start(listener: TcpListener, router: axum::Router) -> Result<Self, StartError> {
+        let address = address(&listener)?;
+        let (stop, stopping) = oneshot::channel::<()>();
+        let server = axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(async {
+            let _ = stopping.await;
+        });
+        let serving = tokio::spawn(async {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "server failed");
+            }
+        });
+        Ok(Self {
+            address,
+            stop,
+            serving,
+        })
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        let _ = self.serving.await;
+    }
+}
+
+async fn listen(port: u16) -> Result<TcpListener, StartError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .await
+        .map_err(|error| StartError::new(format_args!("cannot listen on 127.0.0.1:{port}"), error))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener
+        .local_addr()
+        .map_err(|error| StartError::new("no address", error))
+}
+
+/// The settings given, then those of this process, and a sender for mail, which no one receives here.
+fn environment(settings: HashMap<String, String>) -> Environment {
+    Environment::new(move |variable| {
+        settings
+            .get(variable)
+            .cloned()
+            .or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
+            .or_else(|| (variable == "MAIL_FROM").then(|| DEFAULT_MAIL_FROM.to_owned()))
+    })
+}
+
+/// The sender of mail unless `MAIL_FROM` is set.
+pub(crate) const DEFAULT_MAIL_FROM: &str = "no-reply@example.com";
+
+/// Makes the folder if need be, and keeps any other stack out of it.
+fn take_data_dir(folder: &Path) -> Result<File, StartError> {
+    let failed =
+        |error: &dyn Display| StartError::new(format_args!("cannot use {}", folder.display()), error);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| failed(&error))?;
+    let lock = File::create(folder.join("lock")).map_err(|error| failed(&error))?;
+    lock.try_lock().map_err(|error| failed(&error))?;
+    Ok(lock)
+}
+
+async fn create_demo_user(functions: &Functions) {
+    let create = json!({
+        "action": "create",
+        "username": "st.huber",
+        "password": "Password1234!",
+        "email_addresses": ["st.huber@example.com"],
+        "activated": true,
+    });
+    let answer = match functions.invoke("manage_users", create.to_string().into()).await {
+        Some(Ok(answer)) => serde_json::from_slice(&answer).unwrap_or(Value::Null),
+        _ => Value::Null,
+    };
+    if answer["ok"] != true {
+        // The settings may ask for a longer password than the demo user's.
+        tracing::warn!(
+            error_code = answer["error_code"].as_str(),
+            "there is no demo user"
+        );
+    }
+}
