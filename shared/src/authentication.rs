@@ -53,11 +53,7 @@ impl Authentication {
     /// Verification with the deployment's hashing parameters and `SIGNIN_FAILURES_PER_IP`.
     pub fn new(environment: &Environment, store: Store, hasher: PasswordHasher) -> Result<Self, ConfigError> {
         let failures_per_ip = environment.number("SIGNIN_FAILURES_PER_IP", 100, 0..=1_000_000)?;
-        Ok(Self {
-            store,
-            hasher,
-            failures_per_ip,
-        })
+        Ok(Self { store, hasher, failures_per_ip })
     }
 
     /// Verifies that `password` is the one of `username`.
@@ -84,8 +80,7 @@ impl Authentication {
     ) -> Result<Authenticated, AuthenticationError> {
         let address = self.reserve_address(source_ip).await?;
         let username = user.username.clone();
-        self.verify_reserved(address, &username, password, Ok(Some(user)))
-            .await
+        self.verify_reserved(address, &username, password, Ok(Some(user))).await
     }
 
     async fn verify_reserved(
@@ -102,21 +97,14 @@ impl Authentication {
             }
             let reserved = self.store.reserve_signin(username, clock::now()).await?;
             reserved.map_err(AuthenticationError::RateLimited)?;
-            let verdict = self
-                .hasher
-                .verify(password, user.as_ref().map(|user| &user.password_hash))
-                .await?;
+            let verdict = self.hasher.verify(password, user.as_ref().map(|user| &user.password_hash)).await?;
             match (verdict, user) {
                 (Verdict::Right { outdated }, Some(user)) => Ok((user, outdated)),
                 _ => Err(AuthenticationError::Incorrect),
             }
         };
         match verified.await {
-            Ok((user, outdated_hash)) => Ok(Authenticated {
-                user,
-                outdated_hash,
-                address,
-            }),
+            Ok((user, outdated_hash)) => Ok(Authenticated { user, outdated_hash, address }),
             Err(AuthenticationError::Incorrect) => Err(AuthenticationError::Incorrect),
             Err(no_verdict) => {
                 self.give_back(address.as_ref()).await;
@@ -129,11 +117,7 @@ impl Authentication {
     /// fails, only more is counted than happened: the answer stands.
     pub async fn release(&self, authenticated: &Authenticated) {
         let forget = async {
-            if let Err(failure) = self
-                .store
-                .clear_signin_failures(&authenticated.user.username)
-                .await
-            {
+            if let Err(failure) = self.store.clear_signin_failures(&authenticated.user.username).await {
                 tracing::warn!(cause = %failure, "sign-in failures not forgotten");
             }
         };
@@ -147,11 +131,7 @@ impl Authentication {
         if self.failures_per_ip == 0 {
             return Ok(None);
         }
-        match self
-            .store
-            .reserve_address(source_ip, self.failures_per_ip, clock::now())
-            .await?
-        {
+        match self.store.reserve_address(source_ip, self.failures_per_ip, clock::now()).await? {
             Ok(reservation) => Ok(Some(reservation)),
             Err(wait) => Err(AuthenticationError::RateLimited(wait)),
         }

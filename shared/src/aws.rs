@@ -12,9 +12,7 @@ use crate::error::Failure;
 /// The SDK's configuration from this process's environment, as Lambda sets it. `AWS_ENDPOINT_URL` and its
 /// per-service forms are honoured.
 pub async fn load() -> SdkConfig {
-    configure(aws_config::defaults(BehaviorVersion::latest()))
-        .load()
-        .await
+    configure(aws_config::defaults(BehaviorVersion::latest())).load().await
 }
 
 /// Gives `loader` the time-outs and retries that every client here has. Three attempts of at most a second keep a
@@ -35,7 +33,7 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
 
 /// Says which `operation` failed and why. Only the service's error code and message are kept: the error's other
 /// parts can hold whole items, hashes among them.
-pub(crate) fn failure<E, R>(operation: &str, error: &SdkError<E, R>) -> Failure
+pub fn failure<E, R>(operation: &str, error: &SdkError<E, R>) -> Failure
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
@@ -43,11 +41,7 @@ where
     let cause = match error {
         SdkError::ServiceError(service) => {
             let error = service.err();
-            format!(
-                "{}: {}",
-                error.code().unwrap_or("unknown code"),
-                error.message().unwrap_or("no message")
-            )
+            format!("{}: {}", error.code().unwrap_or("unknown code"), error.message().unwrap_or("no message"))
         }
         SdkError::DispatchFailure(dispatch) => {
             let mut cause = "the request was not answered".to_owned();

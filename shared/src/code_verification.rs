@@ -7,13 +7,15 @@ use crate::config::{ConfigError, Environment};
 use crate::domain::{SubmittedCode, User, Username};
 use crate::http::{Error, identify};
 use crate::secrets::SecretKeys;
-use crate::store::{ReservedTry, Store};
+use crate::store::{ReservedTry, Store, TryError};
 
 /// Verifies reset codes.
 #[derive(Debug)]
 pub struct CodeVerification {
     store: Store,
     keys: SecretKeys,
+    /// Whether the answer must not tell if the user exists.
+    conceal: bool,
 }
 
 /// A user who showed the right code. The try still counts until it is
@@ -33,39 +35,42 @@ impl CodeVerification {
         Ok(Self {
             store,
             keys: SecretKeys::for_codes(environment, aws)?,
+            conceal: environment.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")?,
         })
     }
 
     /// Verifies that `code` is the one that was sent to `username`. A try is reserved before anything is compared.
     pub async fn verify(&self, username: &Username, code: &SubmittedCode) -> Result<Verified, Error> {
-        let (user, reserved) = tokio::join!(
-            self.store.user(username),
-            self.store.reserve_try(username, clock::now())
-        );
-        let user = user?.ok_or(Error::UnknownUsername)?;
-        identify(&user.user_id);
-        let reserved = reserved?;
+        let (user, reserved) =
+            tokio::join!(self.store.user(username), self.store.reserve_try(username, clock::now()));
+        let user = user?;
+        match &user {
+            Some(user) => identify(&user.user_id),
+            None if self.conceal => {}
+            None => return Err(Error::UnknownUsername),
+        }
+        let reserved = reserved.map_err(|error| match error {
+            TryError::NoCode => self.no_code(),
+            error => error.into(),
+        })?;
         let live = &reserved.code;
         // A code whose key is two rotations old counts as expired.
-        let key = self
-            .keys
-            .version(&live.key_version)
-            .await?
-            .ok_or(Error::NoCodeRequested)?;
-        if code.matches(key.expose(), &user.user_id, &live.code_id, &live.hash) {
-            Ok(Verified { user, reserved })
-        } else {
-            Err(Error::CodeIncorrect)
+        let key = self.keys.version(&live.key_version).await?.ok_or_else(|| self.no_code())?;
+        let right = code.matches(key.expose(), username, &live.code_id, &live.hash);
+        match user {
+            Some(user) if right => Ok(Verified { user, reserved }),
+            _ => Err(Error::CodeIncorrect),
         }
+    }
+
+    /// That there is no code would tell that the user exists, or else that nobody asked for one.
+    fn no_code(&self) -> Error {
+        if self.conceal { Error::CodeIncorrect } else { Error::NoCodeRequested }
     }
 
     /// Gives back the try of a right code. Where this fails, only more is counted than happened.
     pub async fn give_back(&self, verified: &Verified) {
-        if let Err(failure) = self
-            .store
-            .give_back_try(&verified.user.username, &verified.reserved)
-            .await
-        {
+        if let Err(failure) = self.store.give_back_try(&verified.user.username, &verified.reserved).await {
             tracing::warn!(cause = %failure, "try not given back");
         }
     }

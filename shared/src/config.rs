@@ -25,9 +25,7 @@ pub struct ConfigError {
 impl Environment {
     /// Settings from `lookup`, which answers a variable's name with its value.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self {
-            lookup: Box::new(lookup),
-        }
+        Self { lookup: Box::new(lookup) }
     }
 
     /// Settings from this process's environment variables.
@@ -38,8 +36,7 @@ impl Environment {
 
     /// A setting that has to be there. An empty variable counts as missing.
     pub fn required(&self, variable: &str) -> Result<String, ConfigError> {
-        self.optional(variable)
-            .ok_or_else(|| ConfigError::new(variable, "is not set"))
+        self.optional(variable).ok_or_else(|| ConfigError::new(variable, "is not set"))
     }
 
     /// A text that falls back to `default`.
@@ -58,22 +55,19 @@ impl Environment {
         let Some(text) = self.optional(variable) else {
             return Ok(default);
         };
-        text.parse()
-            .ok()
-            .filter(|number| range.contains(number))
-            .ok_or_else(|| {
-                let problem = format!("must be a whole number from {} to {}", range.start(), range.end());
-                ConfigError::new(variable, &problem)
-            })
+        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+            let problem = format!("must be a whole number from {} to {}", range.start(), range.end());
+            ConfigError::new(variable, &problem)
+        })
     }
 
     /// A value that parses from one of the words in `words`, and falls back to `default`.
     pub fn one_of<T: FromStr>(&self, variable: &str, default: T, words: &str) -> Result<T, ConfigError> {
         match self.optional(variable) {
             None => Ok(default),
-            Some(text) => text
-                .parse()
-                .map_err(|_| ConfigError::new(variable, &format!("must be one of {words}"))),
+            Some(text) => {
+                text.parse().map_err(|_| ConfigError::new(variable, &format!("must be one of {words}")))
+            }
         }
     }
 
@@ -92,10 +86,7 @@ impl ConfigError {
     /// Says of `variable` that it `problem`, as in «`MAIL_FROM` is not set».
     #[must_use]
     pub fn new(variable: &str, problem: &str) -> Self {
-        Self {
-            variable: variable.to_owned(),
-            problem: problem.to_owned(),
-        }
+        Self { variable: variable.to_owned(), problem: problem.to_owned() }
     }
 }
 
@@ -109,25 +100,16 @@ mod tests {
 
     #[test]
     fn an_empty_variable_counts_as_missing() {
-        assert_eq!(
-            environment("").required("MAIL_FROM").unwrap_err().to_string(),
-            "MAIL_FROM is not set"
-        );
+        assert_eq!(environment("").required("MAIL_FROM").unwrap_err().to_string(), "MAIL_FROM is not set");
         assert_eq!(environment("").text("JWT_ISSUER", "lumen-jwt"), "lumen-jwt");
     }
 
     #[test]
     fn a_number_keeps_to_its_range_and_the_error_names_the_variable() {
-        assert_eq!(
-            environment("256").number("PASSWORD_MIN_LENGTH", 8, 1..=256),
-            Ok(256)
-        );
+        assert_eq!(environment("256").number("PASSWORD_MIN_LENGTH", 8, 1..=256), Ok(256));
         for value in ["0", "257", "eight", "8.5", "-1"] {
             assert_eq!(
-                environment(value)
-                    .number("PASSWORD_MIN_LENGTH", 8, 1..=256)
-                    .unwrap_err()
-                    .to_string(),
+                environment(value).number("PASSWORD_MIN_LENGTH", 8, 1..=256).unwrap_err().to_string(),
                 "PASSWORD_MIN_LENGTH must be a whole number from 1 to 256"
             );
         }

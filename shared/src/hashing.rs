@@ -5,6 +5,8 @@ use std::sync::Arc;
 use argon2::password_hash::phc::{self, Output, Salt};
 use argon2::password_hash::{self, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use pbkdf2::Pbkdf2;
+use scrypt::Scrypt;
 use tokio::sync::Semaphore;
 
 use crate::config::{ConfigError, Environment};
@@ -49,11 +51,7 @@ impl PasswordHasher {
         let decoy = decoy(&params)
             .ok_or_else(|| ConfigError::new("ARGON2_MEMORY_KIB", "is out of the bounds of stored hashes"))?;
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
-        Ok(Self {
-            params,
-            decoy: Arc::new(decoy),
-            cores: Arc::new(Semaphore::new(cores)),
-        })
+        Ok(Self { params, decoy: Arc::new(decoy), cores: Arc::new(Semaphore::new(cores)) })
     }
 
     /// Hashes a new password with a salt from the operating system's random source.
@@ -71,10 +69,21 @@ impl PasswordHasher {
         let stored = hash.unwrap_or(&self.decoy).clone();
         let (password, params) = (password.clone(), self.params.clone());
         self.run(move || match stored.scheme() {
-            Scheme::Argon2 => verify_argon2(password.expose(), &stored, &params),
+            Scheme::Argon2 => {
+                let outdated = |hash: &phc::PasswordHash| is_outdated(hash, &params);
+                verify_phc(&Argon2::default(), password.expose(), &stored, outdated)
+            }
+            Scheme::Pbkdf2 => verify_phc(&Pbkdf2::SHA256, password.expose(), &stored, |_| true),
+            Scheme::Scrypt => verify_phc(&Scrypt::default(), password.expose(), &stored, |_| true),
             Scheme::Bcrypt => verify_bcrypt(password.expose(), &stored),
         })
         .await
+    }
+
+    /// Whether `hash` is of another form than new ones are, and is replaced when its user signs in.
+    #[must_use]
+    pub fn is_outdated(&self, hash: &PasswordHash) -> bool {
+        phc::PasswordHash::new(hash.expose()).map_or(true, |hash| is_outdated(&hash, &self.params))
     }
 
     async fn hash_password(&self, password: &Password) -> Result<PasswordHash, Failure> {
@@ -94,9 +103,7 @@ impl PasswordHasher {
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let _core = self.cores.acquire().await;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
+        tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
     }
 }
 
@@ -104,22 +111,31 @@ fn argon2id(params: &Params) -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
 }
 
-fn verify_argon2(password: &[u8], stored: &PasswordHash, wanted: &Params) -> Result<Verdict, Failure> {
+/// Verifies against a PHC string, whose own parameters count; `PasswordHash` bounds them.
+fn verify_phc(
+    verifier: &impl PasswordVerifier<phc::PasswordHash>,
+    password: &[u8],
+    stored: &PasswordHash,
+    outdated: impl FnOnce(&phc::PasswordHash) -> bool,
+) -> Result<Verdict, Failure> {
     let defect = |error: &dyn std::fmt::Display| Failure::Defect(format!("a stored hash: {error}"));
     let hash = phc::PasswordHash::new(stored.expose()).map_err(|error| defect(&error))?;
-    // The parameters are the stored hash's; `PasswordHash` bounds them.
-    match Argon2::default().verify_password(password, &hash) {
-        Ok(()) => {
-            let params = Params::try_from(&hash).map_err(|error| defect(&error))?;
-            let current = hash.algorithm == Algorithm::Argon2id.ident()
-                && hash.version == Some(Version::V0x13.into())
-                && (params.m_cost(), params.t_cost(), params.p_cost())
-                    == (wanted.m_cost(), wanted.t_cost(), wanted.p_cost());
-            Ok(Verdict::Right { outdated: !current })
-        }
+    match verifier.verify_password(password, &hash) {
+        Ok(()) => Ok(Verdict::Right { outdated: outdated(&hash) }),
         Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
         Err(error) => Err(defect(&error)),
     }
+}
+
+/// Whether `hash` is not what a new hash with the `wanted` parameters would be.
+fn is_outdated(hash: &phc::PasswordHash, wanted: &Params) -> bool {
+    let current = hash.algorithm == Algorithm::Argon2id.ident()
+        && hash.version == Some(Version::V0x13.into())
+        && Params::try_from(hash).is_ok_and(|params| {
+            (params.m_cost(), params.t_cost(), params.p_cost())
+                == (wanted.m_cost(), wanted.t_cost(), wanted.p_cost())
+        });
+    !current
 }
 
 fn verify_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<Verdict, Failure> {
@@ -151,6 +167,12 @@ mod tests {
     use super::*;
     use crate::domain::PasswordPolicy;
 
+    const PBKDF2_SHA256: &str =
+        "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHRzYWx0c2FsdA$RilxBxnvGa3JIyaXwlUUKmvuPzxjHerJeqIuhiIvKNU";
+    const PBKDF2_SHA512: &str = "$pbkdf2-sha512$i=1000,l=64$c2FsdHNhbHRzYWx0c2FsdA$uHBiiPdIHgrbiMhoB2V/9a0plYfCgvbrBRDDFg1YzClF408xFBHqUitf7Em2Y8G+RZ42qB6ca3nzr1ef3VtwjA";
+    const SCRYPT: &str =
+        "$scrypt$ln=4,r=8,p=2$c2FsdHNhbHRzYWx0c2FsdA$55gLJ7yXaTSJWJzO6d0Y8oopRsRfDdlaY7am622Uogk";
+
     fn hasher(memory: &'static str) -> PasswordHasher {
         let environment =
             Environment::new(move |variable| (variable == "ARGON2_MEMORY_KIB").then(|| memory.to_owned()));
@@ -165,11 +187,7 @@ mod tests {
     async fn a_new_hash_is_argon2id_with_the_deployment_s_parameters() {
         let new_password = PasswordPolicy::new(1).parse("Password1234!".to_owned()).unwrap();
         let hash = hasher("19456").hash(&new_password).await.unwrap();
-        assert!(
-            hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{}",
-            hash.expose()
-        );
+        assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.expose());
     }
 
     #[tokio::test]
@@ -179,10 +197,19 @@ mod tests {
             let hasher = hasher(memory);
             let right = hasher.verify(&password("Password1234!"), Some(&hash)).await;
             assert_eq!(right, Ok(Verdict::Right { outdated }));
-            assert_eq!(
-                hasher.verify(&password("password1234!"), Some(&hash)).await,
-                Ok(Verdict::Wrong)
-            );
+            assert_eq!(hasher.verify(&password("password1234!"), Some(&hash)).await, Ok(Verdict::Wrong));
+        }
+    }
+
+    #[tokio::test]
+    async fn pbkdf2_and_scrypt_are_verified() {
+        // Made by Python's hashlib, of "hunter2" with the salt "saltsaltsaltsalt".
+        for text in [PBKDF2_SHA256, PBKDF2_SHA512, SCRYPT] {
+            let hash = PasswordHash::parse(text).unwrap();
+            let right = hasher("128").verify(&password("hunter2"), Some(&hash)).await;
+            assert_eq!(right, Ok(Verdict::Right { outdated: true }), "{text}");
+            let wrong = hasher("128").verify(&password("hunter3"), Some(&hash)).await;
+            assert_eq!(wrong, Ok(Verdict::Wrong), "{text}");
         }
     }
 
@@ -190,44 +217,28 @@ mod tests {
     async fn bcrypt_is_verified_in_all_its_spellings() {
         // Of the test vectors of the bcrypt crate: "hunter2" at cost 4.
         let tail = bcrypt::hash_with_salt("hunter2", 4, [7; 16]).unwrap();
-        for version in [
-            bcrypt::Version::TwoA,
-            bcrypt::Version::TwoB,
-            bcrypt::Version::TwoY,
-        ] {
+        for version in [bcrypt::Version::TwoA, bcrypt::Version::TwoB, bcrypt::Version::TwoY] {
             let hash = PasswordHash::parse(&tail.format_for_version(version)).unwrap();
             let right = hasher("128").verify(&password("hunter2"), Some(&hash)).await;
             assert_eq!(right, Ok(Verdict::Right { outdated: true }));
-            assert_eq!(
-                hasher("128").verify(&password("hunter3"), Some(&hash)).await,
-                Ok(Verdict::Wrong)
-            );
+            assert_eq!(hasher("128").verify(&password("hunter3"), Some(&hash)).await, Ok(Verdict::Wrong));
         }
     }
 
     #[tokio::test]
     async fn bcrypt_takes_no_other_password_for_the_right_one() {
         let longest = "a".repeat(72);
-        for (right, wrong) in [
-            ("hunter2", "hunter2\0hunter2"),
-            (&longest, &format!("{longest}a")),
-        ] {
+        for (right, wrong) in [("hunter2", "hunter2\0hunter2"), (&longest, &format!("{longest}a"))] {
             let hash = bcrypt::hash_with_salt(right, 4, [7; 16]).unwrap();
             let hash = PasswordHash::parse(&hash.to_string()).unwrap();
             let verdict = hasher("128").verify(&password(right), Some(&hash)).await;
             assert_eq!(verdict, Ok(Verdict::Right { outdated: true }));
-            assert_eq!(
-                hasher("128").verify(&password(wrong), Some(&hash)).await,
-                Ok(Verdict::Wrong)
-            );
+            assert_eq!(hasher("128").verify(&password(wrong), Some(&hash)).await, Ok(Verdict::Wrong));
         }
     }
 
     #[tokio::test]
     async fn without_a_hash_every_password_is_wrong() {
-        assert_eq!(
-            hasher("128").verify(&password("Password1234!"), None).await,
-            Ok(Verdict::Wrong)
-        );
+        assert_eq!(hasher("128").verify(&password("Password1234!"), None).await, Ok(Verdict::Wrong));
     }
 }

@@ -40,10 +40,7 @@ impl FromStr for Language {
     type Err = ();
 
     fn from_str(tag: &str) -> Result<Self, ()> {
-        [Self::English, Self::German]
-            .into_iter()
-            .find(|language| language.tag() == tag)
-            .ok_or(())
+        [Self::English, Self::German].into_iter().find(|language| language.tag() == tag).ok_or(())
     }
 }
 
@@ -53,6 +50,7 @@ pub struct Mailer {
     client: Client,
     sender: EmailAddress,
     product_name: String,
+    /// For users without a language of their own.
     language: Language,
 }
 
@@ -120,39 +118,23 @@ impl Mailer {
         })
     }
 
-    /// Sends a reset code that is valid for `time_to_live`.
+    /// Sends a user a reset code that is valid for `time_to_live`.
     pub async fn send_reset_code(
         &self,
-        recipients: &[EmailAddress],
+        user: &User,
         code: &ResetCode,
         time_to_live: Duration,
     ) -> Result<(), Failure> {
-        let Self {
-            language,
-            product_name,
-            ..
-        } = self;
+        let (language, product_name) = (self.language_of(user), &*self.product_name);
         let subject = match language {
             Language::English => format!("Reset your {product_name} password"),
             Language::German => format!("Passwort für {product_name} zurücksetzen"),
         };
-        let validity = validity(*language, time_to_live);
-        let (language, product_name, code, validity) =
-            (*language, &**product_name, code.expose(), &*validity);
-        let html = ResetCodeHtml {
-            language,
-            product_name,
-            subject: &subject,
-            code,
-            validity,
-        };
-        let text = ResetCodeText {
-            language,
-            product_name,
-            code,
-            validity,
-        };
-        self.send(recipients, &subject, &text, &html).await
+        let validity = validity(language, time_to_live);
+        let (code, validity) = (code.expose(), &*validity);
+        let html = ResetCodeHtml { language, product_name, subject: &subject, code, validity };
+        let text = ResetCodeText { language, product_name, code, validity };
+        self.send(user, &subject, &text, &html).await
     }
 
     /// Tells a user that the password was changed. The change stands whether the mail can be sent or not.
@@ -160,31 +142,22 @@ impl Mailer {
         if user.email_addresses.is_empty() {
             return;
         }
-        if let Err(failure) = self.send_password_changed(&user.email_addresses, change).await {
+        if let Err(failure) = self.send_password_changed(user, change).await {
             tracing::warn!(cause = %failure, "user not told of the changed password");
         }
     }
 
-    async fn send_password_changed(
-        &self,
-        recipients: &[EmailAddress],
-        change: &PasswordChanged<'_>,
-    ) -> Result<(), Failure> {
-        let Self {
-            language,
-            product_name,
-            ..
-        } = self;
+    async fn send_password_changed(&self, user: &User, change: &PasswordChanged<'_>) -> Result<(), Failure> {
+        let (language, product_name) = (self.language_of(user), &*self.product_name);
         let subject = match language {
             Language::English => format!("Your {product_name} password was changed"),
             Language::German => format!("Ihr Passwort für {product_name} wurde geändert"),
         };
         let changed_at = change.changed_at.to_rfc3339();
         // A client's line breaks must not start lines of their own in a text that we sign.
-        let information = change
-            .information
-            .map(|information| information.as_str().replace(char::is_control, " "));
-        let (language, product_name, changed_at) = (*language, &**product_name, &*changed_at);
+        let information =
+            change.information.map(|information| information.as_str().replace(char::is_control, " "));
+        let changed_at = &*changed_at;
         let (source_ip, information) = (change.source_ip, information.as_deref());
         let html = PasswordChangedHtml {
             language,
@@ -194,35 +167,26 @@ impl Mailer {
             source_ip,
             information,
         };
-        let text = PasswordChangedText {
-            language,
-            product_name,
-            changed_at,
-            source_ip,
-            information,
-        };
-        self.send(recipients, &subject, &text, &html).await
+        let text = PasswordChangedText { language, product_name, changed_at, source_ip, information };
+        self.send(user, &subject, &text, &html).await
+    }
+
+    /// The user's own language if there are texts in it.
+    fn language_of(&self, user: &User) -> Language {
+        let own = user.locale.as_ref().and_then(|locale| locale.language().parse().ok());
+        own.unwrap_or(self.language)
     }
 
     async fn send(
         &self,
-        recipients: &[EmailAddress],
+        user: &User,
         subject: &str,
         text: &impl Template,
         html: &impl Template,
     ) -> Result<(), Failure> {
-        let body = Body::builder()
-            .text(content(render(text)?)?)
-            .html(content(render(html)?)?)
-            .build();
-        let message = Message::builder()
-            .subject(content(subject.to_owned())?)
-            .body(body)
-            .build();
-        let recipients = recipients
-            .iter()
-            .map(|address| address.as_str().to_owned())
-            .collect();
+        let body = Body::builder().text(content(render(text)?)?).html(content(render(html)?)?).build();
+        let message = Message::builder().subject(content(subject.to_owned())?).body(body).build();
+        let recipients = user.email_addresses.iter().map(|address| address.as_str().to_owned()).collect();
         self.client
             .send_email()
             .from_email_address(self.sender.as_str())
@@ -236,9 +200,7 @@ impl Mailer {
 }
 
 fn render(template: &impl Template) -> Result<String, Failure> {
-    template
-        .render()
-        .map_err(|error| Failure::Defect(format!("rendering a mail: {error}")))
+    template.render().map_err(|error| Failure::Defect(format!("rendering a mail: {error}")))
 }
 
 fn content(data: String) -> Result<Content, Failure> {
@@ -252,11 +214,8 @@ fn content(data: String) -> Result<Content, Failure> {
 /// «10 minutes», or in seconds where they are not whole minutes.
 fn validity(language: Language, time_to_live: Duration) -> String {
     let seconds = time_to_live.as_secs();
-    let (amount, in_minutes) = if seconds.is_multiple_of(60) {
-        (seconds / 60, true)
-    } else {
-        (seconds, false)
-    };
+    let (amount, in_minutes) =
+        if seconds.is_multiple_of(60) { (seconds / 60, true) } else { (seconds, false) };
     let unit = match (language, in_minutes, amount) {
         (Language::English, true, 1) => "minute",
         (Language::English, true, _) => "minutes",
@@ -285,10 +244,7 @@ mod tests {
             information: Some("<script>alert(1)</script>"),
         };
         let html = html.render().unwrap();
-        assert!(
-            !html.contains("<script>") && !html.contains("<s>") && !html.contains("A & B"),
-            "{html}"
-        );
+        assert!(!html.contains("<script>") && !html.contains("<s>") && !html.contains("A & B"), "{html}");
         let text = ResetCodeText {
             language: Language::German,
             product_name: "A & B",
@@ -296,10 +252,7 @@ mod tests {
             validity: "10 Minuten",
         };
         let text = text.render().unwrap();
-        assert!(
-            text.contains("\n    000042\n") && text.ends_with("\n\nA & B"),
-            "{text}"
-        );
+        assert!(text.contains("\n    000042\n") && text.ends_with("\n\nA & B"), "{text}");
     }
 
     #[test]

@@ -43,6 +43,15 @@ pub fn user_id() -> UserId {
     UserId::from(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
+/// The number of characters of a [`secret_key`].
+pub const SECRET_KEY_CHARS: usize = 64;
+
+/// A key to sign or hash with: 64 characters of `[0-9A-Za-z]`, some 381 bits.
+#[must_use]
+pub fn secret_key() -> String {
+    alphanumeric(SECRET_KEY_CHARS)
+}
+
 /// A string that will not be met again: a `jti`, the name of a reserved try.
 #[must_use]
 pub fn unique() -> String {
@@ -75,10 +84,8 @@ mod tests {
                 counts[usize::from(reset_code().expose().as_bytes()[position] - b'0')] += 1;
             }
             let expected = f64::from(DRAWS) / 10.0;
-            let chi_squared: f64 = counts
-                .iter()
-                .map(|count| (f64::from(*count) - expected).powi(2) / expected)
-                .sum();
+            let chi_squared: f64 =
+                counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum();
             assert!(chi_squared < 52.0, "digit {position}: {counts:?}");
         }
     }

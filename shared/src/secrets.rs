@@ -35,7 +35,9 @@ pub struct SecretKey {
 #[derive(Clone, Debug)]
 struct Cached {
     current: Arc<SecretKey>,
+    /// Looked up only once a version is asked for that is not the current one.
     previous: Option<Arc<SecretKey>>,
+    with_previous: bool,
     fetched: Instant,
 }
 
@@ -55,30 +57,19 @@ impl SecretKey {
 
 impl fmt::Debug for SecretKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("SecretKey")
-            .field("version", &self.version)
-            .finish_non_exhaustive()
+        formatter.debug_struct("SecretKey").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
 impl SecretKeys {
     /// The key that signs JSON Web Tokens, in the secret named by `JWT_SECRET_ID`.
     pub fn for_tokens(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Self::new(
-            environment,
-            aws,
-            environment.text("JWT_SECRET_ID", "postern/jwt-secret"),
-        )
+        Self::new(environment, aws, environment.text("JWT_SECRET_ID", "postern/jwt-secret"))
     }
 
     /// The key that hashes reset codes, in the secret named by `CODE_KEY_SECRET_ID`.
     pub fn for_codes(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Self::new(
-            environment,
-            aws,
-            environment.text("CODE_KEY_SECRET_ID", "postern/code-key"),
-        )
+        Self::new(environment, aws, environment.text("CODE_KEY_SECRET_ID", "postern/code-key"))
     }
 
     fn new(environment: &Environment, aws: &SdkConfig, secret_id: String) -> Result<Self, ConfigError> {
@@ -93,50 +84,46 @@ impl SecretKeys {
 
     /// The current version, at most `SECRETS_CACHE_SECONDS` old.
     pub async fn current(&self) -> Result<Arc<SecretKey>, Failure> {
-        Ok(self
-            .fetched_after(Instant::now().checked_sub(self.time_to_live))
-            .await?
-            .current)
+        Ok(self.fetched(Instant::now().checked_sub(self.time_to_live), false).await?.current)
     }
 
     /// The version with this id, if it is the current or the previous one. An id that is not among the cached
     /// ones could have come into being since, so it is looked for once more before it counts as unknown.
     pub async fn version(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
         let asked = Instant::now();
-        let cached = self.fetched_after(asked.checked_sub(self.time_to_live)).await?;
+        let cached = self.fetched(asked.checked_sub(self.time_to_live), false).await?;
         if let Some(key) = cached.version(id) {
             return Ok(Some(key));
         }
-        Ok(self.fetched_after(Some(asked)).await?.version(id))
+        Ok(self.fetched(Some(asked), true).await?.version(id))
     }
 
     /// The versions as they were at `oldest` or later; whoever waited while another fetched them shares these.
-    async fn fetched_after(&self, oldest: Option<Instant>) -> Result<Cached, Failure> {
+    async fn fetched(&self, oldest: Option<Instant>, with_previous: bool) -> Result<Cached, Failure> {
         let mut cached = self.cached.lock().await;
         match &*cached {
-            Some(fresh) if oldest.is_none_or(|oldest| fresh.fetched >= oldest) => Ok(fresh.clone()),
-            _ => Ok(cached.insert(self.fetch().await?).clone()),
+            Some(fresh)
+                if oldest.is_none_or(|oldest| fresh.fetched >= oldest)
+                    && (fresh.with_previous || !with_previous) =>
+            {
+                Ok(fresh.clone())
+            }
+            _ => Ok(cached.insert(self.fetch(with_previous).await?).clone()),
         }
     }
 
-    async fn fetch(&self) -> Result<Cached, Failure> {
+    async fn fetch(&self, with_previous: bool) -> Result<Cached, Failure> {
         let fetched = Instant::now();
-        let (current, previous) = tokio::try_join!(self.stage("AWSCURRENT"), self.stage("AWSPREVIOUS"))?;
+        let current = self.stage("AWSCURRENT").await?;
         let current = current
             .ok_or_else(|| Failure::Unavailable(format!("{} has no current version", self.secret_id)))?;
-        Ok(Cached {
-            current,
-            previous,
-            fetched,
-        })
+        // After the current one, so that a rotation between the two shows its version twice rather than not at all.
+        let previous = if with_previous { self.stage("AWSPREVIOUS").await? } else { None };
+        Ok(Cached { current, previous, with_previous, fetched })
     }
 
     async fn stage(&self, stage: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
-        let request = self
-            .client
-            .get_secret_value()
-            .secret_id(&self.secret_id)
-            .version_stage(stage);
+        let request = self.client.get_secret_value().secret_id(&self.secret_id).version_stage(stage);
         let value = match request.send().await {
             Ok(value) => value,
             Err(error)
@@ -149,10 +136,9 @@ impl SecretKeys {
             Err(error) => return Err(aws::failure("GetSecretValue", &error)),
         };
         match (value.version_id, value.secret_string) {
-            (Some(version), Some(key)) if key.len() >= MIN_KEY_BYTES => Ok(Some(Arc::new(SecretKey {
-                version,
-                key: SecretString::from(key),
-            }))),
+            (Some(version), Some(key)) if key.len() >= MIN_KEY_BYTES => {
+                Ok(Some(Arc::new(SecretKey { version, key: SecretString::from(key) })))
+            }
             _ => Err(Failure::Defect(format!(
                 "{} is not a string of {MIN_KEY_BYTES} bytes or more",
                 self.secret_id

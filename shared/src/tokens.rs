@@ -46,8 +46,6 @@ struct Claims {
 /// Why a token does not count.
 #[derive(Debug)]
 pub enum TokenError {
-    /// There is none.
-    Missing,
     /// It was good once.
     Expired,
     /// It was never good, or was revoked, or its user is gone or not activated.
@@ -83,10 +81,7 @@ impl Tokens {
     /// The deployment's tokens, issued by `JWT_ISSUER`.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let issuer = environment.text("JWT_ISSUER", "lumen-jwt");
-        Ok(Self {
-            keys: SecretKeys::for_tokens(environment, aws)?,
-            issuer,
-        })
+        Ok(Self { keys: SecretKeys::for_tokens(environment, aws)?, issuer })
     }
 
     /// Issues a token for an hour, bound to `stamp`.
@@ -97,10 +92,7 @@ impl Tokens {
         now: Timestamp,
     ) -> Result<Token, Failure> {
         let key = self.keys.current().await?;
-        let header = Header {
-            kid: Some(key.version().to_owned()),
-            ..Header::new(Algorithm::HS256)
-        };
+        let header = Header { kid: Some(key.version().to_owned()), ..Header::new(Algorithm::HS256) };
         let claims = Claims {
             iss: self.issuer.clone(),
             sub: user_id.as_str().to_owned(),
@@ -124,10 +116,7 @@ impl Tokens {
         if revoked || !user.activated {
             return Err(TokenError::Incorrect);
         }
-        Ok(SignedIn {
-            user,
-            jti: claims.jti,
-        })
+        Ok(SignedIn { user, jti: claims.jti })
     }
 
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {

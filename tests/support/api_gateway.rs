@@ -27,29 +27,17 @@ use crate::aws;
 use crate::lambda::Functions;
 
 /// The routes: method, path, function. A segment in braces is a parameter.
-const ROUTES: [(Method, &str, &str); 6] = [
+const ROUTES: [(Method, &str, &str); 10] = [
     (Method::POST, "/api/auth/signin", "signin"),
-    (
-        Method::POST,
-        "/api/auth/changePasswordAfterSignin",
-        "change_password_after_signin",
-    ),
-    (
-        Method::POST,
-        "/api/auth/forgotPassword/sendEmail",
-        "forgot_password_send_email",
-    ),
-    (
-        Method::POST,
-        "/api/auth/forgotPassword/checkCode",
-        "forgot_password_check_code",
-    ),
-    (
-        Method::POST,
-        "/api/auth/forgotPassword/resetPassword",
-        "forgot_password_reset_password",
-    ),
+    (Method::POST, "/api/auth/changePasswordAfterSignin", "change_password_after_signin"),
+    (Method::POST, "/api/auth/forgotPassword/sendEmail", "forgot_password_send_email"),
+    (Method::POST, "/api/auth/forgotPassword/checkCode", "forgot_password_check_code"),
+    (Method::POST, "/api/auth/forgotPassword/resetPassword", "forgot_password_reset_password"),
     (Method::POST, "/api/v1/profile/change_password", "change_password"),
+    (Method::POST, "/api/auth/IamLoggedIn", "session_signin"),
+    (Method::GET, "/api/v1/user/myself/session", "sessions"),
+    (Method::DELETE, "/api/v1/user/myself/session/{id}", "sessions"),
+    (Method::POST, "/api/v1/user/myself/session/logoutCurrentSession", "sessions"),
 ];
 /// The largest body that API Gateway takes.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
@@ -89,15 +77,8 @@ struct Answer {
 /// The API, to be served at `address`.
 pub(crate) fn router(environment: &Environment, address: SocketAddr, functions: Arc<Functions>) -> Router {
     let cors = Cors::allowing(&environment.text("CORS_ALLOW_ORIGINS", "*"));
-    let gateway = Gateway {
-        domain: address.to_string(),
-        cors,
-        functions,
-    };
-    Router::new()
-        .fallback(answer)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
-        .with_state(Arc::new(gateway))
+    let gateway = Gateway { domain: address.to_string(), cors, functions };
+    Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::new(gateway))
 }
 
 async fn answer(
@@ -145,20 +126,12 @@ impl Gateway {
             request,
             &body,
             &parameters,
-            &Origin {
-                domain: &self.domain,
-                source_ip,
-                request_id,
-                route_key,
-            },
+            &RequestContext { domain: &self.domain, source_ip, request_id, route_key },
         );
         let outcome = self.functions.invoke(function, event.to_string().into()).await;
         match outcome {
             Some(Ok(answer)) => {
-                if let Some(response) = serde_json::from_slice(&answer)
-                    .ok()
-                    .and_then(Answer::into_response)
-                {
+                if let Some(response) = serde_json::from_slice(&answer).ok().and_then(Answer::into_response) {
                     return response;
                 }
                 tracing::error!(function, "answered what API Gateway cannot read");
@@ -203,11 +176,7 @@ impl Cors {
             .map(|origin| origin.trim().to_owned())
             .filter(|origin| !origin.is_empty())
             .collect();
-        if origins.iter().any(|origin| origin == "*") {
-            Self::Any
-        } else {
-            Self::These(origins)
-        }
+        if origins.iter().any(|origin| origin == "*") { Self::Any } else { Self::These(origins) }
     }
 
     /// Replaces whatever a function says about CORS, as API Gateway does once it has a configuration of its own.
@@ -228,10 +197,7 @@ impl Cors {
             Self::Any => HeaderValue::from_static("*"),
             Self::These(origins) => {
                 response.append(VARY, HeaderValue::from_static("origin"));
-                if !origins
-                    .iter()
-                    .any(|allowed| allowed.as_bytes() == origin.as_bytes())
-                {
+                if !origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
                     return;
                 }
                 origin.clone()
@@ -239,26 +205,17 @@ impl Cors {
         };
         response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         if request.method != Method::OPTIONS {
-            response.insert(
-                ACCESS_CONTROL_EXPOSE_HEADERS,
-                HeaderValue::from_static(EXPOSED_HEADERS),
-            );
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
         } else if request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            response.insert(
-                ACCESS_CONTROL_ALLOW_METHODS,
-                HeaderValue::from_static(ALLOWED_METHODS),
-            );
-            response.insert(
-                ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static(ALLOWED_HEADERS),
-            );
+            response.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED_METHODS));
+            response.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
             response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
         }
     }
 }
 
 /// What API Gateway knows of a request beside the request itself.
-struct Origin<'a> {
+struct RequestContext<'a> {
     domain: &'a str,
     source_ip: IpAddr,
     request_id: &'a str,
@@ -266,13 +223,13 @@ struct Origin<'a> {
 }
 
 /// The event that a function gets, in payload format 2.0.
-fn event(request: &Parts, body: &Bytes, parameters: &BTreeMap<&str, &str>, origin: &Origin) -> Value {
-    let Origin {
-        domain,
-        source_ip,
-        request_id,
-        route_key,
-    } = origin;
+fn event(
+    request: &Parts,
+    body: &Bytes,
+    parameters: &BTreeMap<&str, &str>,
+    context: &RequestContext,
+) -> Value {
+    let RequestContext { domain, source_ip, request_id, route_key } = context;
     let path = request.uri.path();
     let now = OffsetDateTime::now_utc();
     let mut event = json!({
@@ -280,7 +237,7 @@ fn event(request: &Parts, body: &Bytes, parameters: &BTreeMap<&str, &str>, origi
         "routeKey": route_key,
         "rawPath": path,
         "rawQueryString": request.uri.query().unwrap_or_default(),
-        "headers": headers(&request.headers, origin),
+        "headers": headers(&request.headers, context),
         "requestContext": {
             "accountId": aws::ACCOUNT,
             "apiId": "local",
@@ -303,11 +260,7 @@ fn event(request: &Parts, body: &Bytes, parameters: &BTreeMap<&str, &str>, origi
     });
     let cookies: Vec<String> = request.headers.get_all(COOKIE).iter().map(text).collect();
     if !cookies.is_empty() {
-        event["cookies"] = cookies
-            .iter()
-            .flat_map(|cookies| cookies.split(';'))
-            .map(str::trim)
-            .collect();
+        event["cookies"] = cookies.iter().flat_map(|cookies| cookies.split(';')).map(str::trim).collect();
     }
     let query = query_parameters(request.uri.query().unwrap_or_default());
     if !query.is_empty() {
@@ -331,7 +284,7 @@ fn event(request: &Parts, body: &Bytes, parameters: &BTreeMap<&str, &str>, origi
 
 /// The headers in lower case, those given twice joined with a comma. What a client says of its own way here is not
 /// believed: the host is always this one, and its address is appended to whatever it forwards.
-fn headers(headers: &HeaderMap, origin: &Origin) -> BTreeMap<String, String> {
+fn headers(headers: &HeaderMap, context: &RequestContext) -> BTreeMap<String, String> {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in headers {
         if name == COOKIE {
@@ -345,11 +298,11 @@ fn headers(headers: &HeaderMap, origin: &Origin) -> BTreeMap<String, String> {
             })
             .or_insert_with(|| text(value));
     }
-    let port = origin.domain.rsplit_once(':').map_or("80", |(_, port)| port);
-    joined.insert("host".to_owned(), origin.domain.to_owned());
+    let port = context.domain.rsplit_once(':').map_or("80", |(_, port)| port);
+    joined.insert("host".to_owned(), context.domain.to_owned());
     joined.insert("x-forwarded-port".to_owned(), port.to_owned());
     joined.insert("x-forwarded-proto".to_owned(), "http".to_owned());
-    let source_ip = origin.source_ip.to_string();
+    let source_ip = context.source_ip.to_string();
     joined
         .entry("x-forwarded-for".to_owned())
         .and_modify(|forwarded| {
@@ -406,23 +359,14 @@ fn match_path<'a>(pattern: &'a str, path: &'a str) -> Option<BTreeMap<&'a str, &
 }
 
 fn protocol(version: Version) -> &'static str {
-    if version == Version::HTTP_10 {
-        "HTTP/1.0"
-    } else {
-        "HTTP/1.1"
-    }
+    if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
 }
 
 /// The time as in the Common Log Format: `21/Nov/2026:12:40:22 +0000`.
 fn common_log_time(time: OffsetDateTime) -> String {
     let month = time.month().to_string();
     let (hour, minute, second) = time.to_hms();
-    format!(
-        "{:02}/{:.3}/{}:{hour:02}:{minute:02}:{second:02} +0000",
-        time.day(),
-        month,
-        time.year()
-    )
+    format!("{:02}/{:.3}/{}:{hour:02}:{minute:02}:{second:02} +0000", time.day(), month, time.year())
 }
 
 fn message(status: StatusCode, text: &str) -> Response {
@@ -431,8 +375,6 @@ fn message(status: StatusCode, text: &str) -> Response {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
     use std::net::Ipv4Addr;
 
     use axum::http::Request;
@@ -448,13 +390,13 @@ mod tests {
     }
 
     fn event_of(request: &Parts, body: &'static [u8]) -> Value {
-        let origin = Origin {
+        let context = RequestContext {
             domain: "127.0.0.1:3000",
             source_ip: Ipv4Addr::new(127, 9, 8, 7).into(),
             request_id: "id",
             route_key: "POST /".to_owned(),
         };
-        event(request, &Bytes::from_static(body), &BTreeMap::new(), &origin)
+        event(request, &Bytes::from_static(body), &BTreeMap::new(), &context)
     }
 
     #[test]
@@ -463,12 +405,7 @@ mod tests {
             &request(
                 "POST",
                 "/p?token=OLD&token=N%C3%A9W&a=1+2",
-                &[
-                    ("X-Twice", b"1"),
-                    ("x-twice", b"2"),
-                    ("cookie", b"a=1; b=2"),
-                    ("x-latin", b"\xe9"),
-                ],
+                &[("X-Twice", b"1"), ("x-twice", b"2"), ("cookie", b"a=1; b=2"), ("x-latin", b"\xe9")],
             ),
             b"{}",
         );
@@ -477,23 +414,14 @@ mod tests {
         assert_eq!(event["headers"]["cookie"], Value::Null);
         assert_eq!(event["cookies"], json!(["a=1", "b=2"]));
         assert_eq!(event["rawQueryString"], "token=OLD&token=N%C3%A9W&a=1+2");
-        assert_eq!(
-            event["queryStringParameters"],
-            json!({"token": "OLD,NéW", "a": "1 2"})
-        );
-        assert_eq!(
-            (&event["body"], &event["isBase64Encoded"]),
-            (&json!("{}"), &json!(false))
-        );
+        assert_eq!(event["queryStringParameters"], json!({"token": "OLD,NéW", "a": "1 2"}));
+        assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("{}"), &json!(false)));
     }
 
     #[test]
     fn the_source_is_the_peer_whatever_the_client_forwards() {
-        let hostile: [(&str, &[u8]); 3] = [
-            ("host", b"[::"),
-            ("x-forwarded-for", b"203.0.113.1"),
-            ("x-forwarded-proto", b"a b"),
-        ];
+        let hostile: [(&str, &[u8]); 3] =
+            [("host", b"[::"), ("x-forwarded-for", b"203.0.113.1"), ("x-forwarded-proto", b"a b")];
         let event = event_of(&request("POST", "/", &hostile), b"");
         assert_eq!(event["requestContext"]["http"]["sourceIp"], "127.9.8.7");
         assert_eq!(event["headers"]["host"], "127.0.0.1:3000");
@@ -504,38 +432,21 @@ mod tests {
     #[test]
     fn bytes_that_are_not_text_are_encoded() {
         let event = event_of(&request("POST", "/", &[]), b"\xff\xfe");
-        assert_eq!(
-            (&event["body"], &event["isBase64Encoded"]),
-            (&json!("//4="), &json!(true))
-        );
+        assert_eq!((&event["body"], &event["isBase64Encoded"]), (&json!("//4="), &json!(true)));
     }
 
     #[test]
     fn a_path_has_to_match_in_every_segment() {
         let pattern = "/session/{id}";
-        assert_eq!(
-            match_path(pattern, "/session/7"),
-            Some(BTreeMap::from([("id", "7")]))
-        );
-        for path in [
-            "/session",
-            "/session/",
-            "/session/7/",
-            "/session/7/8",
-            "/Session/7",
-            "session/7",
-        ] {
+        assert_eq!(match_path(pattern, "/session/7"), Some(BTreeMap::from([("id", "7")])));
+        for path in ["/session", "/session/", "/session/7/", "/session/7/8", "/Session/7", "session/7"] {
             assert_eq!(match_path(pattern, path), None, "{path}");
         }
     }
 
     #[test]
     fn an_answer_that_is_no_response_is_refused() {
-        let read = |json: Value| {
-            serde_json::from_value::<Answer>(json)
-                .ok()
-                .and_then(Answer::into_response)
-        };
+        let read = |json: Value| serde_json::from_value::<Answer>(json).ok().and_then(Answer::into_response);
         assert!(read(json!({"statusCode": 200, "body": "//4=", "isBase64Encoded": true})).is_some());
         for json in [
             json!({"statusCode": 99}),
@@ -553,15 +464,10 @@ mod tests {
         let mut headers: Vec<(&str, &[u8])> = vec![("access-control-request-method", b"POST")];
         headers.extend(origin.map(|origin| ("origin", origin.as_bytes())));
         let mut response = HeaderMap::new();
-        response.insert(
-            ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("of the function"),
-        );
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("of the function"));
         Cors::allowing(origins).apply(&request(method, "/", &headers), &mut response);
-        let mut headers: Vec<String> = response
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", text(value)))
-            .collect();
+        let mut headers: Vec<String> =
+            response.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();
         headers.sort();
         headers
     }
@@ -572,10 +478,7 @@ mod tests {
         assert_eq!(cors("*", "POST", None), [""; 0]);
         assert_eq!(
             cors("*", "POST", Some(here)),
-            [
-                "access-control-allow-origin: *",
-                "access-control-expose-headers: retry-after"
-            ]
+            ["access-control-allow-origin: *", "access-control-expose-headers: retry-after"]
         );
         let list = "https://here.example, https://there.example";
         assert_eq!(
@@ -588,9 +491,6 @@ mod tests {
                 "vary: origin",
             ]
         );
-        assert_eq!(
-            cors(list, "POST", Some("https://elsewhere.example")),
-            ["vary: origin"]
-        );
+        assert_eq!(cors(list, "POST", Some("https://elsewhere.example")), ["vary: origin"]);
     }
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
-use crate::dynamodb::DynamoDb;
+use crate::dynamodb;
 use crate::lambda::{self, Functions};
 use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
@@ -24,7 +24,7 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// The AWS services as they are reached by `AWS_ENDPOINT_URL`.
 pub(crate) fn router(
-    dynamodb: Arc<DynamoDb>,
+    dynamodb: dynamodb::Client,
     secrets: SecretsManager,
     inbox: Inbox,
     functions: Arc<Functions>,
@@ -37,42 +37,29 @@ pub(crate) fn router(
         .with_state(Arc::new(inbox));
     Router::new()
         .route("/", by_target)
-        .route(
-            "/2015-03-31/functions/{name}/invocations",
-            post(lambda::invoke).with_state(functions),
-        )
+        .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke).with_state(functions))
         .merge(mail)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
 /// DynamoDB and Secrets Manager name the operation in a header.
 async fn call_target(
-    State(services): State<Arc<(Arc<DynamoDb>, SecretsManager)>>,
+    State(services): State<Arc<(dynamodb::Client, SecretsManager)>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let (dynamodb, secrets) = &*services;
-    let target = headers
-        .get("x-amz-target")
-        .and_then(|target| target.to_str().ok())
-        .unwrap_or_default();
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     match target.split_once('.') {
         Some(("secretsmanager", operation)) => secrets.call(operation, &body),
         Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(headers, body).await,
-        _ => refuse(
-            StatusCode::BAD_REQUEST,
-            "UnknownOperationException",
-            "there is no such operation here",
-        ),
+        _ => refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "there is no such operation here"),
     }
 }
 
 /// An error as the SDKs read it: its code is in a header for the REST protocols, in the body for the others.
 pub(crate) fn refuse(status: StatusCode, code: &'static str, message: &str) -> Response {
-    let header = (
-        HeaderName::from_static("x-amzn-errortype"),
-        HeaderValue::from_static(code),
-    );
+    let header = (HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(code));
     let body = json!({"__type": code, "message": message});
     (status, [header], axum::Json(body)).into_response()
 }

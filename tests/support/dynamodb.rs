@@ -1,8 +1,8 @@
 //! DynamoDB: dynoxide, in memory or in a file.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::fmt::Display;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -24,58 +24,68 @@ const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A running DynamoDB.
 pub(crate) struct DynamoDb {
+    client: Client,
+    fresh: bool,
+    stop: oneshot::Sender<()>,
+    /// Closed once it has stopped.
+    stopped: oneshot::Receiver<()>,
+}
+
+/// Passes calls on to DynamoDB.
+#[derive(Clone)]
+pub(crate) struct Client {
     url: String,
-    client: reqwest::Client,
-    /// Dropping the sender stops the server; the receiver is closed once it has stopped.
-    server: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
+    http: reqwest::Client,
 }
 
 impl DynamoDb {
-    /// Opens the database, with all tables; the second value says whether the users' table was not there before.
-    pub(crate) fn start(data_dir: Option<&Path>, tables: &TableNames) -> Result<(Self, bool), StartError> {
-        let failed = |error: DynoxideError| StartError::new("DynamoDB", error);
+    /// Opens the database, and creates the tables that are missing.
+    pub(crate) fn start(data_dir: Option<&Path>, tables: &TableNames) -> Result<Self, StartError> {
+        let failed = |error: &dyn Display| StartError::new("DynamoDB", error);
         let database = match data_dir {
             None => Database::memory(),
             Some(folder) => Database::new(&folder.join("dynamodb.sqlite").to_string_lossy()),
         }
-        .map_err(failed)?;
+        .map_err(|error| failed(&error))?;
         let mut fresh = false;
         for (name, definition, expires) in definitions(tables) {
-            let created = create_table(&database, name, definition, expires).map_err(failed)?;
+            let created =
+                create_table(&database, name, definition, expires).map_err(|error| failed(&error))?;
             fresh |= created && *name == tables.users;
         }
 
         let (stop, stopping) = oneshot::channel();
         let (done, stopped) = oneshot::channel();
-        let address =
-            serve(database.clone(), stopping, done).map_err(|error| StartError::new("DynamoDB", error))?;
+        let address = serve(database.clone(), stopping, done).map_err(|error| failed(&error))?;
         tokio::spawn(sweep(database));
-        let client = reqwest::Client::builder().no_proxy().build();
-        let client = client.map_err(|error| StartError::new("DynamoDB", error))?;
-        Ok((
-            Self {
-                url: format!("http://{address}"),
-                client,
-                server: Mutex::new(Some((stop, stopped))),
-            },
-            fresh,
-        ))
+        let http = reqwest::Client::builder().no_proxy().build().map_err(|error| failed(&error))?;
+        let client = Client { url: format!("http://{address}"), http };
+        Ok(Self { client, fresh, stop, stopped })
     }
 
+    /// Whether there was no users' table before.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Stops, and returns once the file is closed.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        let _ = self.stopped.await;
+    }
+}
+
+impl Client {
     /// Passes a call on and its answer back.
     pub(crate) async fn call(&self, mut headers: HeaderMap, body: Bytes) -> Response {
-        headers.remove(HOST);
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(TRANSFER_ENCODING);
-        headers.remove(CONNECTION);
-        match self
-            .client
-            .post(&self.url)
-            .headers(headers)
-            .body(body)
-            .send()
-            .await
-        {
+        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+            headers.remove(name);
+        }
+        match self.http.post(&self.url).headers(headers).body(body).send().await {
             Ok(answer) => {
                 let (status, headers) = (answer.status(), answer.headers().clone());
                 let mut response = Response::new(Body::from(answer.bytes().await.unwrap_or_default()));
@@ -93,15 +103,6 @@ impl DynamoDb {
             }
         }
     }
-
-    /// Stops, and returns once the file is closed.
-    pub(crate) async fn stop(&self) {
-        let server = self.server.lock().ok().and_then(|mut server| server.take());
-        if let Some((stop, stopped)) = server {
-            drop(stop);
-            let _ = stopped.await;
-        }
-    }
 }
 
 /// Serves on a thread of its own: the database works one call at a time and blocks meanwhile, which would starve
@@ -110,13 +111,11 @@ fn serve(
     database: Database,
     stopping: oneshot::Receiver<()>,
     done: oneshot::Sender<()>,
-) -> std::io::Result<std::net::SocketAddr> {
+) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::spawn(move || {
         let served = {
             // It logs every condition that is not met as a warning, which here is the normal course of things.

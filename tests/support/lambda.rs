@@ -15,7 +15,9 @@ use axum::response::{IntoResponse, Response};
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Body, Request, service_fn};
 use lambda_runtime::{Context, LambdaEvent, Service};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use shared::config::{ConfigError, Environment};
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::timeout;
@@ -41,10 +43,7 @@ pub(crate) struct Functions {
 }
 
 enum Function {
-    InProcess {
-        handler: Handler,
-        concurrency: Arc<Semaphore>,
-    },
+    InProcess { handler: Handler, concurrency: Arc<Semaphore> },
     Binary(Environments),
 }
 
@@ -59,11 +58,7 @@ pub(crate) struct FunctionError(pub(crate) Bytes);
 
 impl FunctionError {
     pub(crate) fn new(error_type: &str, message: &str) -> Self {
-        Self(
-            json!({"errorType": error_type, "errorMessage": message})
-                .to_string()
-                .into(),
-        )
+        Self(json!({"errorType": error_type, "errorMessage": message}).to_string().into())
     }
 
     pub(crate) fn timed_out(request_id: &str) -> Self {
@@ -87,18 +82,9 @@ impl Functions {
         let aws = shared::aws::configure(loader).load().await;
         let concurrency = Arc::new(Semaphore::new(CONCURRENCY));
         let functions = handlers(environment, &aws)?.into_iter().map(|(name, handler)| {
-            (
-                name,
-                Arc::new(Function::InProcess {
-                    handler,
-                    concurrency: Arc::clone(&concurrency),
-                }),
-            )
+            (name, Arc::new(Function::InProcess { handler, concurrency: Arc::clone(&concurrency) }))
         });
-        Ok(Self {
-            functions: functions.collect(),
-            running: Arc::default(),
-        })
+        Ok(Self { functions: functions.collect(), running: Arc::default() })
     }
 
     /// The functions as the binaries in a folder, talking to the AWS services at `aws_url`.
@@ -112,24 +98,19 @@ impl Functions {
             let environments = Environments::start(name, &folder.join(name), settings, aws_url).await?;
             functions.insert(name, Arc::new(Function::Binary(environments)));
         }
-        Ok(Self {
-            functions,
-            running: Arc::default(),
-        })
+        Ok(Self { functions, running: Arc::default() })
     }
 
     /// Runs a function, if there is one of this name. It runs to its end, even if nobody waits for it any more.
     pub(crate) async fn invoke(&self, name: &str, payload: Bytes) -> Option<Outcome> {
-        let function = Arc::clone(self.functions.get(name)?);
+        let (&name, function) = self.functions.get_key_value(name)?;
+        let function = Arc::clone(function);
         let running = Arc::clone(&self.running).read_owned().await;
         let task = tokio::spawn(async move {
             let _running = running;
-            function.run(payload).await
+            function.run(name, payload).await
         });
-        Some(
-            task.await
-                .unwrap_or_else(|error| Err(FunctionError::new("Runtime.Panic", &error.to_string()))),
-        )
+        Some(task.await.unwrap_or_else(|error| Err(FunctionError::new("Runtime.Panic", &error.to_string()))))
     }
 
     /// Waits for the invocations that are running.
@@ -139,17 +120,15 @@ impl Functions {
 }
 
 impl Function {
-    async fn run(&self, payload: Bytes) -> Outcome {
+    async fn run(&self, name: &str, payload: Bytes) -> Outcome {
         let request_id = Uuid::new_v4().to_string();
         match self {
             Self::InProcess { handler, concurrency } => {
                 let Ok(_slot) = concurrency.acquire().await else {
                     return Err(FunctionError::new("Runtime.Stopped", "stopped"));
                 };
-                let handled = timeout(TIMEOUT, handler(payload, context(&request_id)));
-                handled
-                    .await
-                    .unwrap_or_else(|_| Err(FunctionError::timed_out(&request_id)))
+                let handled = timeout(TIMEOUT, handler(payload, context(name, &request_id)));
+                handled.await.unwrap_or_else(|_| Err(FunctionError::timed_out(&request_id)))
             }
             Self::Binary(environments) => environments.run(request_id, payload).await,
         }
@@ -162,22 +141,35 @@ pub(crate) fn deadline() -> u64 {
     u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn context(request_id: &str) -> Context {
+fn context(name: &str, request_id: &str) -> Context {
     let mut context = Context::default();
     request_id.clone_into(&mut context.request_id);
     context.deadline = deadline();
+    context.invoked_function_arn = arn(name);
+    context.xray_trace_id = Some(trace_id());
     context
 }
 
+/// An X-Ray trace id of a trace that is not sampled.
+pub(crate) fn trace_id() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (trace, segment) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
+    format!("Root=1-{seconds:08x}-{trace:.24};Parent={segment:.16};Sampled=0")
+}
+
 /// Every function's name, which is also its crate's and its binary's.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 11] = [
     "signin",
     "change_password_after_signin",
     "forgot_password_send_email",
     "forgot_password_check_code",
     "forgot_password_reset_password",
     "change_password",
+    "session_signin",
+    "sessions",
     "manage_users",
+    "export_users",
+    "rotate_jwt_secret",
 ];
 
 fn handlers(environment: &Environment, aws: &SdkConfig) -> Result<Vec<(&'static str, Handler)>, ConfigError> {
@@ -191,7 +183,16 @@ fn handlers(environment: &Environment, aws: &SdkConfig) -> Result<Vec<(&'static 
             (stringify!($name), handler)
         }};
     }
-    let manage_users = Arc::new(manage_users::Function::new(environment, aws)?);
+    macro_rules! event {
+        ($name:ident, $answer:expr) => {{
+            let function = Arc::new($name::Function::new(environment, aws)?);
+            let handler = event_handler(move |event| {
+                let function = Arc::clone(&function);
+                async move { $answer(function.handle(event).await) }
+            });
+            (stringify!($name), handler)
+        }};
+    }
     Ok(vec![
         http!(signin),
         http!(change_password_after_signin),
@@ -199,22 +200,31 @@ fn handlers(environment: &Environment, aws: &SdkConfig) -> Result<Vec<(&'static 
         http!(forgot_password_check_code),
         http!(forgot_password_reset_password),
         http!(change_password),
-        (
-            "manage_users",
-            Box::new(move |payload, context| {
-                let function = Arc::clone(&manage_users);
-                Box::pin(async move {
-                    let event: Value =
-                        serde_json::from_slice(&payload).map_err(|error| unreadable(&error))?;
-                    Ok(function
-                        .handle(LambdaEvent::new(event, context))
-                        .await
-                        .to_string()
-                        .into())
-                })
-            }),
-        ),
+        http!(session_signin),
+        http!(sessions),
+        event!(manage_users, Ok),
+        event!(export_users, Ok),
+        event!(rotate_jwt_secret, std::convert::identity),
     ])
+}
+
+/// A function that takes events of its own.
+fn event_handler<E, R, F, A>(answer: F) -> Handler
+where
+    E: DeserializeOwned + Send,
+    R: Serialize,
+    F: Fn(LambdaEvent<E>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<R, lambda_runtime::Error>> + Send + 'static,
+{
+    Box::new(move |payload, context| {
+        let answer = answer.clone();
+        Box::pin(async move {
+            let event = serde_json::from_slice(&payload).map_err(|error| unreadable(&error))?;
+            let answer = answer(LambdaEvent::new(event, context)).await;
+            let answer = answer.map_err(|error| FunctionError::new("Error", &error.to_string()))?;
+            Ok(serde_json::to_vec(&answer).map_err(|error| unreadable(&error))?.into())
+        })
+    })
 }
 
 /// A function that takes HTTP requests, behind the same translation from and to events as in Lambda.
@@ -236,9 +246,7 @@ where
                 Ok(response) => response,
                 Err(never) => match never {},
             };
-            Ok(serde_json::to_vec(&response)
-                .map_err(|error| unreadable(&error))?
-                .into())
+            Ok(serde_json::to_vec(&response).map_err(|error| unreadable(&error))?.into())
         })
     })
 }
@@ -265,24 +273,12 @@ pub(crate) async fn invoke(
     }
     if payload.len() > MAX_PAYLOAD {
         let message = format!("Request must be smaller than {MAX_PAYLOAD} bytes for the Invoke operation");
-        return refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "RequestTooLargeException",
-            &message,
-        );
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message);
     }
-    let payload = if payload.is_empty() {
-        Bytes::from_static(b"{}")
-    } else {
-        payload
-    };
+    let payload = if payload.is_empty() { Bytes::from_static(b"{}") } else { payload };
     if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&payload) {
         let message = format!("Could not parse request body into json: {error}");
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "InvalidRequestContentException",
-            &message,
-        );
+        return refuse(StatusCode::BAD_REQUEST, "InvalidRequestContentException", &message);
     }
     let version = (HeaderName::from_static("x-amz-executed-version"), "$LATEST");
     match headers.get("x-amz-invocation-type").map(HeaderValue::as_bytes) {

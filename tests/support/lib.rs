@@ -4,12 +4,12 @@
 //!
 //! | Module | Stands in for |
 //! |---|---|
-//! | [`api_gateway`] | the HTTP API: routes, CORS, events in payload format 2.0 |
-//! | [`lambda`], [`runtime_api`] | Lambda: running the functions, in this process or as the deployed binaries |
-//! | [`aws`] | one port for all that the AWS SDK and CLI talk to |
-//! | [`dynamodb`] | DynamoDB, by dynoxide |
-//! | [`secrets_manager`] | Secrets Manager |
-//! | [`ses`] | SES v2, and the inbox that shows what was sent |
+//! | `api_gateway` | the HTTP API: routes, CORS, events in payload format 2.0 |
+//! | `lambda`, `runtime_api` | Lambda: running the functions, in this process or as the deployed binaries |
+//! | `aws` | one port for all that the AWS SDK and CLI talk to |
+//! | `dynamodb` | DynamoDB, by dynoxide |
+//! | `secrets_manager` | Secrets Manager |
+//! | `ses` | SES v2, and the inbox that shows what was sent |
 //!
 //! Everything listens on 127.0.0.1 only.
 
@@ -49,18 +49,10 @@ pub struct Endpoints {
 pub fn endpoints() -> &'static Endpoints {
     static ENDPOINTS: OnceLock<Endpoints> = OnceLock::new();
     ENDPOINTS.get_or_init(|| match (url("API_URL"), url("AWS_ENDPOINT_URL")) {
-        (Some(api), Some(aws)) => Endpoints {
-            api,
-            aws,
-            stack: None,
-        },
+        (Some(api), Some(aws)) => Endpoints { api, aws, stack: None },
         // On a thread of its own, because the caller may already be inside a runtime.
         (None, None) => match thread::spawn(start_embedded).join() {
-            Ok(Ok(stack)) => Endpoints {
-                api: stack.api_url(),
-                aws: stack.aws_url(),
-                stack: Some(stack),
-            },
+            Ok(Ok(stack)) => Endpoints { api: stack.api_url(), aws: stack.aws_url(), stack: Some(stack) },
             Ok(Err(error)) => panic!("the embedded stack did not start: {error}"),
             Err(panicked) => std::panic::resume_unwind(panicked),
         },

@@ -87,11 +87,7 @@ impl Environments {
         }
         for mut start in starting {
             let started = timeout(INIT_LIMIT, start.wait_for(Option::is_some)).await;
-            match started
-                .ok()
-                .and_then(Result::ok)
-                .and_then(|started| started.clone())
-            {
+            match started.ok().and_then(Result::ok).and_then(|started| started.clone()) {
                 Some(Ok(())) => {}
                 Some(Err(problem)) => return Err(failed(&problem)),
                 None => return Err(failed(&"it asked for no invocation in time")),
@@ -107,11 +103,7 @@ impl Environments {
             FunctionError::new("Runtime.ExitError", &message)
         };
         let (reply, outcome) = oneshot::channel();
-        let queued = self.queue.send(Invocation {
-            request_id: request_id.clone(),
-            payload,
-            reply,
-        });
+        let queued = self.queue.send(Invocation { request_id: request_id.clone(), payload, reply });
         match queued {
             Ok(()) => outcome.await.unwrap_or_else(|_| Err(stopped(request_id))),
             Err(_) => Err(stopped(request_id)),
@@ -124,10 +116,7 @@ impl Environment {
     async fn serve(self: &Arc<Self>) -> std::io::Result<SocketAddr> {
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route(
-                "/2018-06-01/runtime/invocation/{request_id}/response",
-                post(response),
-            )
+            .route("/2018-06-01/runtime/invocation/{request_id}/response", post(response))
             .route("/2018-06-01/runtime/invocation/{request_id}/error", post(error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .layer(DefaultBodyLimit::disable())
@@ -188,21 +177,15 @@ async fn next(State(environment): State<Arc<Environment>>) -> Response {
         started.get_or_insert(Ok(()));
         first
     });
-    let Some(Invocation {
-        request_id,
-        payload,
-        reply,
-    }) = environment.queue.lock().await.recv().await
-    else {
-        return StatusCode::GONE.into_response();
+    let Some(Invocation { request_id, payload, reply }) = environment.queue.lock().await.recv().await else {
+        // Everything is about to stop, this process included.
+        return std::future::pending().await;
     };
     let headers = [
         ("lambda-runtime-aws-request-id", request_id.clone()),
         ("lambda-runtime-deadline-ms", lambda::deadline().to_string()),
-        (
-            "lambda-runtime-invoked-function-arn",
-            lambda::arn(environment.function),
-        ),
+        ("lambda-runtime-invoked-function-arn", lambda::arn(environment.function)),
+        ("lambda-runtime-trace-id", lambda::trace_id()),
         ("content-type", "application/json".to_owned()),
     ];
     *environment.current() = Some((request_id.clone(), reply));

@@ -135,10 +135,7 @@ impl SecretsManager {
             Some(path) => read(path).map_err(|error| StartError::new(path.display(), error))?,
             None => Secrets::default(),
         };
-        Ok(Self {
-            secrets: Mutex::new(secrets),
-            file,
-        })
+        Ok(Self { secrets: Mutex::new(secrets), file })
     }
 
     /// Makes the secret with a random value, unless it is there.
@@ -154,17 +151,12 @@ impl SecretsManager {
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Response {
         let answer = match serde_json::from_slice(body) {
             Ok(request) => self.change(operation, &request),
-            Err(_) => Err(Refusal(
-                "SerializationException",
-                "The request is not JSON".to_owned(),
-            )),
+            Err(_) => Err(Refusal("SerializationException", "The request is not JSON".to_owned())),
         };
         match answer {
-            Ok(answer) => (
-                [("content-type", "application/x-amz-json-1.1")],
-                answer.to_string(),
-            )
-                .into_response(),
+            Ok(answer) => {
+                ([("content-type", "application/x-amz-json-1.1")], answer.to_string()).into_response()
+            }
             Err(Refusal(code @ "InternalServiceError", message)) => {
                 aws::refuse(StatusCode::INTERNAL_SERVER_ERROR, code, &message)
             }
@@ -200,20 +192,12 @@ impl Secrets {
             "ListSecrets" => Ok(self.list()),
             "UpdateSecretVersionStage" => self.update_stage(parse(request)?),
             "GetRandomPassword" => random_password(&parse(request)?),
-            _ => Err(Refusal(
-                "UnknownOperationException",
-                format!("{operation} is not supported here"),
-            )),
+            _ => Err(Refusal("UnknownOperationException", format!("{operation} is not supported here"))),
         }
     }
 
     fn create(&mut self, request: CreateSecret) -> Result<Value, Refusal> {
-        let CreateSecret {
-            name,
-            description,
-            client_request_token,
-            content,
-        } = request;
+        let CreateSecret { name, description, client_request_token, content } = request;
         if name.is_empty() {
             return Err(invalid_parameter("You must provide a secret name."));
         }
@@ -224,11 +208,7 @@ impl Secrets {
         let suffix = Alphanumeric.sample_string(&mut UnwrapErr(SysRng), 6);
         let now = now();
         let mut secret = Secret {
-            arn: format!(
-                "arn:aws:secretsmanager:{}:{}:secret:{name}-{suffix}",
-                aws::REGION,
-                aws::ACCOUNT
-            ),
+            arn: format!("arn:aws:secretsmanager:{}:{}:secret:{name}-{suffix}", aws::REGION, aws::ACCOUNT),
             description,
             created: now,
             changed: now,
@@ -236,11 +216,7 @@ impl Secrets {
         };
         let mut answer = json!({"ARN": secret.arn, "Name": name});
         if content.is_some() {
-            let version = secret.put(
-                client_request_token,
-                content,
-                BTreeSet::from([CURRENT.to_owned()]),
-            )?;
+            let version = secret.put(client_request_token, content, BTreeSet::from([CURRENT.to_owned()]))?;
             answer["VersionId"] = version.into();
         }
         self.0.insert(name, secret);
@@ -249,13 +225,9 @@ impl Secrets {
 
     fn put_value(&mut self, request: PutSecretValue) -> Result<Value, Refusal> {
         if !request.content.is_some() {
-            return Err(invalid_parameter(
-                "You must provide either SecretString or SecretBinary.",
-            ));
+            return Err(invalid_parameter("You must provide either SecretString or SecretBinary."));
         }
-        let stages = request
-            .version_stages
-            .unwrap_or_else(|| BTreeSet::from([CURRENT.to_owned()]));
+        let stages = request.version_stages.unwrap_or_else(|| BTreeSet::from([CURRENT.to_owned()]));
         if stages.is_empty() {
             return Err(invalid_parameter("You must provide at least one staging label."));
         }
@@ -267,19 +239,12 @@ impl Secrets {
 
     fn value(&mut self, request: &GetSecretValue) -> Result<Value, Refusal> {
         let (name, secret) = self.find(&request.secret_id)?;
-        let by_id = |id: &str| {
-            secret
-                .versions
-                .get_key_value(id)
-                .ok_or_else(|| no_value(&format!("VersionId: {id}")))
-        };
+        let by_id =
+            |id: &str| secret.versions.get_key_value(id).ok_or_else(|| no_value(&format!("VersionId: {id}")));
         let (id, version) = match (&request.version_id, &request.version_stage) {
             (Some(id), stage) => {
                 let (id, version) = by_id(id)?;
-                if stage
-                    .as_ref()
-                    .is_some_and(|stage| !version.stages.contains(stage))
-                {
+                if stage.as_ref().is_some_and(|stage| !version.stages.contains(stage)) {
                     let message =
                         "You provided a VersionStage that is not associated to the provided VersionId.";
                     return Err(Refusal("InvalidRequestException", message.to_owned()));
@@ -288,9 +253,7 @@ impl Secrets {
             }
             (None, stage) => {
                 let stage = stage.as_deref().unwrap_or(CURRENT);
-                let id = secret
-                    .holder(stage)
-                    .ok_or_else(|| no_value(&format!("staging label: {stage}")))?;
+                let id = secret.holder(stage).ok_or_else(|| no_value(&format!("staging label: {stage}")))?;
                 by_id(&id)?
             }
         };
@@ -329,15 +292,9 @@ impl Secrets {
     fn update_stage(&mut self, request: UpdateSecretVersionStage) -> Result<Value, Refusal> {
         let (name, secret) = self.find(&request.secret_id)?;
         let UpdateSecretVersionStage {
-            version_stage: stage,
-            move_to_version_id,
-            remove_from_version_id,
-            ..
+            version_stage: stage, move_to_version_id, remove_from_version_id, ..
         } = request;
-        for id in [&move_to_version_id, &remove_from_version_id]
-            .into_iter()
-            .flatten()
-        {
+        for id in [&move_to_version_id, &remove_from_version_id].into_iter().flatten() {
             if !secret.versions.contains_key(id) {
                 return Err(no_value(&format!("VersionId: {id}")));
             }
@@ -417,14 +374,7 @@ impl Secret {
             stages.insert(CURRENT.to_owned());
         }
         let now = now();
-        self.versions.insert(
-            id.clone(),
-            Version {
-                content,
-                stages: BTreeSet::new(),
-                created: now,
-            },
-        );
+        self.versions.insert(id.clone(), Version { content, stages: BTreeSet::new(), created: now });
         for stage in &stages {
             self.move_stage(stage, &id);
         }
@@ -450,10 +400,7 @@ impl Secret {
 
     fn drop_surplus(&mut self) {
         while self.versions.len() > MAX_VERSIONS {
-            let unlabelled = self
-                .versions
-                .iter()
-                .filter(|(_, version)| version.stages.is_empty());
+            let unlabelled = self.versions.iter().filter(|(_, version)| version.stages.is_empty());
             let oldest = unlabelled.min_by(|(_, one), (_, other)| one.created.total_cmp(&other.created));
             let Some(id) = oldest.map(|(id, _)| id.clone()) else {
                 return;
@@ -464,20 +411,12 @@ impl Secret {
 
     /// The version that has this label.
     fn holder(&self, stage: &str) -> Option<String> {
-        self.versions
-            .iter()
-            .find(|(_, version)| version.stages.contains(stage))
-            .map(|(id, _)| id.clone())
+        self.versions.iter().find(|(_, version)| version.stages.contains(stage)).map(|(id, _)| id.clone())
     }
 
     fn labelled(&self) -> Value {
-        let labelled = self
-            .versions
-            .iter()
-            .filter(|(_, version)| !version.stages.is_empty());
-        labelled
-            .map(|(id, version)| (id.clone(), json!(version.stages)))
-            .collect()
+        let labelled = self.versions.iter().filter(|(_, version)| !version.stages.is_empty());
+        labelled.map(|(id, version)| (id.clone(), json!(version.stages))).collect()
     }
 
     fn description(&self, name: &str) -> Value {
@@ -526,32 +465,21 @@ fn random_password(request: &GetRandomPassword) -> Result<Value, Refusal> {
     ]
     .into_iter()
     .filter(|(included, _)| *included)
-    .map(|(_, kind)| {
-        kind.chars()
-            .filter(|char| !request.exclude_characters.contains(*char))
-            .collect()
-    })
+    .map(|(_, kind)| kind.chars().filter(|char| !request.exclude_characters.contains(*char)).collect())
     .filter(|kind: &Vec<char>| !kind.is_empty())
     .collect();
-    let required: &[Vec<char>] = if request.require_each_included_type {
-        &kinds
-    } else {
-        &[]
-    };
+    let required: &[Vec<char>] = if request.require_each_included_type { &kinds } else { &[] };
     let all: Vec<char> = kinds.concat();
     if !(1..=4096).contains(&request.password_length)
         || request.password_length < required.len()
         || all.is_empty()
     {
-        return Err(invalid_parameter(
-            "No password of this length and kind is possible.",
-        ));
+        return Err(invalid_parameter("No password of this length and kind is possible."));
     }
     let mut random = UnwrapErr(SysRng);
     // One of each required kind, each at a place of its own; any character everywhere else.
-    let mut password: Vec<char> = (0..request.password_length)
-        .map(|_| *all.choose(&mut random).unwrap_or(&' '))
-        .collect();
+    let mut password: Vec<char> =
+        (0..request.password_length).map(|_| *all.choose(&mut random).unwrap_or(&' ')).collect();
     let mut places: Vec<usize> = (0..password.len()).collect();
     for kind in required {
         let place = places.swap_remove(random.random_range(0..places.len()));
@@ -575,10 +503,7 @@ fn no_value(what: &str) -> Refusal {
 
 /// Seconds since the epoch, as this service's answers have them.
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn read(path: &Path) -> io::Result<Secrets> {
@@ -592,23 +517,15 @@ fn read(path: &Path) -> io::Result<Secrets> {
 /// Replaces the file, so that it is always either the old or the new one, however this process ends.
 fn write(path: &Path, secrets: &Secrets) -> io::Result<()> {
     let temporary = path.with_extension("json.new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&serde_json::to_vec_pretty(secrets)?)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    path.parent()
-        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
     use super::*;
 
     fn secrets() -> Secrets {
@@ -641,49 +558,24 @@ mod tests {
     fn a_new_value_makes_the_current_one_the_previous_one() {
         let mut secrets = secrets();
         for id in ["2", "3"] {
-            ok(
-                &mut secrets,
-                "PutSecretValue",
-                json!({"ClientRequestToken": id, "SecretString": id}),
-            );
+            ok(&mut secrets, "PutSecretValue", json!({"ClientRequestToken": id, "SecretString": id}));
         }
-        assert_eq!(
-            stages(&mut secrets),
-            json!({"2": ["AWSPREVIOUS"], "3": ["AWSCURRENT"]})
-        );
+        assert_eq!(stages(&mut secrets), json!({"2": ["AWSPREVIOUS"], "3": ["AWSCURRENT"]}));
         assert_eq!(ok(&mut secrets, "GetSecretValue", json!({}))["SecretString"], "3");
-        let previous = ok(
-            &mut secrets,
-            "GetSecretValue",
-            json!({"VersionStage": "AWSPREVIOUS"}),
-        );
+        let previous = ok(&mut secrets, "GetSecretValue", json!({"VersionStage": "AWSPREVIOUS"}));
         assert_eq!(previous["VersionId"], "2");
-        assert_eq!(
-            ok(&mut secrets, "GetSecretValue", json!({"VersionId": "1"}))["SecretString"],
-            "one"
-        );
+        assert_eq!(ok(&mut secrets, "GetSecretValue", json!({"VersionId": "1"}))["SecretString"], "one");
     }
 
     #[test]
     fn a_repeated_value_changes_nothing_and_another_one_under_its_token_is_refused() {
         let mut secrets = secrets();
-        ok(
-            &mut secrets,
-            "PutSecretValue",
-            json!({"ClientRequestToken": "2", "SecretString": "two"}),
-        );
+        ok(&mut secrets, "PutSecretValue", json!({"ClientRequestToken": "2", "SecretString": "two"}));
         let before = stages(&mut secrets);
-        ok(
-            &mut secrets,
-            "PutSecretValue",
-            json!({"ClientRequestToken": "1", "SecretString": "one"}),
-        );
+        ok(&mut secrets, "PutSecretValue", json!({"ClientRequestToken": "1", "SecretString": "one"}));
         assert_eq!(stages(&mut secrets), before);
         let other = json!({"ClientRequestToken": "1", "SecretString": "other"});
-        assert_eq!(
-            refused(&mut secrets, "PutSecretValue", other),
-            "ResourceExistsException"
-        );
+        assert_eq!(refused(&mut secrets, "PutSecretValue", other), "ResourceExistsException");
     }
 
     #[test]
@@ -692,56 +584,31 @@ mod tests {
         let pending =
             json!({"ClientRequestToken": "2", "SecretString": "two", "VersionStages": ["AWSPENDING"]});
         ok(&mut secrets, "PutSecretValue", pending);
-        assert_eq!(
-            stages(&mut secrets),
-            json!({"1": ["AWSCURRENT"], "2": ["AWSPENDING"]})
-        );
+        assert_eq!(stages(&mut secrets), json!({"1": ["AWSCURRENT"], "2": ["AWSPENDING"]}));
 
         let unnamed = json!({"VersionStage": "AWSCURRENT", "MoveToVersionId": "2"});
-        assert_eq!(
-            refused(&mut secrets, "UpdateSecretVersionStage", unnamed),
-            "InvalidParameterException"
-        );
+        assert_eq!(refused(&mut secrets, "UpdateSecretVersionStage", unnamed), "InvalidParameterException");
         let removed = json!({"VersionStage": "AWSCURRENT", "RemoveFromVersionId": "1"});
-        assert_eq!(
-            refused(&mut secrets, "UpdateSecretVersionStage", removed),
-            "InvalidParameterException"
-        );
+        assert_eq!(refused(&mut secrets, "UpdateSecretVersionStage", removed), "InvalidParameterException");
 
         let forward =
             json!({"VersionStage": "AWSCURRENT", "MoveToVersionId": "2", "RemoveFromVersionId": "1"});
         ok(&mut secrets, "UpdateSecretVersionStage", forward);
-        assert_eq!(
-            stages(&mut secrets),
-            json!({"1": ["AWSPREVIOUS"], "2": ["AWSCURRENT", "AWSPENDING"]})
-        );
+        assert_eq!(stages(&mut secrets), json!({"1": ["AWSPREVIOUS"], "2": ["AWSCURRENT", "AWSPENDING"]}));
         let back = json!({"VersionStage": "AWSCURRENT", "MoveToVersionId": "1", "RemoveFromVersionId": "2"});
         ok(&mut secrets, "UpdateSecretVersionStage", back);
-        assert_eq!(
-            stages(&mut secrets),
-            json!({"1": ["AWSCURRENT"], "2": ["AWSPENDING", "AWSPREVIOUS"]})
-        );
+        assert_eq!(stages(&mut secrets), json!({"1": ["AWSCURRENT"], "2": ["AWSPENDING", "AWSPREVIOUS"]}));
     }
 
     #[test]
     fn a_secret_is_found_by_name_and_by_arn() {
         let mut secrets = secrets();
-        let arn = ok(&mut secrets, "DescribeSecret", json!({}))["ARN"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let arn = ok(&mut secrets, "DescribeSecret", json!({}))["ARN"].as_str().unwrap().to_owned();
         let short = arn.rsplit_once('-').unwrap().0;
         for id in [arn.as_str(), short] {
-            assert_eq!(
-                secrets
-                    .answer("GetSecretValue", &json!({"SecretId": id}))
-                    .unwrap()["Name"],
-                "key"
-            );
+            assert_eq!(secrets.answer("GetSecretValue", &json!({"SecretId": id})).unwrap()["Name"], "key");
         }
-        let unknown = secrets
-            .answer("GetSecretValue", &json!({"SecretId": "ke"}))
-            .unwrap_err();
+        let unknown = secrets.answer("GetSecretValue", &json!({"SecretId": "ke"})).unwrap_err();
         assert_eq!(unknown.0, "ResourceNotFoundException");
     }
 
@@ -757,25 +624,12 @@ mod tests {
         let answer = random_password(&request).unwrap();
         let password = answer["RandomPassword"].as_str().unwrap();
         assert_eq!(password.chars().count(), 4);
-        for kind in [
-            char::is_lowercase,
-            char::is_uppercase,
-            |char| "13579".contains(char),
-            |char| char == ' ',
-        ] {
-            assert_eq!(
-                password.chars().filter(|char| kind(*char)).count(),
-                1,
-                "{password:?}"
-            );
+        for kind in
+            [char::is_lowercase, char::is_uppercase, |char| "13579".contains(char), |char| char == ' ']
+        {
+            assert_eq!(password.chars().filter(|char| kind(*char)).count(), 1, "{password:?}");
         }
-        let impossible = GetRandomPassword {
-            password_length: 3,
-            ..request
-        };
-        assert_eq!(
-            random_password(&impossible).unwrap_err().0,
-            "InvalidParameterException"
-        );
+        let impossible = GetRandomPassword { password_length: 3, ..request };
+        assert_eq!(random_password(&impossible).unwrap_err().0, "InvalidParameterException");
     }
 }

@@ -115,10 +115,7 @@ impl Inbox {
     pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StartError> {
         let mails = match data_dir.map(|folder| folder.join("mail.jsonl")) {
             Some(path) => Mails::read(&path).map_err(|error| StartError::new(path.display(), error))?,
-            None => Mails {
-                all: Vec::new(),
-                file: None,
-            },
+            None => Mails { all: Vec::new(), file: None },
         };
         Ok(Self(Mutex::new(mails)))
     }
@@ -131,31 +128,15 @@ impl Inbox {
 impl Mails {
     fn read(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let mut lines = Vec::new();
         file.read_to_end(&mut lines)?;
         // A line without its end was being written when the process was killed: that mail was never accepted.
-        lines.truncate(
-            lines
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |end| end + 1),
-        );
+        lines.truncate(lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         file.set_len(lines.len() as u64)?;
         file.seek(io::SeekFrom::End(0))?;
-        let all = serde_json::Deserializer::from_slice(&lines)
-            .into_iter()
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            all,
-            file: Some(file),
-        })
+        let all = serde_json::Deserializer::from_slice(&lines).into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { all, file: Some(file) })
     }
 
     fn add(&mut self, mail: Mail) -> io::Result<()> {
@@ -180,9 +161,7 @@ impl Mails {
 
 impl Mail {
     fn is_to(&self, address: &str) -> bool {
-        self.destination
-            .all()
-            .any(|recipient| bare(recipient).to_lowercase() == address.to_lowercase())
+        self.destination.all().any(|recipient| bare(recipient).to_lowercase() == address.to_lowercase())
     }
 }
 
@@ -195,15 +174,8 @@ impl Destination {
 impl SendEmail {
     /// The mail, or why SES would refuse it.
     fn into_mail(self) -> Result<Mail, &'static str> {
-        let Self {
-            from_email_address: source,
-            destination,
-            content: EmailContent { simple },
-        } = self;
-        let Simple {
-            subject,
-            body: SimpleBody { text, html },
-        } = simple;
+        let Self { from_email_address: source, destination, content: EmailContent { simple } } = self;
+        let Simple { subject, body: SimpleBody { text, html } } = simple;
         if source.is_empty() {
             return Err("Missing required parameter: FromEmailAddress");
         }
@@ -234,19 +206,14 @@ impl SendEmail {
             source,
             subject: subject.data,
             destination,
-            body: MailBody {
-                text_part: text.map(|part| part.data),
-                html_part: html.map(|part| part.data),
-            },
+            body: MailBody { text_part: text.map(|part| part.data), html_part: html.map(|part| part.data) },
         })
     }
 }
 
 /// The address in `Name <address>`, or the whole.
 fn bare(address: &str) -> &str {
-    let inner = address
-        .rsplit_once('<')
-        .and_then(|(_, rest)| rest.split_once('>'));
+    let inner = address.rsplit_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or(address, |(inner, _)| inner).trim()
 }
 
@@ -278,12 +245,7 @@ pub(crate) async fn show(
         return (headers_for_both, page().await).into_response();
     }
     let mails = inbox.mails();
-    let shown = |mail: &&Mail| {
-        filter
-            .email
-            .as_ref()
-            .is_none_or(|address| mail.is_to(address.trim()))
-    };
+    let shown = |mail: &&Mail| filter.email.as_ref().is_none_or(|address| mail.is_to(address.trim()));
     let messages = mails.all.iter().filter(shown).collect();
     (headers_for_both, Json(Messages { messages })).into_response()
 }
@@ -292,11 +254,7 @@ pub(crate) async fn show(
 pub(crate) async fn page() -> Response {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                   connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    (
-        [(CONTENT_SECURITY_POLICY, policy)],
-        Html(include_str!("inbox.html")),
-    )
-        .into_response()
+    ([(CONTENT_SECURITY_POLICY, policy)], Html(include_str!("inbox.html"))).into_response()
 }
 
 /// Empties the inbox.
@@ -309,31 +267,17 @@ pub(crate) async fn clear(State(inbox): State<Arc<Inbox>>) -> Response {
 
 fn not_kept(error: &io::Error) -> Response {
     tracing::error!(%error, "could not keep the mail");
-    aws::refuse(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "InternalServiceError",
-        "The mail could not be kept",
-    )
+    aws::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", "The mail could not be kept")
 }
 
 fn prefers_html(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .unwrap_or_default();
-    let types = accept
-        .split(',')
-        .map(|range| range.split(';').next().unwrap_or_default().trim());
-    types
-        .into_iter()
-        .find(|kind| matches!(*kind, "text/html" | "application/json"))
-        == Some("text/html")
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let types = accept.split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
+    types.into_iter().find(|kind| matches!(*kind, "text/html" | "application/json")) == Some("text/html")
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
     use serde_json::Value;
 
     use super::*;
@@ -376,10 +320,7 @@ mod tests {
             assert!(mail(request(&destination)).is_err(), "{destination}");
         }
         let destination = json!({"ToAddresses": ["a@example.com"]});
-        for (pointer, value) in [
-            ("/FromEmailAddress", json!("")),
-            ("/Content/Simple/Body", json!({})),
-        ] {
+        for (pointer, value) in [("/FromEmailAddress", json!("")), ("/Content/Simple/Body", json!({}))] {
             let mut request = request(&destination);
             *request.pointer_mut(pointer).unwrap() = value;
             assert!(mail(request).is_err(), "{pointer}");

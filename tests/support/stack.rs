@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ use crate::ses::Inbox;
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
 /// How long it then waits for connections to the AWS services, which nobody needs any more.
 const AWS_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+/// How long at last the blocking work of the runtime may take to come to its end.
+const RUNTIME_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// What to start, and where.
 #[derive(Clone, Debug, Default)]
@@ -83,18 +85,11 @@ impl Stack {
                     Err(error) => drop(started.send(Err(error))),
                 }
             });
-            // Whatever still hashes or sweeps there is not waited for.
-            runtime.shutdown_background();
+            // This ends the processes of functions as well; a hash being computed is not waited for long.
+            runtime.shutdown_timeout(RUNTIME_SHUTDOWN_LIMIT);
         });
-        let (api, aws) = starting
-            .await
-            .map_err(|error| StartError::new("the stack broke off", error))??;
-        Ok(Self {
-            api,
-            aws,
-            stop,
-            stopped,
-        })
+        let (api, aws) = starting.await.map_err(|error| StartError::new("the stack broke off", error))??;
+        Ok(Self { api, aws, stop, stopped })
     }
 
     /// The API's base URL.
@@ -143,7 +138,7 @@ struct Services {
     api: Server,
     aws: Server,
     functions: Arc<Functions>,
-    dynamodb: Arc<DynamoDb>,
+    dynamodb: DynamoDb,
     /// Locked for as long as this stack uses the folder.
     _data_dir: Option<File>,
 }
@@ -157,14 +152,7 @@ struct Server {
 
 impl Services {
     async fn start(options: Options) -> Result<Self, StartError> {
-        let Options {
-            api_port,
-            aws_port,
-            data_dir,
-            demo_user,
-            binaries,
-            settings,
-        } = options;
+        let Options { api_port, aws_port, data_dir, demo_user, binaries, settings } = options;
         // Both ports are taken first: whoever starts a second stack learns it before any data is touched.
         let aws_listener = listen(aws_port).await?;
         let api_listener = listen(api_port).await?;
@@ -174,7 +162,7 @@ impl Services {
         let data_dir = data_dir.as_deref();
         let environment = environment(settings.clone());
         let tables = TableNames::from_environment(&environment);
-        let (dynamodb, fresh) = DynamoDb::start(data_dir, &tables)?;
+        let dynamodb = DynamoDb::start(data_dir, &tables)?;
         let secrets = SecretsManager::open(data_dir)?;
         secrets.create_missing(&environment.text("JWT_SECRET_ID", "postern/jwt-secret"))?;
         secrets.create_missing(&environment.text("CODE_KEY_SECRET_ID", "postern/code-key"))?;
@@ -184,21 +172,15 @@ impl Services {
             None => Functions::in_process(&environment, &aws_url).await?,
             Some(binaries) => Functions::as_binaries(&binaries, &settings, &aws_url).await?,
         };
-        let (dynamodb, functions) = (Arc::new(dynamodb), Arc::new(functions));
-        let router = aws::router(Arc::clone(&dynamodb), secrets, inbox, Arc::clone(&functions));
+        let functions = Arc::new(functions);
+        let router = aws::router(dynamodb.client(), secrets, inbox, Arc::clone(&functions));
         let aws = Server::start(aws_listener, router)?;
-        if fresh && demo_user {
+        if dynamodb.is_fresh() && demo_user {
             create_demo_user(&functions).await;
         }
         let router = api_gateway::router(&environment, address(&api_listener)?, Arc::clone(&functions));
         let api = Server::start(api_listener, router)?;
-        Ok(Self {
-            api,
-            aws,
-            functions,
-            dynamodb,
-            _data_dir: lock,
-        })
+        Ok(Self { api, aws, functions, dynamodb, _data_dir: lock })
     }
 
     /// Serves until `stopping` is sent something, and then stops in good order; or until its sender is dropped.
@@ -222,23 +204,16 @@ impl Server {
     fn start(listener: TcpListener, router: axum::Router) -> Result<Self, StartError> {
         let address = address(&listener)?;
         let (stop, stopping) = oneshot::channel::<()>();
-        let server = axum::serve(
-            listener,
-            router.into_make_service_with_connect_info::<SocketAddr>(),
-        )
-        .with_graceful_shutdown(async {
-            let _ = stopping.await;
-        });
+        let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(async {
+                let _ = stopping.await;
+            });
         let serving = tokio::spawn(async {
             if let Err(error) = server.await {
                 tracing::error!(%error, "server failed");
             }
         });
-        Ok(Self {
-            address,
-            stop,
-            serving,
-        })
+        Ok(Self { address, stop, serving })
     }
 
     async fn stop(self) {
@@ -254,9 +229,7 @@ async fn listen(port: u16) -> Result<TcpListener, StartError> {
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener
-        .local_addr()
-        .map_err(|error| StartError::new("no address", error))
+    listener.local_addr().map_err(|error| StartError::new("no address", error))
 }
 
 /// The settings given, then those of this process, and a sender for mail, which no one receives here.
@@ -277,13 +250,12 @@ pub(crate) const DEFAULT_MAIL_FROM: &str = "no-reply@example.com";
 fn take_data_dir(folder: &Path) -> Result<File, StartError> {
     let failed =
         |error: &dyn Display| StartError::new(format_args!("cannot use {}", folder.display()), error);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| failed(&error))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
     let lock = File::create(folder.join("lock")).map_err(|error| failed(&error))?;
-    lock.try_lock().map_err(|error| failed(&error))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => failed(&"another stack is using it"),
+        TryLockError::Error(error) => failed(&error),
+    })?;
     Ok(lock)
 }
 
@@ -301,9 +273,6 @@ async fn create_demo_user(functions: &Functions) {
     };
     if answer["ok"] != true {
         // The settings may ask for a longer password than the demo user's.
-        tracing::warn!(
-            error_code = answer["error_code"].as_str(),
-            "there is no demo user"
-        );
+        tracing::warn!(error_code = answer["error_code"].as_str(), "there is no demo user");
     }
 }

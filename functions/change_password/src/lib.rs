@@ -125,26 +125,17 @@ impl Function {
         let call = Call::new("change_password", Envelope::Profile, &request);
         let source_ip = call.source_ip();
         call.answer(async move {
-            let token = bearer_token(request.headers()).ok_or(Error::Unauthorized)?;
+            let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
             let signed_in = self.tokens.authenticate(token, &self.store).await?;
             identify(&signed_in.user.user_id);
             let fields = Fields::new(parse(&request)?, self.policy);
             if self.change(&signed_in, fields, source_ip).await? {
                 let message = "New password is set for user.";
-                return Success::new(
-                    "password_changed",
-                    &Answer {
-                        success: true,
-                        code: 100,
-                        message,
-                    },
-                );
+                return Success::new("password_changed", &Answer { success: true, code: 100, message });
             }
             // Another change came first. It revoked this token, or kept it and made the old password a wrong one.
             self.tokens.authenticate(token, &self.store).await?;
-            Err(Error::PasswordChange(vec![
-                PasswordChangeError::OldPasswordIncorrect,
-            ]))
+            Err(Error::PasswordChange(vec![PasswordChangeError::OldPasswordIncorrect]))
         })
         .await
     }
@@ -160,33 +151,23 @@ impl Function {
             return Err(fields.into_error());
         };
         let user = &signed_in.user;
-        let authenticated = match self
-            .authentication
-            .verify_again(user.clone(), &old_password, source_ip)
-            .await
-        {
-            Err(AuthenticationError::Incorrect) => {
-                fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
-                return Err(fields.into_error());
-            }
-            authenticated => authenticated?,
-        };
+        let authenticated =
+            match self.authentication.verify_again(user.clone(), &old_password, source_ip).await {
+                Err(AuthenticationError::Incorrect) => {
+                    fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
+                    return Err(fields.into_error());
+                }
+                authenticated => authenticated?,
+            };
         let change = async {
             let password_hash = self.hasher.hash(&fields.finish()?).await?;
             let (now, stamp) = (clock::now(), random::security_stamp());
             let change = PasswordChange::new(user, &password_hash, &stamp, now);
-            let change = PasswordChange {
-                kept_jti: Some(&signed_in.jti),
-                ..change
-            };
+            let change = PasswordChange { kept_jti: Some(&signed_in.jti), ..change };
             if !self.store.change_password(change).await? {
                 return Ok(false);
             }
-            let notice = PasswordChanged {
-                changed_at: now,
-                source_ip: Some(source_ip),
-                information: None,
-            };
+            let notice = PasswordChanged { changed_at: now, source_ip: Some(source_ip), information: None };
             self.mailer.notify_password_changed(user, &notice).await;
             Ok(true)
         };

@@ -57,12 +57,9 @@ impl ForcedChange {
         }
         let session = fields.session(body.session_information, &body.stay_logged_in);
         match (username, old_password, new_password, session) {
-            (Some(username), Some(old_password), Some(new_password), Some(session)) => Ok(Self {
-                username,
-                old_password,
-                new_password,
-                session,
-            }),
+            (Some(username), Some(old_password), Some(new_password), Some(session)) => {
+                Ok(Self { username, old_password, new_password, session })
+            }
             _ => Err(fields.into_error()),
         }
     }
@@ -89,15 +86,8 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let change = ForcedChange::parse(parse(&request)?, self.policy)?;
-            let ForcedChange {
-                username,
-                old_password,
-                ..
-            } = &change;
-            let authenticated = self
-                .authentication
-                .verify(username, old_password, source_ip)
-                .await?;
+            let ForcedChange { username, old_password, .. } = &change;
+            let authenticated = self.authentication.verify(username, old_password, source_ip).await?;
             let (success, ()) = tokio::join!(
                 self.change(&authenticated.user, &change, source_ip),
                 self.authentication.release(&authenticated),
@@ -131,11 +121,7 @@ impl Function {
             created_at: now,
         });
         let password_change = PasswordChange::new(user, &password_hash, &security_stamp, now);
-        let password_change = PasswordChange {
-            session,
-            signs_in: true,
-            ..password_change
-        };
+        let password_change = PasswordChange { session, signs_in: true, ..password_change };
         if !self.store.change_password(password_change).await? {
             // Somebody else's change came first, so the old password is not the password any more.
             return Err(Error::UsernameOrPasswordIncorrect);

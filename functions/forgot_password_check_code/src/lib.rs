@@ -29,9 +29,7 @@ struct Answer {
 impl Function {
     /// The function with the deployment's settings.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self {
-            verification: CodeVerification::new(environment, aws)?,
-        })
+        Ok(Self { verification: CodeVerification::new(environment, aws)? })
     }
 
     /// Answers one request.
@@ -46,13 +44,7 @@ impl Function {
             };
             let verified = self.verification.verify(&username, &code).await?;
             self.verification.give_back(&verified).await;
-            Success::new(
-                "code_correct",
-                &Answer {
-                    msg: "Code correct",
-                    success_code: "code_correct",
-                },
-            )
+            Success::new("code_correct", &Answer { msg: "Code correct", success_code: "code_correct" })
         })
         .await
     }

@@ -49,11 +49,7 @@ impl Reset {
         let code = fields.code(body.code);
         let new_password = fields.new_password("new_password", body.new_password, policy);
         match (username, code, new_password) {
-            (Some(username), Some(code), Some(new_password)) => Ok(Self {
-                username,
-                code,
-                new_password,
-            }),
+            (Some(username), Some(code), Some(new_password)) => Ok(Self { username, code, new_password }),
             _ => Err(fields.into_error()),
         }
     }
@@ -97,12 +93,7 @@ impl Function {
             };
             let changed = self.change(&verified, &password_hash, source_ip).await;
             if let Ok(true) = changed {
-                return Success::new(
-                    "password_reset",
-                    &Answer {
-                        msg: "Changed password successful",
-                    },
-                );
+                return Success::new("password_reset", &Answer { msg: "Changed password successful" });
             }
             self.verification.give_back(&verified).await;
             changed?;
@@ -120,18 +111,11 @@ impl Function {
     ) -> Result<bool, Failure> {
         let (now, stamp) = (clock::now(), random::security_stamp());
         let change = PasswordChange::new(user, password_hash, &stamp, now);
-        let change = PasswordChange {
-            used_code: Some(&reserved.code.code_id),
-            ..change
-        };
+        let change = PasswordChange { used_code: Some(&reserved.code.code_id), ..change };
         if !self.store.change_password(change).await? {
             return Ok(false);
         }
-        let notice = PasswordChanged {
-            changed_at: now,
-            source_ip: Some(source_ip),
-            information: None,
-        };
+        let notice = PasswordChanged { changed_at: now, source_ip: Some(source_ip), information: None };
         self.mailer.notify_password_changed(user, &notice).await;
         Ok(true)
     }

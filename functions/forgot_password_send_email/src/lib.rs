@@ -7,16 +7,23 @@ use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::Username;
+use shared::error::Failure;
 use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
 use shared::mail::Mailer;
 use shared::secrets::SecretKeys;
 use shared::store::{NewCode, Store};
 use shared::{clock, random};
+use tokio::time::sleep;
+
+/// How long every answer takes, at least, where it must not tell if the user exists: longer than SES does.
+const CONCEALED_DURATION: Duration = Duration::from_millis(500);
 
 /// The function `forgot_password_send_email`.
 #[derive(Debug)]
 pub struct Function {
     time_to_live: Duration,
+    /// Whether the answer must not tell if the user exists.
+    conceal: bool,
     store: Store,
     keys: SecretKeys,
     mailer: Mailer,
@@ -39,6 +46,7 @@ impl Function {
         let seconds = environment.number("RESET_CODE_TTL_SECONDS", 600, 1..=86_400)?;
         Ok(Self {
             time_to_live: Duration::from_secs(seconds.into()),
+            conceal: environment.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")?,
             store: Store::new(environment, aws),
             keys: SecretKeys::for_codes(environment, aws)?,
             mailer: Mailer::new(environment, aws)?,
@@ -52,6 +60,10 @@ impl Function {
             let mut fields = Fields::default();
             let body: Fieldset = parse(&request)?;
             match fields.username(body.username) {
+                Some(username) if self.conceal => {
+                    let (answer, ()) = tokio::join!(self.send(&username), sleep(CONCEALED_DURATION));
+                    answer
+                }
                 Some(username) => self.send(&username).await,
                 None => Err(fields.into_error()),
             }
@@ -60,15 +72,20 @@ impl Function {
     }
 
     async fn send(&self, username: &Username) -> Result<Success, Error> {
-        let user = self.store.user(username).await?.ok_or(Error::UnknownUsername)?;
-        identify(&user.user_id);
-        if user.email_addresses.is_empty() {
-            return Err(Error::NoEmailAddresses);
+        let user = self.store.user(username).await?;
+        if let Some(user) = &user {
+            identify(&user.user_id);
+        }
+        if !self.conceal {
+            let user = user.as_ref().ok_or(Error::UnknownUsername)?;
+            if user.email_addresses.is_empty() {
+                return Err(Error::NoEmailAddresses);
+            }
         }
         let key = self.keys.current().await?;
         let (code, code_id, now) = (random::reset_code(), random::code_id(), clock::now());
         let new_code = NewCode {
-            hash: code.hash(key.expose(), &user.user_id, &code_id),
+            hash: code.hash(key.expose(), username, &code_id),
             code_id,
             key_version: key.version().to_owned(),
             expires_at: now + self.time_to_live,
@@ -77,9 +94,13 @@ impl Function {
         // from here, and a code that arrives has to be good.
         let replaced = self.store.replace_code(username, &new_code, now).await?;
         replaced.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
-        self.mailer
-            .send_reset_code(&user.email_addresses, &code, self.time_to_live)
-            .await?;
+        if let Some(user) = user.filter(|user| !user.email_addresses.is_empty()) {
+            match self.mailer.send_reset_code(&user, &code, self.time_to_live).await {
+                // Nobody can be told of a mail that failed without telling that it was tried.
+                Err(Failure::Unavailable(cause)) if self.conceal => tracing::error!(cause, "code not sent"),
+                sent => sent?,
+            }
+        }
         Success::new("code_sent", &Answer { msg: "Sent" })
     }
 }

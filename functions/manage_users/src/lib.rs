@@ -3,11 +3,12 @@
 mod payload;
 
 use aws_config::SdkConfig;
+use futures_util::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{NewPassword, PasswordPolicy, Timestamp, User, Username};
+use shared::domain::{Locale, NewPassword, PasswordPolicy, Timestamp, User, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
 use shared::http::{FieldErrors, identify};
@@ -16,10 +17,13 @@ use shared::store::{CreateUserError, PasswordChange, Store};
 use shared::{clock, random};
 use tracing::{Instrument, field};
 
-use crate::payload::{Command, Credential, NewUser};
+use crate::payload::{Command, Credential, ImportedUser, NewUser};
 
 /// How often a password change starts over because the user changed while it ran.
 const ROUNDS: usize = 3;
+
+/// How many users of an import are created at the same time.
+const IMPORTED_AT_A_TIME: usize = 10;
 
 /// The function `manage_users`.
 #[derive(Debug)]
@@ -72,6 +76,14 @@ impl Refusal {
         }
     }
 
+    fn to_answer(&self) -> Value {
+        let mut answer = json!({ "ok": false, "error_code": self.error_code(), "msg": self.msg() });
+        if let Self::Validation(errors) = self {
+            answer["errors"] = json!(errors);
+        }
+        answer
+    }
+
     fn msg(&self) -> &'static str {
         match self {
             Self::Validation(_) => "The given data was invalid",
@@ -90,6 +102,8 @@ struct UserView<'a> {
     username: &'a str,
     user_id: &'a str,
     email_addresses: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<&'a str>,
     activated: bool,
     must_change_password: bool,
     created_at: String,
@@ -125,58 +139,56 @@ impl Function {
             if let Err(Refusal::Failure(failure)) = &result {
                 tracing::error!(event = "manage_users", cause = %failure, "failed");
             }
-            let outcome = result
-                .as_ref()
-                .map_or_else(Refusal::error_code, |(outcome, _)| outcome);
+            let outcome = result.as_ref().map_or_else(Refusal::error_code, |(outcome, _)| outcome);
             tracing::info!(event = "manage_users", outcome, "answered");
-            match result {
-                Ok((_, Some(user))) => json!({ "ok": true, "user": view(&user) }),
-                Ok((_, None)) => json!({ "ok": true }),
-                Err(refusal) => {
-                    let mut answer =
-                        json!({ "ok": false, "error_code": refusal.error_code(), "msg": refusal.msg() });
-                    if let Refusal::Validation(errors) = refusal {
-                        answer["errors"] = json!(errors);
-                    }
-                    answer
-                }
-            }
+            result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer)
         }
         .instrument(span)
         .await
     }
 
-    /// What was done, for the audit log, and the user to show.
-    async fn execute(&self, command: Command) -> Result<(&'static str, Option<User>), Refusal> {
-        let (outcome, user) = match command {
-            Command::Create(user) => ("created", Some(self.create(*user).await?)),
-            Command::Get { username } => ("shown", Some(self.user(&username).await?)),
+    /// What was done, for the audit log, and the answer.
+    async fn execute(&self, command: Command) -> Result<(&'static str, Value), Refusal> {
+        let done = json!({ "ok": true });
+        Ok(match command {
+            Command::Create(user) => ("created", show(&self.create(*user).await?)),
+            Command::Get { username } => ("shown", show(&self.user(&username).await?)),
             Command::Update { username, update } => {
                 let user = self.store.update_user(&username, &update).await?;
-                ("updated", Some(user.ok_or(Refusal::UnknownUsername)?))
+                ("updated", show(&user.ok_or(Refusal::UnknownUsername)?))
             }
-            Command::SetPassword {
-                username,
-                password,
-                must_change_password,
-            } => (
-                "password_set",
-                Some(
-                    self.set_password(&username, &password, must_change_password)
-                        .await?,
-                ),
-            ),
+            Command::SetPassword { username, password, must_change_password } => {
+                let user = self.set_password(&username, &password, must_change_password).await?;
+                ("password_set", show(&user))
+            }
             Command::Unlock { username } => {
                 let user = self.user(&username).await?;
-                self.store.unlock(&username, clock::now()).await?;
                 identify(&user.user_id);
-                ("unlocked", None)
+                self.store.unlock(&username, clock::now()).await?;
+                ("unlocked", done)
             }
-        };
-        if let Some(user) = &user {
-            identify(&user.user_id);
-        }
-        Ok((outcome, user))
+            Command::RevokeSessions { username } => {
+                let revoked = self.store.revoke_sessions(&username).await?;
+                revoked.then_some(("sessions_revoked", done)).ok_or(Refusal::UnknownUsername)?
+            }
+            Command::Delete { username } => {
+                self.delete(&username).await?;
+                ("deleted", done)
+            }
+            Command::List(page) => {
+                let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
+                let users: Vec<_> = users.iter().map(view).collect();
+                ("listed", with_cursor(json!({ "ok": true, "users": users }), cursor))
+            }
+            Command::CountOutdatedHashes(page) => {
+                let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
+                let outdated =
+                    users.iter().filter(|user| self.hasher.is_outdated(&user.password_hash)).count();
+                let answer = json!({ "ok": true, "users": users.len(), "outdated": outdated });
+                ("outdated_hashes_counted", with_cursor(answer, cursor))
+            }
+            Command::Import { users } => ("imported", self.import(users).await?),
+        })
     }
 
     async fn user(&self, username: &Username) -> Result<User, Refusal> {
@@ -197,12 +209,46 @@ impl Function {
             email_addresses: new.email_addresses,
             activated: new.activated,
             must_change_password: new.must_change_password,
+            locale: new.locale,
             created_at: clock::now(),
             password_changed_at: None,
             last_signin_at: None,
         };
         self.store.create_user(&user).await?;
         Ok(user)
+    }
+
+    /// Creates what can be created, several at a time, and tells the rest apart in the order of the payload.
+    async fn import(&self, users: Vec<ImportedUser>) -> Result<Value, Refusal> {
+        let created = stream::iter(users).map(async |ImportedUser { written_username, user }| match user {
+            Some(user) => (written_username, self.create(user).await.map(drop)),
+            None => (written_username, Err(Refusal::Validation(FieldErrors::default()))),
+        });
+        let mut answers = created.buffered(IMPORTED_AT_A_TIME);
+        let (mut created, mut failed) = (0, Vec::new());
+        while let Some((username, outcome)) = answers.next().await {
+            match outcome {
+                Ok(()) => created += 1,
+                Err(refusal) => {
+                    if let Refusal::Failure(failure) = &refusal {
+                        tracing::error!(event = "manage_users", cause = %failure, "user not imported");
+                    }
+                    failed.push(json!({ "username": username, "error_code": refusal.error_code() }));
+                }
+            }
+        }
+        Ok(json!({ "ok": true, "created": created, "failed": failed }))
+    }
+
+    async fn delete(&self, username: &Username) -> Result<(), Refusal> {
+        for _ in 0..ROUNDS {
+            let user = self.user(username).await?;
+            identify(&user.user_id);
+            if self.store.delete_user(&user).await? {
+                return Ok(());
+            }
+        }
+        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
     }
 
     async fn set_password(
@@ -216,19 +262,8 @@ impl Function {
             let user = self.user(username).await?;
             let (now, security_stamp) = (clock::now(), random::security_stamp());
             let change = PasswordChange::new(&user, &password_hash, &security_stamp, now);
-            if self
-                .store
-                .change_password(PasswordChange {
-                    must_change_password,
-                    ..change
-                })
-                .await?
-            {
-                let notice = PasswordChanged {
-                    changed_at: now,
-                    source_ip: None,
-                    information: None,
-                };
+            if self.store.change_password(PasswordChange { must_change_password, ..change }).await? {
+                let notice = PasswordChanged { changed_at: now, source_ip: None, information: None };
                 self.mailer.notify_password_changed(&user, &notice).await;
                 return self.user(username).await;
             }
@@ -237,15 +272,26 @@ impl Function {
     }
 }
 
+/// The answer that shows one user.
+fn show(user: &User) -> Value {
+    identify(&user.user_id);
+    json!({ "ok": true, "user": view(user) })
+}
+
+/// The answer of a page, with the way to go on if there may be more.
+fn with_cursor(mut answer: Value, cursor: Option<String>) -> Value {
+    if let Some(cursor) = cursor {
+        answer["cursor"] = cursor.into();
+    }
+    answer
+}
+
 fn view(user: &User) -> UserView<'_> {
     UserView {
         username: user.username.display(),
         user_id: user.user_id.as_str(),
-        email_addresses: user
-            .email_addresses
-            .iter()
-            .map(shared::domain::EmailAddress::as_str)
-            .collect(),
+        email_addresses: user.email_addresses.iter().map(shared::domain::EmailAddress::as_str).collect(),
+        locale: user.locale.as_ref().map(Locale::as_str),
         activated: user.activated,
         must_change_password: user.must_change_password,
         created_at: user.created_at.to_rfc3339(),

@@ -10,8 +10,5 @@ use shared::config::Environment;
 async fn main() -> Result<(), Error> {
     shared::telemetry::init();
     let function = &Function::new(&Environment::from_process(), &shared::aws::load().await)?;
-    run(service_fn(|event| async move {
-        Ok::<_, Infallible>(function.handle(event).await)
-    }))
-    .await
+    run(service_fn(|event| async move { Ok::<_, Infallible>(function.handle(event).await) })).await
 }

@@ -2,12 +2,18 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::domain::{EmailAddress, NewPassword, PasswordHash, PasswordPolicy, UserId, Username};
-use shared::http::{Field, FieldErrors, Fields};
+use shared::domain::{EmailAddress, Locale, NewPassword, PasswordHash, PasswordPolicy, UserId, Username};
+use shared::http::{Field, FieldErrors, Fields, Page};
 use shared::store::UserUpdate;
 
 /// SES sends one mail to at most this many recipients.
 const MAX_EMAIL_ADDRESSES: usize = 50;
+
+/// The most users of one import: with passwords to hash it still ends within the time-out.
+const MAX_IMPORTED: usize = 100;
+
+const ACTIONS: &str = "must be one of create, get, list, update, set_password, revoke_sessions, unlock, delete, \
+                       import, count_outdated_hashes";
 
 /// What is to be done.
 pub(crate) enum Command {
@@ -18,13 +24,25 @@ pub(crate) enum Command {
     /// Change what is given.
     Update { username: Username, update: UserUpdate },
     /// Set a password in place of the user's.
-    SetPassword {
-        username: Username,
-        password: NewPassword,
-        must_change_password: bool,
-    },
+    SetPassword { username: Username, password: NewPassword, must_change_password: bool },
     /// Forget the failed sign-ins, the tries and the sends.
     Unlock { username: Username },
+    /// Revoke all tokens and sessions.
+    RevokeSessions { username: Username },
+    /// Delete the user.
+    Delete { username: Username },
+    /// Show some users.
+    List(Page),
+    /// Count the hashes that are not yet of the form of new ones, among some users.
+    CountOutdatedHashes(Page),
+    /// Create many users, each as `create` would.
+    Import { users: Vec<ImportedUser> },
+}
+
+/// One entry of an import: the username as written, and the user if the entry is valid.
+pub(crate) struct ImportedUser {
+    pub(crate) written_username: Value,
+    pub(crate) user: Option<NewUser>,
 }
 
 /// A user to create.
@@ -32,6 +50,7 @@ pub(crate) struct NewUser {
     pub(crate) username: Username,
     pub(crate) credential: Credential,
     pub(crate) email_addresses: Vec<EmailAddress>,
+    pub(crate) locale: Option<Locale>,
     pub(crate) activated: bool,
     pub(crate) must_change_password: bool,
     pub(crate) user_id: Option<UserId>,
@@ -56,6 +75,10 @@ struct Payload {
     activated: Field,
     must_change_password: Field,
     user_id: Field,
+    locale: Field,
+    limit: Field,
+    cursor: Field,
+    users: Option<Value>,
 }
 
 impl Command {
@@ -68,34 +91,36 @@ impl Command {
         };
         let action = fields.text("action", std::mem::take(&mut payload.action));
         let command = match action.as_deref() {
-            Some("create") => create(payload, policy, &mut fields),
-            Some("get") => fields
-                .username(payload.username)
-                .map(|username| Self::Get { username }),
+            Some("create") => create(payload, policy, &mut fields).map(|user| Self::Create(Box::new(user))),
+            Some("list") => fields.page(&payload.limit, payload.cursor).map(Self::List),
+            Some("count_outdated_hashes") => {
+                fields.page(&payload.limit, payload.cursor).map(Self::CountOutdatedHashes)
+            }
+            Some("import") => import(payload.users, policy, &mut fields),
+            Some("revoke_sessions") => {
+                fields.username(payload.username).map(|username| Self::RevokeSessions { username })
+            }
+            Some("delete") => fields.username(payload.username).map(|username| Self::Delete { username }),
+            Some("get") => fields.username(payload.username).map(|username| Self::Get { username }),
             Some("update") => update(payload, &mut fields),
             Some("set_password") => set_password(payload, policy, &mut fields),
-            Some("unlock") => fields
-                .username(payload.username)
-                .map(|username| Self::Unlock { username }),
-            Some(_) => fields.refuse(
-                "action",
-                "must be one of create, get, update, set_password, unlock",
-            ),
+            Some("unlock") => fields.username(payload.username).map(|username| Self::Unlock { username }),
+            Some(_) => fields.refuse("action", ACTIONS),
             None => None,
         };
         command.ok_or_else(|| fields.into_errors())
     }
 }
 
-fn create(payload: Payload, policy: PasswordPolicy, fields: &mut Fields) -> Option<Command> {
+fn create(payload: Payload, policy: PasswordPolicy, fields: &mut Fields) -> Option<NewUser> {
     let username = fields.username(payload.username);
     let credential = match (payload.password, payload.password_hash) {
         (Field::Absent, Field::Absent) => {
             fields.refuse("password", "field is required without a password hash")
         }
-        (password, Field::Absent) => fields
-            .new_password("password", password, policy)
-            .map(Credential::Password),
+        (password, Field::Absent) => {
+            fields.new_password("password", password, policy).map(Credential::Password)
+        }
         (Field::Absent, hash) => password_hash(hash, fields).map(Credential::Hash),
         _ => fields.refuse("password", "and a password hash exclude each other"),
     };
@@ -103,14 +128,16 @@ fn create(payload: Payload, policy: PasswordPolicy, fields: &mut Fields) -> Opti
     let activated = fields.boolean("activated", &payload.activated);
     let must_change_password = fields.boolean("must_change_password", &payload.must_change_password);
     let user_id = user_id(payload.user_id, fields);
-    Some(Command::Create(Box::new(NewUser {
+    let locale = locale(payload.locale, fields);
+    Some(NewUser {
         username: username?,
         credential: credential?,
         email_addresses: email_addresses?.unwrap_or_default(),
         activated: activated?.unwrap_or(false),
         must_change_password: must_change_password?.unwrap_or(false),
         user_id: user_id?,
-    })))
+        locale: locale?,
+    })
 }
 
 fn update(payload: Payload, fields: &mut Fields) -> Option<Command> {
@@ -118,15 +145,14 @@ fn update(payload: Payload, fields: &mut Fields) -> Option<Command> {
     let email_addresses = email_addresses(payload.email_addresses, fields);
     let activated = fields.boolean("activated", &payload.activated);
     let must_change_password = fields.boolean("must_change_password", &payload.must_change_password);
+    let locale = locale(payload.locale, fields);
     let update = UserUpdate {
         activated: activated?,
         must_change_password: must_change_password?,
         email_addresses: email_addresses?,
+        locale: locale?,
     };
-    Some(Command::Update {
-        username: username?,
-        update,
-    })
+    Some(Command::Update { username: username?, update })
 }
 
 fn set_password(payload: Payload, policy: PasswordPolicy, fields: &mut Fields) -> Option<Command> {
@@ -142,12 +168,8 @@ fn set_password(payload: Payload, policy: PasswordPolicy, fields: &mut Fields) -
 
 fn password_hash(field: Field, fields: &mut Fields) -> Option<PasswordHash> {
     let text = fields.text("password_hash", field)?;
-    PasswordHash::parse(&text).or_else(|| {
-        fields.refuse(
-            "password_hash",
-            "must be an Argon2 or bcrypt hash of bounded cost",
-        )
-    })
+    PasswordHash::parse(&text)
+        .or_else(|| fields.refuse("password_hash", "must be an Argon2 or bcrypt hash of bounded cost"))
 }
 
 fn user_id(field: Field, fields: &mut Fields) -> Option<Option<UserId>> {
@@ -165,14 +187,36 @@ fn user_id(field: Field, fields: &mut Fields) -> Option<Option<UserId>> {
 fn email_addresses(value: Option<Value>, fields: &mut Fields) -> Option<Option<Vec<EmailAddress>>> {
     let addresses: Option<Vec<EmailAddress>> = match value {
         None | Some(Value::Null) => return Some(None),
-        Some(Value::Array(values)) if values.len() <= MAX_EMAIL_ADDRESSES => values
-            .iter()
-            .map(|value| value.as_str().and_then(EmailAddress::parse))
-            .collect(),
+        Some(Value::Array(values)) if values.len() <= MAX_EMAIL_ADDRESSES => {
+            values.iter().map(|value| value.as_str().and_then(EmailAddress::parse)).collect()
+        }
         Some(_) => None,
     };
     addresses.map(Some).or_else(|| {
         let constraint = format!("must be a list of at most {MAX_EMAIL_ADDRESSES} e-mail addresses");
         fields.refuse("email_addresses", &constraint)
     })
+}
+
+fn locale(field: Field, fields: &mut Fields) -> Option<Option<Locale>> {
+    if matches!(field, Field::Absent) {
+        return Some(None);
+    }
+    let text = fields.text("locale", field)?;
+    Locale::parse(&text).map(Some).or_else(|| fields.refuse("locale", "must be a language tag such as de-AT"))
+}
+
+fn import(users: Option<Value>, policy: PasswordPolicy, fields: &mut Fields) -> Option<Command> {
+    let entries = match users {
+        Some(Value::Array(entries)) if entries.len() <= MAX_IMPORTED => entries,
+        _ => return fields.refuse("users", &format!("must be a list of at most {MAX_IMPORTED} users")),
+    };
+    let parse = |entry: Value| ImportedUser {
+        written_username: entry.get("username").cloned().unwrap_or_default(),
+        user: serde_json::from_value(entry).ok().and_then(|payload| {
+            let mut fields = Fields::default();
+            create(payload, policy, &mut fields)
+        }),
+    };
+    Some(Command::Import { users: entries.into_iter().map(parse).collect() })
 }

@@ -46,11 +46,7 @@ impl TryFrom<Fieldset> for Signin {
         let password = fields.password("password", body.password);
         let session = fields.session(body.session_information, &body.stay_logged_in);
         match (username, password, session) {
-            (Some(username), Some(password), Some(session)) => Ok(Self {
-                username,
-                password,
-                session,
-            }),
+            (Some(username), Some(password), Some(session)) => Ok(Self { username, password, session }),
             _ => Err(fields.into_error()),
         }
     }
@@ -62,12 +58,7 @@ impl Function {
         let store = Store::new(environment, aws);
         let hasher = PasswordHasher::from_environment(environment)?;
         let authentication = Authentication::new(environment, store.clone(), hasher.clone())?;
-        Ok(Self {
-            store,
-            hasher,
-            authentication,
-            tokens: Tokens::new(environment, aws)?,
-        })
+        Ok(Self { store, hasher, authentication, tokens: Tokens::new(environment, aws)? })
     }
 
     /// Answers one request.
@@ -75,15 +66,8 @@ impl Function {
         let call = Call::new("signin", Envelope::Auth, &request);
         let source_ip = call.source_ip();
         call.answer(async move {
-            let Signin {
-                username,
-                password,
-                session,
-            } = parse::<Fieldset>(&request)?.try_into()?;
-            let authenticated = self
-                .authentication
-                .verify(&username, &password, source_ip)
-                .await?;
+            let Signin { username, password, session } = parse::<Fieldset>(&request)?.try_into()?;
+            let authenticated = self.authentication.verify(&username, &password, source_ip).await?;
             let (success, ()) = tokio::join!(
                 self.sign_in(&authenticated, &password, &session),
                 self.authentication.release(&authenticated),
@@ -107,10 +91,7 @@ impl Function {
             return Err(Error::ChangePassword);
         }
         let now = clock::now();
-        let token = self
-            .tokens
-            .issue(&user.user_id, &user.security_stamp, now)
-            .await?;
+        let token = self.tokens.issue(&user.user_id, &user.security_stamp, now).await?;
         let session_token = request.stay_logged_in.then(random::session_token);
         let session = session_token.as_ref().map(|token| NewSession {
             session_id: token.session_id(),
@@ -135,14 +116,9 @@ impl Function {
     async fn record(&self, authenticated: &Authenticated, password: &Password) {
         let user = &authenticated.user;
         let recorded: Result<(), Failure> = async {
-            let rehashed = if authenticated.outdated_hash {
-                Some(self.hasher.rehash(password).await?)
-            } else {
-                None
-            };
-            self.store
-                .record_signin(user, rehashed.as_ref(), clock::now())
-                .await
+            let rehashed =
+                if authenticated.outdated_hash { Some(self.hasher.rehash(password).await?) } else { None };
+            self.store.record_signin(user, rehashed.as_ref(), clock::now()).await
         }
         .await;
         if let Err(failure) = recorded {

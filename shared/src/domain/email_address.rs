@@ -8,9 +8,7 @@ impl EmailAddress {
     /// Parses an address; `None` when it is not one.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
-        let options = email_address::Options::default()
-            .without_display_text()
-            .without_domain_literal();
+        let options = email_address::Options::default().without_display_text().without_domain_literal();
         let valid =
             written.is_ascii() && email_address::EmailAddress::parse_with_options(written, options).is_ok();
         valid.then(|| Self(written.to_owned()))

@@ -61,16 +61,12 @@ impl PasswordPolicy {
     /// A policy that asks for at least `min_chars` Unicode scalar values.
     #[must_use]
     pub fn new(min_chars: u32) -> Self {
-        Self {
-            min_chars: min_chars as usize,
-        }
+        Self { min_chars: min_chars as usize }
     }
 
     /// The deployment's policy, by `PASSWORD_MIN_LENGTH`.
     pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
-        environment
-            .number("PASSWORD_MIN_LENGTH", 8, 1..=256)
-            .map(Self::new)
+        environment.number("PASSWORD_MIN_LENGTH", 8, 1..=256).map(Self::new)
     }
 
     /// The shortest new password, in Unicode scalar values.

@@ -1,6 +1,5 @@
 use std::fmt;
 
-use argon2::Params;
 use argon2::password_hash::phc;
 
 /// The most memory that a stored Argon2 hash may ask for, in KiB.
@@ -9,10 +8,16 @@ const MAX_ARGON2_MEMORY_KIB: u32 = 256 * 1024;
 const MAX_ARGON2_ITERATIONS: u32 = 16;
 /// The most lanes that a stored Argon2 hash may ask for.
 const MAX_ARGON2_PARALLELISM: u32 = 16;
+/// The most rounds of PBKDF2 that a stored hash may ask for: over three times OWASP's recommendation.
+const MAX_PBKDF2_ROUNDS: u32 = 2_000_000;
+/// The most memory that a stored scrypt hash may ask for, in bytes: 128 · N · r.
+const MAX_SCRYPT_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+/// The most parallel, here successive, runs that a stored scrypt hash may ask for.
+const MAX_SCRYPT_PARALLELISM: u32 = 16;
 /// The bcrypt costs that are run: 2^4 to 2^14 rounds.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
 
-/// A stored password hash of a known form whose cost is bounded: Argon2 as a PHC string, or bcrypt.
+/// A stored password hash of a known form whose cost is bounded: Argon2, PBKDF2 or scrypt as a PHC string, or bcrypt.
 ///
 /// Whoever can write a hash, into the table or through an import, can therefore not make a sign-in run for
 /// minutes or out of memory.
@@ -27,6 +32,10 @@ pub struct PasswordHash {
 pub enum Scheme {
     /// Argon2id, Argon2i or Argon2d (RFC 9106).
     Argon2,
+    /// PBKDF2 (RFC 8018) with HMAC-SHA-256 or HMAC-SHA-512.
+    Pbkdf2,
+    /// scrypt (RFC 7914).
+    Scrypt,
     /// bcrypt, which looks at the first 72 bytes of a password only.
     Bcrypt,
 }
@@ -35,21 +44,12 @@ impl PasswordHash {
     /// Parses a stored hash; `None` when its form is unknown or its cost out of bounds.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let scheme = if text.starts_with("$argon2") && is_bounded_argon2(text) {
-            Scheme::Argon2
-        } else if ["$2a$", "$2b$", "$2y$"]
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-            && is_bounded_bcrypt(text)
-        {
-            Scheme::Bcrypt
+        let scheme = if ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix)) {
+            is_bounded_bcrypt(text).then_some(Scheme::Bcrypt)?
         } else {
-            return None;
+            bounded_phc(&phc::PasswordHash::new(text).ok()?)?
         };
-        Some(Self {
-            text: text.to_owned(),
-            scheme,
-        })
+        Some(Self { text: text.to_owned(), scheme })
     }
 
     /// The text to store.
@@ -67,34 +67,38 @@ impl PasswordHash {
 
 impl fmt::Debug for PasswordHash {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("PasswordHash")
-            .field("scheme", &self.scheme)
-            .finish_non_exhaustive()
+        formatter.debug_struct("PasswordHash").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }
 
-fn is_bounded_argon2(text: &str) -> bool {
-    let Ok(hash) = phc::PasswordHash::new(text) else {
-        return false;
-    };
-    let Ok(params) = Params::try_from(&hash) else {
-        return false;
-    };
-    hash.salt.is_some()
-        && hash.hash.is_some()
-        && argon2::Algorithm::new(hash.algorithm).is_ok()
-        && hash
-            .version
-            .is_none_or(|version| argon2::Version::try_from(version).is_ok())
-        && params.m_cost() <= MAX_ARGON2_MEMORY_KIB
-        && params.t_cost() <= MAX_ARGON2_ITERATIONS
-        && params.p_cost() <= MAX_ARGON2_PARALLELISM
+/// The scheme of a PHC string, if it is complete and its cost within bounds.
+fn bounded_phc(hash: &phc::PasswordHash) -> Option<Scheme> {
+    if hash.salt.is_none() || hash.hash.is_none() {
+        return None;
+    }
+    if argon2::Algorithm::new(hash.algorithm).is_ok() {
+        let params = argon2::Params::try_from(hash).ok()?;
+        let known_version = hash.version.is_none_or(|version| argon2::Version::try_from(version).is_ok());
+        let bounded = known_version
+            && params.m_cost() <= MAX_ARGON2_MEMORY_KIB
+            && params.t_cost() <= MAX_ARGON2_ITERATIONS
+            && params.p_cost() <= MAX_ARGON2_PARALLELISM;
+        bounded.then_some(Scheme::Argon2)
+    } else if pbkdf2::Algorithm::new(hash.algorithm).is_ok() {
+        let params = pbkdf2::Params::try_from(hash).ok()?;
+        (params.rounds() <= MAX_PBKDF2_ROUNDS).then_some(Scheme::Pbkdf2)
+    } else if hash.algorithm == scrypt::phc::ALG_ID {
+        let params = scrypt::Params::try_from(hash).ok()?;
+        let memory = params.n().saturating_mul(u64::from(params.r())).saturating_mul(128);
+        let bounded = memory <= MAX_SCRYPT_MEMORY_BYTES && params.p() <= MAX_SCRYPT_PARALLELISM;
+        bounded.then_some(Scheme::Scrypt)
+    } else {
+        None
+    }
 }
 
 fn is_bounded_bcrypt(text: &str) -> bool {
-    text.parse::<bcrypt::HashParts>()
-        .is_ok_and(|parts| BCRYPT_COSTS.contains(&parts.get_cost()))
+    text.parse::<bcrypt::HashParts>().is_ok_and(|parts| BCRYPT_COSTS.contains(&parts.get_cost()))
 }
 
 #[cfg(test)]
@@ -109,16 +113,10 @@ mod tests {
     #[test]
     fn known_forms_are_told_apart() {
         let argon2 = format!("$argon2id$v=19$m=19456,t=2,p=1${SALT_AND_HASH}");
-        assert_eq!(
-            PasswordHash::parse(&argon2).map(|hash| hash.scheme()),
-            Some(Scheme::Argon2)
-        );
+        assert_eq!(PasswordHash::parse(&argon2).map(|hash| hash.scheme()), Some(Scheme::Argon2));
         for prefix in ["$2a$", "$2b$", "$2y$"] {
             let bcrypt = format!("{prefix}10${BCRYPT_TAIL}");
-            assert_eq!(
-                PasswordHash::parse(&bcrypt).map(|hash| hash.scheme()),
-                Some(Scheme::Bcrypt)
-            );
+            assert_eq!(PasswordHash::parse(&bcrypt).map(|hash| hash.scheme()), Some(Scheme::Bcrypt));
         }
     }
 
@@ -148,13 +146,26 @@ mod tests {
         }
 
         #[test]
+        fn pbkdf2_costs_are_bounded(rounds in 1000_u32..4_000_000) {
+            let text = format!("$pbkdf2-sha256$i={rounds},l=32${SALT_AND_HASH}");
+            prop_assert_eq!(PasswordHash::parse(&text).is_some(), rounds <= 2_000_000);
+        }
+
+        #[test]
+        fn scrypt_costs_are_bounded(log_n in 1_u32..30, r in 2_u32..40, p in 1_u32..40) {
+            let text = format!("$scrypt$ln={log_n},r={r},p={p}${SALT_AND_HASH}");
+            let bounded = (128_u64 << log_n) * u64::from(r) <= 256 * 1024 * 1024 && p <= 16;
+            prop_assert_eq!(PasswordHash::parse(&text).is_some(), bounded);
+        }
+
+        #[test]
         fn bcrypt_costs_are_bounded(cost in 0_u32..100) {
             let text = format!("$2b${cost:02}${BCRYPT_TAIL}");
             prop_assert_eq!(PasswordHash::parse(&text).is_some(), (4..=14).contains(&cost));
         }
 
         #[test]
-        fn no_input_panics(text in "\\$?(argon2id|2b)?[ -~]{0,120}") {
+        fn no_input_panics(text in "\\$?(argon2id|2b|scrypt|pbkdf2-sha256)?[ -~]{0,120}") {
             let _ = PasswordHash::parse(&text);
         }
     }

@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-use super::UserId;
+use super::Username;
 
 /// Wrong tries that one code allows.
 pub const TRIES: u32 = 12;
@@ -38,13 +38,8 @@ impl ResetCode {
 
     /// The keyed hash under which the code is stored.
     #[must_use]
-    pub fn hash(&self, key: &[u8], user_id: &UserId, code_id: &CodeId) -> CodeHash {
-        CodeHash(
-            mac(key, user_id, code_id, self.expose())
-                .finalize()
-                .into_bytes()
-                .to_vec(),
-        )
+    pub fn hash(&self, key: &[u8], username: &Username, code_id: &CodeId) -> CodeHash {
+        CodeHash(mac(key, username, code_id, self.expose()).finalize().into_bytes().to_vec())
     }
 }
 
@@ -69,10 +64,8 @@ impl SubmittedCode {
 
     /// Whether this is the code that was stored as `hash`; takes the same time for every wrong code.
     #[must_use]
-    pub fn matches(&self, key: &[u8], user_id: &UserId, code_id: &CodeId, hash: &CodeHash) -> bool {
-        mac(key, user_id, code_id, self.0.expose_secret())
-            .verify_slice(&hash.0)
-            .is_ok()
+    pub fn matches(&self, key: &[u8], username: &Username, code_id: &CodeId, hash: &CodeHash) -> bool {
+        mac(key, username, code_id, self.0.expose_secret()).verify_slice(&hash.0).is_ok()
     }
 }
 
@@ -121,10 +114,10 @@ impl CodeHash {
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104 §3)")]
-fn mac(key: &[u8], user_id: &UserId, code_id: &CodeId, digits: &str) -> Hmac<Sha256> {
+fn mac(key: &[u8], username: &Username, code_id: &CodeId, digits: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     // Lengths go first, so that no two different triples are the same message.
-    for part in [user_id.as_str(), code_id.as_str(), digits] {
+    for part in [username.normalised(), code_id.as_str(), digits] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }
@@ -139,8 +132,8 @@ mod tests {
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    fn ids(user: &str, code: &str) -> (UserId, CodeId) {
-        (UserId::parse(user).unwrap(), CodeId::new(code.to_owned()))
+    fn names(user: &str, code: &str) -> (Username, CodeId) {
+        (Username::parse(user).unwrap(), CodeId::new(code.to_owned()))
     }
 
     #[test]
@@ -157,38 +150,30 @@ mod tests {
 
     #[test]
     fn a_number_is_read_with_leading_zeros_and_a_string_is_not() {
-        let (user_id, code_id) = ids("33", "a");
-        let hash = ResetCode::from_number(42).hash(KEY, &user_id, &code_id);
-        assert!(
-            SubmittedCode::from_number(42)
-                .unwrap()
-                .matches(KEY, &user_id, &code_id, &hash)
-        );
-        assert!(
-            !SubmittedCode::parse("42".to_owned())
-                .unwrap()
-                .matches(KEY, &user_id, &code_id, &hash)
-        );
+        let (username, code_id) = names("st.huber", "a");
+        let hash = ResetCode::from_number(42).hash(KEY, &username, &code_id);
+        assert!(SubmittedCode::from_number(42).unwrap().matches(KEY, &username, &code_id, &hash));
+        assert!(!SubmittedCode::parse("42".to_owned()).unwrap().matches(KEY, &username, &code_id, &hash));
     }
 
     #[test]
     fn a_hash_is_of_one_user_one_sending_and_one_key() {
-        let (user_id, code_id) = ids("33", "a");
-        let hash = ResetCode::from_number(482_901).hash(KEY, &user_id, &code_id);
+        let (username, code_id) = names("st.huber", "a");
+        let hash = ResetCode::from_number(482_901).hash(KEY, &username, &code_id);
         let code = SubmittedCode::parse("482901".to_owned()).unwrap();
-        let (other_user, other_code) = ids("34", "b");
+        let (other_user, other_code) = names("st.maier", "b");
         assert!(!code.matches(KEY, &other_user, &code_id, &hash));
-        assert!(!code.matches(KEY, &user_id, &other_code, &hash));
-        assert!(!code.matches(b"another key", &user_id, &code_id, &hash));
+        assert!(!code.matches(KEY, &username, &other_code, &hash));
+        assert!(!code.matches(b"another key", &username, &code_id, &hash));
     }
 
     proptest! {
         #[test]
         fn exactly_the_sent_code_matches(sent in 0..ResetCode::COUNT, typed in 0..ResetCode::COUNT) {
-            let (user_id, code_id) = ids("33", "a");
-            let hash = ResetCode::from_number(sent).hash(KEY, &user_id, &code_id);
+            let (username, code_id) = names("st.huber", "a");
+            let hash = ResetCode::from_number(sent).hash(KEY, &username, &code_id);
             let typed_code = SubmittedCode::parse(format!("{typed:06}")).unwrap();
-            prop_assert_eq!(typed_code.matches(KEY, &user_id, &code_id, &hash), sent == typed);
+            prop_assert_eq!(typed_code.matches(KEY, &username, &code_id, &hash), sent == typed);
         }
     }
 }

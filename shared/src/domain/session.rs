@@ -26,6 +26,13 @@ impl SessionToken {
         Self(SecretString::from(characters))
     }
 
+    /// Parses what a client shows: 1–190 Unicode scalar values, of which only 64 of the right ones can be right.
+    #[must_use]
+    pub fn parse(shown: String) -> Option<Self> {
+        let shown = SecretString::from(shown);
+        (1..=MAX_NAME_CHARS).contains(&shown.expose_secret().chars().count()).then_some(Self(shown))
+    }
+
     /// The token as the client gets it, once.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -36,11 +43,7 @@ impl SessionToken {
     #[must_use]
     pub fn session_id(&self) -> SessionId {
         let digest = Sha256::digest(self.expose());
-        SessionId(
-            digest
-                .iter()
-                .fold(String::with_capacity(64), |hex, byte| format!("{hex}{byte:02x}")),
-        )
+        SessionId(digest.iter().fold(String::with_capacity(64), |hex, byte| format!("{hex}{byte:02x}")))
     }
 }
 
@@ -50,6 +53,13 @@ impl SessionToken {
 pub struct SessionId(String);
 
 impl SessionId {
+    /// Parses an id that a client names; `None` when it cannot be any session's.
+    #[must_use]
+    pub fn parse(written: &str) -> Option<Self> {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        (written.len() == 64 && written.bytes().all(is_hex)).then(|| Self(written.to_owned()))
+    }
+
     /// The hexadecimal form.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -71,9 +81,7 @@ impl SessionInformation {
     /// Parses what a client sent; `None` when it is empty or too long.
     #[must_use]
     pub fn parse(written: String) -> Option<Self> {
-        (1..=MAX_NAME_CHARS)
-            .contains(&written.chars().count())
-            .then_some(Self(written))
+        (1..=MAX_NAME_CHARS).contains(&written.chars().count()).then_some(Self(written))
     }
 
     /// The text as it was sent.

@@ -72,14 +72,8 @@ mod tests {
 
     #[test]
     fn is_shown_in_rfc3339_with_six_digits() {
-        assert_eq!(
-            Timestamp::from_micros(1_591_897_693_000_000).to_rfc3339(),
-            "2020-06-11T17:48:13.000000Z"
-        );
-        assert_eq!(
-            Timestamp::from_micros(1_591_897_693_000_042).to_rfc3339(),
-            "2020-06-11T17:48:13.000042Z"
-        );
+        assert_eq!(Timestamp::from_micros(1_591_897_693_000_000).to_rfc3339(), "2020-06-11T17:48:13.000000Z");
+        assert_eq!(Timestamp::from_micros(1_591_897_693_000_042).to_rfc3339(), "2020-06-11T17:48:13.000042Z");
     }
 
     #[test]

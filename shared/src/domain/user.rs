@@ -17,6 +17,8 @@ pub struct User {
     pub kept_jti: Option<String>,
     /// Where reset codes and notices go.
     pub email_addresses: Vec<EmailAddress>,
+    /// The language to write to the user in; the deployment's where there is none.
+    pub locale: Option<Locale>,
     /// Whether an administrator let the user in.
     pub activated: bool,
     /// Whether the user has to change the password before signing in.
@@ -61,6 +63,38 @@ impl fmt::Display for UserId {
     }
 }
 
+/// A language, and perhaps a region, such as `de` or `de-AT`: the form of a language tag (RFC 5646).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Locale(String);
+
+impl Locale {
+    /// Parses a tag: subtags of 1–8 ASCII letters and digits with hyphens between them, the first one of 2–8
+    /// letters, 35 characters at most (RFC 5646 §4.4.1).
+    #[must_use]
+    pub fn parse(written: &str) -> Option<Self> {
+        let language = written.split('-').next()?;
+        let well_formed = written.len() <= 35
+            && language.len() >= 2
+            && language.bytes().all(|byte| byte.is_ascii_alphabetic())
+            && written.split('-').all(|subtag| {
+                (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+        well_formed.then(|| Self(written.to_owned()))
+    }
+
+    /// The tag as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tag's first part, in lower case.
+    #[must_use]
+    pub fn language(&self) -> String {
+        self.0.split('-').next().unwrap_or_default().to_ascii_lowercase()
+    }
+}
+
 /// A value that is replaced by every password change, revocation and deactivation. Tokens and sessions carry the
 /// stamp they were issued under and count for nothing once it differs, so one write revokes any number of them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -77,5 +111,20 @@ impl SecurityStamp {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locale_is_a_language_tag() {
+        for (written, language) in [("de", "de"), ("de-AT", "de"), ("EN-us", "en"), ("zh-Hant-TW", "zh")] {
+            assert_eq!(Locale::parse(written).map(|locale| locale.language()).as_deref(), Some(language));
+        }
+        for written in ["", "d", "de_AT", "de-", "-de", "de AT", "d3", "deutschland", "de-1234567890"] {
+            assert_eq!(Locale::parse(written), None, "{written}");
+        }
     }
 }

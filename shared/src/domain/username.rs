@@ -36,18 +36,12 @@ impl Username {
         if normalised.chars().count() > MAX_NAME_CHARS {
             return Err(UsernameError::TooLong);
         }
-        Ok(Self {
-            normalised,
-            display: written.to_owned(),
-        })
+        Ok(Self { normalised, display: written.to_owned() })
     }
 
     /// The username of a stored user. Not normalised again: the stored form is the key, also under a later Unicode.
     pub(crate) fn from_stored(normalised: &str, display: &str) -> Self {
-        Self {
-            normalised: normalised.to_owned(),
-            display: display.to_owned(),
-        }
+        Self { normalised: normalised.to_owned(), display: display.to_owned() }
     }
 
     /// The form that is compared and stored as a key.
@@ -110,10 +104,7 @@ mod tests {
         assert_eq!(Username::parse(&"a".repeat(191)), Err(UsernameError::TooLong));
         // ﷺ becomes 18 characters under NFKC.
         assert!(Username::parse(&"\u{fdfa}".repeat(10)).is_ok());
-        assert_eq!(
-            Username::parse(&"\u{fdfa}".repeat(11)),
-            Err(UsernameError::TooLong)
-        );
+        assert_eq!(Username::parse(&"\u{fdfa}".repeat(11)), Err(UsernameError::TooLong));
     }
 
     #[test]

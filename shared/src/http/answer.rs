@@ -31,6 +31,7 @@ pub enum Envelope {
 #[derive(Debug)]
 pub struct Success {
     outcome: &'static str,
+    status: StatusCode,
     body: String,
 }
 
@@ -38,7 +39,13 @@ impl Success {
     /// Answers 200 with `body`; `outcome` names what happened in the audit log.
     pub fn new(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_string(body).map_err(|error| Failure::Defect(error.to_string()))?;
-        Ok(Self { outcome, body })
+        Ok(Self { outcome, status: StatusCode::OK, body })
+    }
+
+    /// The same answer with the status 202.
+    #[must_use]
+    pub fn accepted(self) -> Self {
+        Self { status: StatusCode::ACCEPTED, ..self }
     }
 
     /// Answers with the tokens of a user who signed in.
@@ -47,10 +54,7 @@ impl Success {
         token: &Token,
         session: Option<&SessionToken>,
     ) -> Result<Self, Error> {
-        let body = Tokens {
-            token: token.expose(),
-            session_token: session.map(SessionToken::expose),
-        };
+        let body = Tokens { token: token.expose(), session_token: session.map(SessionToken::expose) };
         Self::new(outcome, &body)
     }
 }
@@ -66,8 +70,18 @@ pub enum Error {
     Validation(FieldErrors),
     /// A signed-in user's password change cannot be done as asked for.
     PasswordChange(Vec<PasswordChangeError>),
-    /// No token, or one that does not count.
-    Unauthorized,
+    /// There is no JSON Web Token.
+    TokenNotProvided,
+    /// The JSON Web Token was good once.
+    TokenExpired,
+    /// The JSON Web Token was never good, or was revoked.
+    TokenIncorrect,
+    /// A session token does not count: unknown, expired, revoked, or of a user who may not sign in.
+    SessionTokenIncorrect,
+    /// There is no session of this user to log out that a session token belongs to.
+    SessionTokenUnknown,
+    /// There is no session of this user with this id.
+    SessionNotFound,
     /// The user is unknown or the password wrong; which of the two is nobody's business.
     UsernameOrPasswordIncorrect,
     /// The password is right, and an administrator has not let the user in yet.
@@ -119,7 +133,8 @@ impl From<TryError> for Error {
 impl From<TokenError> for Error {
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Missing | TokenError::Expired | TokenError::Incorrect => Self::Unauthorized,
+            TokenError::Expired => Self::TokenExpired,
+            TokenError::Incorrect => Self::TokenIncorrect,
             TokenError::Failure(failure) => Self::Failure(failure),
         }
     }
@@ -133,12 +148,6 @@ impl FieldErrors {
     /// Adds a field that failed.
     pub fn add(&mut self, field: &'static str, message: String) {
         self.0.push((field, message));
-    }
-
-    /// Whether nothing failed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -177,22 +186,16 @@ pub enum PasswordChangeError {
 impl PasswordChangeError {
     fn code_param_and_message(self) -> (u8, &'static str, Cow<'static, str>) {
         match self {
-            Self::OldPasswordMissing => (
-                1,
-                "old_password",
-                "Please, provide old password. This cannot be empty.".into(),
-            ),
+            Self::OldPasswordMissing => {
+                (1, "old_password", "Please, provide old password. This cannot be empty.".into())
+            }
             Self::NewPasswordMissing => (2, "new_password", "You must provide new password.".into()),
-            Self::NewPasswordCheckMissing => (
-                3,
-                "new_password_check",
-                "You must provide new password check.".into(),
-            ),
-            Self::OldPasswordIncorrect => (
-                4,
-                "old_password",
-                "Password is incorrect. Please provide you current password".into(),
-            ),
+            Self::NewPasswordCheckMissing => {
+                (3, "new_password_check", "You must provide new password check.".into())
+            }
+            Self::OldPasswordIncorrect => {
+                (4, "old_password", "Password is incorrect. Please provide you current password".into())
+            }
             Self::NewPasswordCheckUnequal => (
                 5,
                 "new_password_check",
@@ -249,7 +252,11 @@ impl Error {
             Self::MalformedJson => "malformed_json",
             Self::PayloadTooLarge => "payload_too_large",
             Self::Validation(_) | Self::PasswordChange(_) => "validation_failed",
-            Self::Unauthorized => "unauthorized",
+            Self::TokenNotProvided => "token_not_provided",
+            Self::TokenExpired => "token_expired",
+            Self::TokenIncorrect => "token_incorrect",
+            Self::SessionTokenIncorrect | Self::SessionTokenUnknown => "session_token_incorrect",
+            Self::SessionNotFound => "session_token_not_found",
             Self::UsernameOrPasswordIncorrect => "username_or_password_incorrect",
             Self::NotActivated => "not_activated",
             Self::ChangePassword => "change_password",
@@ -271,47 +278,46 @@ impl Error {
             Self::Validation(_) | Self::PasswordChange(_) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "The given data was invalid")
             }
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::TokenNotProvided => (StatusCode::UNAUTHORIZED, "Token not provided."),
+            Self::TokenExpired => (StatusCode::UNAUTHORIZED, "Provided token is expired."),
+            Self::TokenIncorrect => (StatusCode::UNAUTHORIZED, "Your token is incorrect!"),
+            Self::SessionTokenIncorrect => (StatusCode::BAD_REQUEST, "Session token is incorrect"),
+            Self::SessionTokenUnknown => (StatusCode::NOT_FOUND, "Session token is incorrect"),
+            Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session not found"),
             Self::UsernameOrPasswordIncorrect => (StatusCode::BAD_REQUEST, "Username or password is wrong"),
             Self::NotActivated => (StatusCode::BAD_REQUEST, "Account is not activated"),
             Self::ChangePassword => (StatusCode::BAD_REQUEST, "You have to change your password"),
-            Self::NoPasswordChangeNeeded => (
-                StatusCode::BAD_REQUEST,
-                "User does not need to change his password",
-            ),
+            Self::NoPasswordChangeNeeded => {
+                (StatusCode::BAD_REQUEST, "User does not need to change his password")
+            }
             Self::UnknownUsername => (StatusCode::NOT_FOUND, "Unknown username"),
-            Self::NoEmailAddresses => (
-                StatusCode::BAD_REQUEST,
-                "There are no email addresses for this account",
-            ),
-            Self::NoCodeRequested => (
-                StatusCode::BAD_REQUEST,
-                "There was no code for a password reset requested",
-            ),
+            Self::NoEmailAddresses => {
+                (StatusCode::BAD_REQUEST, "There are no email addresses for this account")
+            }
+            Self::NoCodeRequested => {
+                (StatusCode::BAD_REQUEST, "There was no code for a password reset requested")
+            }
             Self::CodeIncorrect => (StatusCode::BAD_REQUEST, "The code is incorrect"),
             Self::RateLimitExceeded(_) => (StatusCode::BAD_REQUEST, "Rate limit exceeded"),
-            Self::Failure(Failure::Unavailable(_)) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Service unavailable, try again later",
-            ),
+            Self::Failure(Failure::Unavailable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable, try again later")
+            }
             Self::Failure(Failure::Defect(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         }
     }
 
     fn profile_status_and_message(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::MalformedJson => (
-                StatusCode::BAD_REQUEST,
-                "Please, check data you send and try again",
-            ),
-            Self::Validation(_) | Self::PasswordChange(_) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "There are validation errors found.",
-            ),
-            Self::RateLimitExceeded(_) => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many attempts, try again later",
-            ),
+            Self::TokenNotProvided | Self::TokenExpired | Self::TokenIncorrect => {
+                (StatusCode::UNAUTHORIZED, "Unauthorized")
+            }
+            Self::MalformedJson => (StatusCode::BAD_REQUEST, "Please, check data you send and try again"),
+            Self::Validation(_) | Self::PasswordChange(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "There are validation errors found.")
+            }
+            Self::RateLimitExceeded(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "Too many attempts, try again later")
+            }
             _ => self.auth_status_and_message(),
         }
     }
@@ -330,33 +336,13 @@ impl Error {
                 let (status, msg) = self.auth_status_and_message();
                 // The document of this one answer has no error code.
                 let error_code = (!matches!(self, Self::NoCodeRequested)).then(|| self.outcome());
-                let errors = if let Self::Validation(errors) = self {
-                    Some(errors)
-                } else {
-                    None
-                };
-                (
-                    status,
-                    serde_json::to_string(&AuthError {
-                        msg,
-                        error_code,
-                        errors,
-                    }),
-                )
+                let errors = if let Self::Validation(errors) = self { Some(errors) } else { None };
+                (status, serde_json::to_string(&AuthError { msg, error_code, errors }))
             }
             Envelope::Profile => {
                 let (status, message) = self.profile_status_and_message();
-                let errors = if let Self::PasswordChange(errors) = self {
-                    Some(&**errors)
-                } else {
-                    None
-                };
-                let error = ProfileError {
-                    success: false,
-                    code: status.as_u16(),
-                    message,
-                    errors,
-                };
+                let errors = if let Self::PasswordChange(errors) = self { Some(&**errors) } else { None };
+                let error = ProfileError { success: false, code: status.as_u16(), message, errors };
                 (status, serde_json::to_string(&error))
             }
         };
@@ -364,9 +350,7 @@ impl Error {
         if let Some(wait) = self.retry_after() {
             // RFC 9110 §10.2.3 has whole seconds: rounded up, so that an attempt made then is let through.
             let seconds = u64::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }
@@ -375,7 +359,7 @@ impl Error {
 /// The answer to a call, and the name of its outcome.
 pub(super) fn render(result: &Result<Success, Error>, envelope: Envelope) -> (&'static str, Response<Body>) {
     match result {
-        Ok(success) => (success.outcome, json(StatusCode::OK, success.body.clone())),
+        Ok(success) => (success.outcome, json(success.status, success.body.clone())),
         Err(error) => (error.outcome(), error.to_response(envelope)),
     }
 }
@@ -395,23 +379,16 @@ mod tests {
 
     fn answer(error: Error, envelope: Envelope) -> (u16, String, Option<String>) {
         let (_, response) = render(&Err(error), envelope);
-        let retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .map(|value| value.to_str().unwrap().to_owned());
-        let Body::Text(body) = response.body() else {
-            panic!("a text")
-        };
+        let retry_after =
+            response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+        let Body::Text(body) = response.body() else { panic!("a text") };
         (response.status().as_u16(), body.clone(), retry_after)
     }
 
     #[test]
     fn a_failure_shows_no_internal_text() {
         for envelope in [Envelope::Auth, Envelope::Profile] {
-            for failure in [
-                Failure::Unavailable("table x".to_owned()),
-                Failure::Defect("row y".to_owned()),
-            ] {
+            for failure in [Failure::Unavailable("table x".to_owned()), Failure::Defect("row y".to_owned())] {
                 let (status, body, _) = answer(failure.into(), envelope);
                 assert!(status >= 500);
                 assert!(!body.contains("table x") && !body.contains("row y"), "{body}");
@@ -425,10 +402,7 @@ mod tests {
             let error = Error::RateLimitExceeded(Some(Duration::from_micros(micros)));
             let (status, body, retry_after) = answer(error, Envelope::Auth);
             assert_eq!((status, retry_after.as_deref()), (400, Some(seconds)));
-            assert_eq!(
-                body,
-                r#"{"msg":"Rate limit exceeded","error_code":"rate_limit_exceeded"}"#
-            );
+            assert_eq!(body, r#"{"msg":"Rate limit exceeded","error_code":"rate_limit_exceeded"}"#);
         }
         assert_eq!(answer(Error::RateLimitExceeded(None), Envelope::Auth).2, None);
     }

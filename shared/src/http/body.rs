@@ -4,8 +4,8 @@ use serde_json::value::RawValue;
 
 use super::{Error, FieldErrors};
 use crate::domain::{
-    MAX_NAME_CHARS, NewPassword, Password, PasswordError, PasswordPolicy, SessionInformation, SubmittedCode,
-    Username, UsernameError,
+    MAX_NAME_CHARS, NewPassword, Password, PasswordError, PasswordPolicy, SessionInformation, SessionToken,
+    SubmittedCode, Username, UsernameError,
 };
 
 /// The largest body, in bytes.
@@ -70,9 +70,7 @@ impl<'de> Deserialize<'de> for Field {
         let json = Box::<RawValue>::deserialize(deserializer)?;
         let json = json.get();
         match json.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(json)
-                .map(Self::Text)
-                .map_err(D::Error::custom),
+            Some(b'"') => serde_json::from_str(json).map(Self::Text).map_err(D::Error::custom),
             Some(b'0'..=b'9') => Ok(json.parse().map_or(Self::Other, Self::Integer)),
             Some(b't') => Ok(Self::Boolean(true)),
             Some(b'f') => Ok(Self::Boolean(false)),
@@ -90,6 +88,21 @@ pub struct SessionRequest {
     /// What it says about itself.
     pub information: Option<SessionInformation>,
 }
+
+/// Which of all users are asked for.
+#[derive(Debug)]
+pub struct Page {
+    /// How many at most.
+    pub limit: i32,
+    /// The name after which they begin.
+    pub cursor: Option<String>,
+}
+
+/// The most users of one page. DynamoDB ends a page after 1 MiB in any case.
+const MAX_LIMIT: u16 = 1000;
+
+/// The users of one page when no limit is given.
+const DEFAULT_LIMIT: u16 = 100;
 
 /// Turns [`Field`]s into what they stand for and collects all that fail, so that one answer names them all.
 #[derive(Default)]
@@ -122,9 +135,7 @@ impl Fields {
         policy: PasswordPolicy,
     ) -> Option<NewPassword> {
         let text = self.text(name, field)?;
-        policy
-            .parse(text)
-            .map_or_else(|error| self.password_error(name, error, policy.min_chars()), Some)
+        policy.parse(text).map_or_else(|error| self.password_error(name, error, policy.min_chars()), Some)
     }
 
     /// A reset `code`: a string of digits, or a number that stands for them.
@@ -141,7 +152,14 @@ impl Fields {
 
     /// `session_information` and `stay_logged_in`.
     pub fn session(&mut self, information: Field, stay_logged_in: &Field) -> Option<SessionRequest> {
-        let information = match information {
+        let information = self.session_information(information);
+        let stay_logged_in = self.boolean("stay_logged_in", stay_logged_in)?.unwrap_or(false);
+        Some(SessionRequest { stay_logged_in, information: information? })
+    }
+
+    /// A `session_information` that may be absent.
+    pub fn session_information(&mut self, field: Field) -> Option<Option<SessionInformation>> {
+        match field {
             Field::Absent => Some(None),
             Field::Text(text) => SessionInformation::parse(text).map(Some).or_else(|| {
                 self.refuse(
@@ -150,12 +168,35 @@ impl Fields {
                 )
             }),
             _ => self.refuse("session_information", "must be a string"),
+        }
+    }
+
+    /// A `session_token`.
+    pub fn session_token(&mut self, field: Field) -> Option<SessionToken> {
+        let text = self.text("session_token", field)?;
+        SessionToken::parse(text).or_else(|| self.at_most("session_token", MAX_NAME_CHARS))
+    }
+
+    /// The `limit` and `cursor` of a request for some of all users.
+    pub fn page(&mut self, limit: &Field, cursor: Field) -> Option<Page> {
+        let limit = match limit {
+            Field::Absent => Some(DEFAULT_LIMIT),
+            Field::Integer(limit) => {
+                u16::try_from(*limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            }
+            _ => None,
         };
-        let stay_logged_in = self.boolean("stay_logged_in", stay_logged_in)?.unwrap_or(false);
-        Some(SessionRequest {
-            stay_logged_in,
-            information: information?,
-        })
+        let limit = limit.or_else(|| self.refuse("limit", &format!("must be between 1 and {MAX_LIMIT}")));
+        let cursor = match cursor {
+            Field::Absent => Some(None),
+            // A cursor is the last username of its page; what cannot be one was never handed out.
+            cursor => match self.text("cursor", cursor).map(|text| (Username::parse(&text), text)) {
+                Some((Ok(username), text)) if username.normalised() == text => Some(Some(text)),
+                Some(_) => self.refuse("cursor", "is not one of a previous answer"),
+                None => None,
+            },
+        };
+        Some(Page { limit: i32::from(limit?), cursor: cursor? })
     }
 
     /// A truth value that may be absent.
@@ -169,8 +210,7 @@ impl Fields {
 
     /// Notes that a field breaks a constraint: «The `name` `constraint`.»
     pub fn refuse<T>(&mut self, name: &'static str, constraint: &str) -> Option<T> {
-        self.errors
-            .add(name, format!("The {} {constraint}.", name.replace('_', " ")));
+        self.errors.add(name, format!("The {} {constraint}.", name.replace('_', " ")));
         None
     }
 

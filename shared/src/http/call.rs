@@ -41,12 +41,7 @@ impl Call {
             source_ip = %source_ip,
             user_id = field::Empty,
         );
-        Self {
-            event,
-            envelope,
-            source_ip,
-            span,
-        }
+        Self { event, envelope, source_ip, span }
     }
 
     /// The address that the request came from, as API Gateway saw it.
@@ -60,20 +55,12 @@ impl Call {
         self,
         outcome: impl Future<Output = Result<Success, Error>> + Send,
     ) -> Response<Body> {
-        let Self {
-            event,
-            envelope,
-            span,
-            ..
-        } = self;
+        let Self { event, envelope, span, .. } = self;
         async move {
-            let result = AssertUnwindSafe(outcome)
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| {
-                    // The panic hook has logged where; the payload could hold anything.
-                    Err(Failure::Defect("panicked".to_owned()).into())
-                });
+            let result = AssertUnwindSafe(outcome).catch_unwind().await.unwrap_or_else(|_| {
+                // The panic hook has logged where; the payload could hold anything.
+                Err(Failure::Defect("panicked".to_owned()).into())
+            });
             if let Err(Error::Failure(failure)) = &result {
                 tracing::error!(event, cause = %failure, "failed");
             }

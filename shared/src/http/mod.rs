@@ -5,7 +5,7 @@ mod body;
 mod call;
 
 pub use answer::{Envelope, Error, FieldErrors, PasswordChangeError, Success};
-pub use body::{Field, Fields, SessionRequest, parse};
+pub use body::{Field, Fields, Page, SessionRequest, parse};
 pub use call::{Call, identify};
 use lambda_http::{Body, Request, Response, service_fn};
 

@@ -113,10 +113,7 @@ impl Store {
             let item = match reserve(count_on).await? {
                 Reservation::Made(item) => {
                     let window_ends_at = item.instant("window_ends_at")?;
-                    return Ok(Ok(AddressReservation {
-                        subject,
-                        window_ends_at,
-                    }));
+                    return Ok(Ok(AddressReservation { subject, window_ends_at }));
                 }
                 Reservation::Refused(item) => item,
             };
@@ -132,10 +129,7 @@ impl Store {
                 .expression_attribute_values(":end", instant(window_end))
                 .expression_attribute_values(":ttl", ttl(window_end));
             if let Reservation::Made(_) = reserve(begin_anew).await? {
-                return Ok(Ok(AddressReservation {
-                    subject,
-                    window_ends_at: window_end,
-                }));
+                return Ok(Ok(AddressReservation { subject, window_ends_at: window_end }));
             }
         }
         Err(contended())
@@ -175,17 +169,12 @@ impl Store {
             .key("subject", text(username_subject(username)))
             .build()
             .map_err(defect)?;
-        let sends = (0..DAILY_SENDS.0)
-            .map(|send| format!("sent_{send}"))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let sends = (0..DAILY_SENDS.0).map(|send| format!("sent_{send}")).collect::<Vec<_>>().join(", ");
         let tries_and_sends = Update::builder()
             .table_name(&self.tables.reset_codes)
             .key("username", text(username.normalised()))
             // The item comes into being if there was none; its time to live removes it.
-            .update_expression(format!(
-                "SET #ttl = if_not_exists(#ttl, :ttl) REMOVE tries, {sends}"
-            ))
+            .update_expression(format!("SET #ttl = if_not_exists(#ttl, :ttl) REMOVE tries, {sends}"))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":ttl", ttl(now))
             .build()
@@ -240,9 +229,7 @@ fn waits_over(update: UpdateItemFluentBuilder, now: Timestamp) -> UpdateItemFlue
     for failures in FREE_FAILURES.. {
         let wait = wait_after(failures);
         let comparison = if wait == LONGEST_WAIT { ">=" } else { "=" };
-        clauses.push(format!(
-            "(failures {comparison} :n{failures} AND last_attempt_at <= :t{failures})"
-        ));
+        clauses.push(format!("(failures {comparison} :n{failures} AND last_attempt_at <= :t{failures})"));
         update = update
             .expression_attribute_values(format!(":n{failures}"), number(failures))
             .expression_attribute_values(format!(":t{failures}"), instant(now - wait));

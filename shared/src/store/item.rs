@@ -38,17 +38,11 @@ impl Item {
     }
 
     pub(super) fn instant(&self, name: &str) -> Result<Timestamp, Failure> {
-        self.read(name, |value| {
-            value.as_n().ok()?.parse().ok().map(Timestamp::from_micros)
-        })
+        self.read(name, |value| value.as_n().ok()?.parse().ok().map(Timestamp::from_micros))
     }
 
     pub(super) fn optional_instant(&self, name: &str) -> Result<Option<Timestamp>, Failure> {
-        if self.0.contains_key(name) {
-            self.instant(name).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.0.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
     }
 
     /// Names the attribute `name` as the one that makes this item unreadable.
@@ -61,10 +55,7 @@ impl Item {
         name: &str,
         read: impl FnOnce(&'item AttributeValue) -> Option<T>,
     ) -> Result<T, Failure> {
-        self.0
-            .get(name)
-            .and_then(read)
-            .ok_or_else(|| Self::unreadable(name))
+        self.0.get(name).and_then(read).ok_or_else(|| Self::unreadable(name))
     }
 }
 

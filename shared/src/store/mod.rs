@@ -25,6 +25,8 @@
 //! | sendEmail | get user · write code and send | |
 //! | checkCode | get user, reserve try | give back try |
 //! | resetPassword | get user, reserve try | transaction: user, code, username's failures |
+//! | `IamLoggedIn` | get session · get user | update session |
+//! | sessions | get user id · get user | query `by_user`, or delete session |
 //! | `change_password` | get user id · get user · reserve IP · reserve username | release both · transaction: user |
 //!
 //! # What holds when calls race
@@ -52,7 +54,7 @@ use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
 
 pub use self::attempts::AddressReservation;
 pub use self::reset_codes::{LiveCode, NewCode, ReservedTry, TryError};
-pub use self::sessions::NewSession;
+pub use self::sessions::{NewSession, Session};
 pub use self::users::{CreateUserError, PasswordChange, UserUpdate};
 use crate::config::Environment;
 
@@ -97,10 +99,7 @@ impl Store {
     #[must_use]
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Self {
         let config = Builder::from(aws).retry_classifier(TransactionConflicts).build();
-        Self {
-            client: Client::from_conf(config),
-            tables: TableNames::from_environment(environment),
-        }
+        Self { client: Client::from_conf(config), tables: TableNames::from_environment(environment) }
     }
 }
 

@@ -1,12 +1,15 @@
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update};
 
 use super::attempts::username_subject;
 use super::item::{Item, boolean, condition_failure, instant, text};
 use super::{NewSession, Store};
-use crate::domain::{CodeId, EmailAddress, PasswordHash, SecurityStamp, Timestamp, User, UserId, Username};
+use crate::domain::{
+    CodeId, EmailAddress, Locale, PasswordHash, SecurityStamp, Timestamp, User, UserId, Username,
+};
 use crate::error::Failure;
 use crate::{aws, random};
 
@@ -30,6 +33,8 @@ pub struct UserUpdate {
     pub must_change_password: Option<bool>,
     /// Where codes and notices go.
     pub email_addresses: Option<Vec<EmailAddress>>,
+    /// The language to write in.
+    pub locale: Option<Locale>,
 }
 
 /// A change of a user's password, with all that changes along with it.
@@ -104,7 +109,7 @@ impl Store {
         Ok(user.filter(|user| user.user_id == *user_id))
     }
 
-    async fn user_by_key(&self, normalised_username: &str) -> Result<Option<User>, Failure> {
+    pub(super) async fn user_by_key(&self, normalised_username: &str) -> Result<Option<User>, Failure> {
         let output = self
             .client
             .get_item()
@@ -169,19 +174,15 @@ impl Store {
         if let Some(addresses) = &update.email_addresses {
             values.push(("email_addresses", address_list(addresses)));
         }
+        if let Some(locale) = &update.locale {
+            values.push(("locale", text(locale.as_str())));
+        }
         if values.is_empty() {
             return self.user(username).await;
         }
-        let assignments = values
-            .iter()
-            .map(|(name, _)| format!("{name} = :{name}"))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let remove_kept = if update.activated == Some(false) {
-            " REMOVE kept_jti"
-        } else {
-            ""
-        };
+        let assignments =
+            values.iter().map(|(name, _)| format!("{name} = :{name}")).collect::<Vec<_>>().join(", ");
+        let remove_kept = if update.activated == Some(false) { " REMOVE kept_jti" } else { "" };
         let mut request = self
             .client
             .update_item()
@@ -197,6 +198,74 @@ impl Store {
             Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
             Err(error) if condition_failure(&error).is_some() => Ok(None),
             Err(error) => Err(aws::failure("UpdateItem users", &error)),
+        }
+    }
+
+    /// At most `limit` users, beginning after the one whose name is `after`, and the name to go on from if there may
+    /// be more. The order is the table's: users who come or go meanwhile move none of the others.
+    pub async fn users(
+        &self,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<(Vec<User>, Option<String>), Failure> {
+        let start = after.map(|name| HashMap::from([("username".to_owned(), text(name))]));
+        let page = self
+            .client
+            .scan()
+            .table_name(&self.tables.users)
+            .set_exclusive_start_key(start)
+            .limit(limit)
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| aws::failure("Scan users", &error))?;
+        let users = page.items.unwrap_or_default().into_iter().map(|item| user(&Item(item)));
+        let next = page.last_evaluated_key.map(Item);
+        let next = next.map(|key| key.text("username").map(str::to_owned)).transpose()?;
+        Ok((users.collect::<Result<_, _>>()?, next))
+    }
+
+    /// Revokes all tokens and sessions of a user. False when nobody has this name.
+    pub async fn revoke_sessions(&self, username: &Username) -> Result<bool, Failure> {
+        let outcome = self
+            .client
+            .update_item()
+            .table_name(&self.tables.users)
+            .key("username", text(username.normalised()))
+            .condition_expression("attribute_exists(username)")
+            .update_expression("SET security_stamp = :stamp REMOVE kept_jti")
+            .expression_attribute_values(":stamp", text(random::security_stamp().as_str()))
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => Ok(true),
+            Err(error) if condition_failure(&error).is_some() => Ok(false),
+            Err(error) => Err(aws::failure("UpdateItem users", &error)),
+        }
+    }
+
+    /// Deletes a user, with the reservation of the id and the reset code. False when the user is another one than
+    /// was read. The sessions count for nothing without their user, and expire.
+    pub async fn delete_user(&self, user: &User) -> Result<bool, Failure> {
+        let delete =
+            |table: &str, key: &str, value: &str| Delete::builder().table_name(table).key(key, text(value));
+        let username = user.username.normalised();
+        let deletions = [
+            delete(&self.tables.users, "username", username)
+                .condition_expression("user_id = :user_id")
+                .expression_attribute_values(":user_id", text(user.user_id.as_str())),
+            delete(&self.tables.user_ids, "user_id", user.user_id.as_str()),
+            delete(&self.tables.reset_codes, "username", username),
+        ];
+        let mut request = self.client.transact_write_items();
+        for deletion in deletions {
+            let deletion = deletion.build().map_err(defect)?;
+            request = request.transact_items(TransactWriteItem::builder().delete(deletion).build());
+        }
+        match request.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if has_failed_condition(&error) => Ok(false),
+            Err(error) => Err(aws::failure("TransactWriteItems delete user", &error)),
         }
     }
 
@@ -233,11 +302,10 @@ impl Store {
     /// case nothing is changed.
     pub async fn change_password(&self, change: PasswordChange<'_>) -> Result<bool, Failure> {
         let username = &change.user.username;
-        let mut request = self.client.transact_write_items().transact_items(
-            TransactWriteItem::builder()
-                .update(self.password_update(&change)?)
-                .build(),
-        );
+        let mut request = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().update(self.password_update(&change)?).build());
         if let Some(code_id) = change.used_code {
             let code = Update::builder()
                 .table_name(&self.tables.reset_codes)
@@ -267,15 +335,7 @@ impl Store {
         }
         match request.send().await {
             Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .map(failed_conditions)
-                    .unwrap_or_default()
-                    .contains(&true) =>
-            {
-                Ok(false)
-            }
+            Err(error) if has_failed_condition(&error) => Ok(false),
             Err(error) => Err(aws::failure("TransactWriteItems change password", &error)),
         }
     }
@@ -303,10 +363,7 @@ impl Store {
             }
             None => assignments += " REMOVE kept_jti",
         }
-        update
-            .update_expression(format!("SET {assignments}"))
-            .build()
-            .map_err(defect)
+        update.update_expression(format!("SET {assignments}")).build().map_err(defect)
     }
 }
 
@@ -332,6 +389,11 @@ fn failed_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
         .collect()
 }
 
+/// Whether a transaction was cancelled because a condition did not hold.
+fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
+    error.as_service_error().is_some_and(|error| failed_conditions(error).contains(&true))
+}
+
 fn address_list(addresses: &[EmailAddress]) -> AttributeValue {
     AttributeValue::L(addresses.iter().map(|address| text(address.as_str())).collect())
 }
@@ -345,31 +407,22 @@ fn item(user: &User) -> HashMap<String, AttributeValue> {
         ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
         ("email_addresses".to_owned(), address_list(&user.email_addresses)),
         ("activated".to_owned(), boolean(user.activated)),
-        (
-            "must_change_password".to_owned(),
-            boolean(user.must_change_password),
-        ),
+        ("must_change_password".to_owned(), boolean(user.must_change_password)),
         ("created_at".to_owned(), instant(user.created_at)),
     ]);
     let optional = [
+        ("locale", user.locale.as_ref().map(|locale| text(locale.as_str()))),
         ("kept_jti", user.kept_jti.as_deref().map(text)),
         ("password_changed_at", user.password_changed_at.map(instant)),
         ("last_signin_at", user.last_signin_at.map(instant)),
     ];
-    item.extend(
-        optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?))),
-    );
+    item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     item
 }
 
 fn user(item: &Item) -> Result<User, Failure> {
     let addresses = item.list("email_addresses")?.iter().map(|address| {
-        let address = address
-            .as_s()
-            .ok()
-            .and_then(|address| EmailAddress::parse(address));
+        let address = address.as_s().ok().and_then(|address| EmailAddress::parse(address));
         address.ok_or_else(|| Item::unreadable("email_addresses"))
     });
     Ok(User {
@@ -380,6 +433,7 @@ fn user(item: &Item) -> Result<User, Failure> {
         security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
         kept_jti: item.optional_text("kept_jti").map(str::to_owned),
         email_addresses: addresses.collect::<Result<_, _>>()?,
+        locale: item.optional_text("locale").and_then(Locale::parse),
         activated: item.boolean("activated")?,
         must_change_password: item.boolean("must_change_password")?,
         created_at: item.instant("created_at")?,

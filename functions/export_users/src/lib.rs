@@ -1,0 +1,110 @@
+//! `export_users`: users with their password hashes, in the form that `manage_users` imports. A function of its own,
+//! because IAM allows or denies functions and not payloads: who may administer users need not see hashes.
+
+use aws_config::SdkConfig;
+use lambda_runtime::LambdaEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared::config::{ConfigError, Environment};
+use shared::domain::{EmailAddress, Locale, User};
+use shared::error::Failure;
+use shared::http::{Field, Fields, Page};
+use shared::store::Store;
+use tracing::Instrument;
+
+/// The function `export_users`.
+#[derive(Debug)]
+pub struct Function {
+    store: Store,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Payload {
+    limit: Field,
+    cursor: Field,
+}
+
+/// What `create` and `import` of `manage_users` take.
+#[derive(Serialize)]
+struct Exported<'a> {
+    username: &'a str,
+    password_hash: &'a str,
+    user_id: &'a str,
+    email_addresses: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locale: Option<&'a str>,
+    activated: bool,
+    must_change_password: bool,
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { store: Store::new(environment, aws) })
+    }
+
+    /// Answers one payload `{"limit"?: …, "cursor"?: …}`.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Value {
+        let LambdaEvent { payload, context } = event;
+        let span = tracing::info_span!(
+            "request",
+            request_id = context.request_id,
+            trace_id = context.xray_trace_id,
+        );
+        async {
+            let payload: Payload = serde_json::from_value(payload).unwrap_or_default();
+            let mut fields = Fields::default();
+            let Some(page) = fields.page(&payload.limit, payload.cursor) else {
+                tracing::info!(event = "export_users", outcome = "validation_failed", "answered");
+                return json!({
+                    "ok": false,
+                    "error_code": "validation_failed",
+                    "msg": "The given data was invalid",
+                    "errors": fields.into_errors(),
+                });
+            };
+            match self.export(&page).await {
+                Ok(answer) => {
+                    tracing::info!(event = "export_users", outcome = "exported", "answered");
+                    answer
+                }
+                Err(failure) => {
+                    tracing::error!(event = "export_users", cause = %failure, "failed");
+                    let (error_code, msg) = match failure {
+                        Failure::Unavailable(_) => {
+                            ("service_unavailable", "Service unavailable, try again later")
+                        }
+                        Failure::Defect(_) => ("internal_error", "Internal error"),
+                    };
+                    tracing::info!(event = "export_users", outcome = error_code, "answered");
+                    json!({ "ok": false, "error_code": error_code, "msg": msg })
+                }
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn export(&self, page: &Page) -> Result<Value, Failure> {
+        let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
+        let users: Vec<_> = users.iter().map(exported).collect();
+        let mut answer = json!({ "ok": true, "users": users });
+        if let Some(cursor) = cursor {
+            answer["cursor"] = cursor.into();
+        }
+        Ok(answer)
+    }
+}
+
+fn exported(user: &User) -> Exported<'_> {
+    Exported {
+        username: user.username.display(),
+        password_hash: user.password_hash.expose(),
+        user_id: user.user_id.as_str(),
+        email_addresses: user.email_addresses.iter().map(EmailAddress::as_str).collect(),
+        locale: user.locale.as_ref().map(Locale::as_str),
+        activated: user.activated,
+        must_change_password: user.must_change_password,
+    }
+}

@@ -1,0 +1,77 @@
+//! `POST /api/auth/IamLoggedIn`: a session token for a new JSON Web Token.
+
+use aws_config::SdkConfig;
+use lambda_http::{Body, Request, Response};
+use serde::{Deserialize, Serialize};
+use shared::clock;
+use shared::config::{ConfigError, Environment};
+use shared::domain::{SessionInformation, SessionToken};
+use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
+use shared::store::Store;
+use shared::tokens::Tokens;
+
+/// The function `session_signin`.
+#[derive(Debug)]
+pub struct Function {
+    store: Store,
+    tokens: Tokens,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fieldset {
+    session_token: Field,
+    session_information: Field,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    msg: &'static str,
+    token: &'a str,
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
+    }
+
+    /// Answers one request.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let call = Call::new("session_signin", Envelope::Auth, &request);
+        call.answer(async move {
+            let body: Fieldset = parse(&request)?;
+            let mut fields = Fields::default();
+            let session_token = fields.session_token(body.session_token);
+            let information = fields.session_information(body.session_information);
+            match (session_token, information) {
+                (Some(token), Some(information)) => self.sign_in(&token, information.as_ref()).await,
+                _ => Err(fields.into_error()),
+            }
+        })
+        .await
+    }
+
+    async fn sign_in(
+        &self,
+        session_token: &SessionToken,
+        information: Option<&SessionInformation>,
+    ) -> Result<Success, Error> {
+        let now = clock::now();
+        let found = self.store.session(&session_token.session_id(), now).await?;
+        let (session, user) = found.ok_or(Error::SessionTokenIncorrect)?;
+        identify(&user.user_id);
+        if !user.activated || user.must_change_password {
+            return Err(Error::SessionTokenIncorrect);
+        }
+        let (token, still_live) = tokio::try_join!(
+            self.tokens.issue(&user.user_id, &user.security_stamp, now),
+            self.store.use_session(&session, &user.security_stamp, information, now),
+        )?;
+        if !still_live {
+            return Err(Error::SessionTokenIncorrect);
+        }
+        let answer = Answer { msg: "Session token is good", token: token.expose() };
+        Ok(Success::new("session_signed_in", &answer)?.accepted())
+    }
+}

@@ -1,0 +1,112 @@
+//! `/api/v1/user/myself/session`: the sessions of a signed-in user, listed and ended.
+
+use aws_config::SdkConfig;
+use lambda_http::http::Method;
+use lambda_http::{Body, Request, RequestExt, Response};
+use serde::{Deserialize, Serialize};
+use shared::clock;
+use shared::config::{ConfigError, Environment};
+use shared::domain::{SessionId, User};
+use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
+use shared::store::Store;
+use shared::tokens::{Tokens, bearer_token};
+
+/// The function `sessions`.
+#[derive(Debug)]
+pub struct Function {
+    store: Store,
+    tokens: Tokens,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fieldset {
+    session_token: Field,
+}
+
+#[derive(Serialize)]
+struct List {
+    msg: &'static str,
+    sessions: Vec<SessionView>,
+}
+
+#[derive(Serialize)]
+struct SessionView {
+    id: String,
+    information: Option<String>,
+    /// In UTC without saying so, as the clients of this route expect it.
+    last_used: String,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    msg: &'static str,
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
+    }
+
+    /// Answers one request of any of the three routes.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let call = Call::new("sessions", Envelope::Auth, &request);
+        call.answer(async move {
+            let token = token(&request).ok_or(Error::TokenNotProvided)?;
+            let user = self.tokens.authenticate(&token, &self.store).await?.user;
+            identify(&user.user_id);
+            if request.method() == Method::GET {
+                self.list(&user).await
+            } else if request.method() == Method::DELETE {
+                self.delete(&user, request.path_parameters().first("id")).await
+            } else {
+                self.log_out(&user, &request).await
+            }
+        })
+        .await
+    }
+
+    async fn list(&self, user: &User) -> Result<Success, Error> {
+        let sessions = self.store.sessions(user, clock::now()).await?;
+        let sessions = sessions.into_iter().map(|session| SessionView {
+            id: session.session_id.as_str().to_owned(),
+            information: session.information,
+            last_used: session.last_used_at.to_rfc3339().trim_end_matches('Z').to_owned(),
+        });
+        let list = List { msg: "List of all sessions", sessions: sessions.collect() };
+        Success::new("sessions_listed", &list)
+    }
+
+    async fn delete(&self, user: &User, id: Option<&str>) -> Result<Success, Error> {
+        let session_id = id.and_then(SessionId::parse).ok_or(Error::SessionNotFound)?;
+        if !self.store.delete_session(&session_id, user, clock::now()).await? {
+            return Err(Error::SessionNotFound);
+        }
+        let msg = "Successfully deleted session";
+        Success::new("session_deleted", &Answer { msg })
+    }
+
+    async fn log_out(&self, user: &User, request: &Request) -> Result<Success, Error> {
+        let mut fields = Fields::default();
+        let body: Fieldset = parse(request)?;
+        let Some(session_token) = fields.session_token(body.session_token) else {
+            return Err(fields.into_error());
+        };
+        let session_id = session_token.session_id();
+        if !self.store.delete_session(&session_id, user, clock::now()).await? {
+            return Err(Error::SessionTokenUnknown);
+        }
+        let msg = "Successfully logged out and deleted session";
+        Success::new("logged_out", &Answer { msg })
+    }
+}
+
+/// The token of the header, or else of the query: its last one, for the clients append a new token to the old.
+fn token(request: &Request) -> Option<String> {
+    if let Some(token) = bearer_token(request.headers()) {
+        return Some(token.to_owned());
+    }
+    let query = request.query_string_parameters();
+    query.all("token")?.last().filter(|token| !token.is_empty()).map(|token| (*token).to_owned())
+}

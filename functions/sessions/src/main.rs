@@ -1,0 +1,11 @@
+//! The Lambda function `sessions`.
+
+use sessions::Function;
+use shared::config::Environment;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    shared::telemetry::init();
+    let function = Function::new(&Environment::from_process(), &shared::aws::load().await)?;
+    shared::http::serve(|request| function.handle(request)).await
+}
