@@ -11,3 +11,23 @@ pub enum Failure {
     #[error("{0}")]
     Defect(String),
 }
+
+impl Failure {
+    /// What answers call it.
+    #[must_use]
+    pub fn error_code(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "service_unavailable",
+            Self::Defect(_) => "internal_error",
+        }
+    }
+
+    /// What answers say of it: nothing of the cause.
+    #[must_use]
+    pub fn msg(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "Service unavailable, try again later",
+            Self::Defect(_) => "Internal error",
+        }
+    }
+}

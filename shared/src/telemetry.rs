@@ -4,7 +4,9 @@
 //! `outcome` and `status`; the source IP and, where known, the user's id are in its `span`. Nothing logs a body, a
 //! password, code, token, hash, secret or e-mail address.
 
+use lambda_runtime::Context;
 use tracing::level_filters::LevelFilter;
+use tracing::{Span, field};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Starts logging to standard output, as Lambda wants it.
@@ -33,4 +35,15 @@ where
         let location = panic.location().map(ToString::to_string);
         tracing::error!(location, "panicked");
     }));
+}
+
+/// The span of an invocation that did not come by HTTP: what its log lines have in common.
+#[must_use]
+pub fn invocation_span(context: &Context) -> Span {
+    tracing::info_span!(
+        "request",
+        request_id = context.request_id,
+        trace_id = context.xray_trace_id,
+        user_id = field::Empty,
+    )
 }

@@ -10,6 +10,7 @@ use shared::domain::{EmailAddress, Locale, User};
 use shared::error::Failure;
 use shared::http::{Field, Fields, Page};
 use shared::store::Store;
+use shared::telemetry::invocation_span;
 use tracing::Instrument;
 
 /// The function `export_users`.
@@ -47,11 +48,7 @@ impl Function {
     /// Answers one payload `{"limit"?: …, "cursor"?: …}`.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Value {
         let LambdaEvent { payload, context } = event;
-        let span = tracing::info_span!(
-            "request",
-            request_id = context.request_id,
-            trace_id = context.xray_trace_id,
-        );
+        let span = invocation_span(&context);
         async {
             let payload: Payload = serde_json::from_value(payload).unwrap_or_default();
             let mut fields = Fields::default();
@@ -71,14 +68,8 @@ impl Function {
                 }
                 Err(failure) => {
                     tracing::error!(event = "export_users", cause = %failure, "failed");
-                    let (error_code, msg) = match failure {
-                        Failure::Unavailable(_) => {
-                            ("service_unavailable", "Service unavailable, try again later")
-                        }
-                        Failure::Defect(_) => ("internal_error", "Internal error"),
-                    };
-                    tracing::info!(event = "export_users", outcome = error_code, "answered");
-                    json!({ "ok": false, "error_code": error_code, "msg": msg })
+                    tracing::info!(event = "export_users", outcome = failure.error_code(), "answered");
+                    json!({ "ok": false, "error_code": failure.error_code(), "msg": failure.msg() })
                 }
             }
         }

@@ -14,8 +14,9 @@ use shared::hashing::PasswordHasher;
 use shared::http::{FieldErrors, identify};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{CreateUserError, PasswordChange, Store};
+use shared::telemetry::invocation_span;
 use shared::{clock, random};
-use tracing::{Instrument, field};
+use tracing::Instrument;
 
 use crate::payload::{Command, Credential, ImportedUser, NewUser};
 
@@ -71,8 +72,7 @@ impl Refusal {
             Self::UnknownUsername => "unknown_username",
             Self::UserExists => "user_exists",
             Self::UserIdExists => "user_id_exists",
-            Self::Failure(Failure::Unavailable(_)) => "service_unavailable",
-            Self::Failure(Failure::Defect(_)) => "internal_error",
+            Self::Failure(failure) => failure.error_code(),
         }
     }
 
@@ -90,8 +90,7 @@ impl Refusal {
             Self::UnknownUsername => "Unknown username",
             Self::UserExists => "A user with this username exists",
             Self::UserIdExists => "A user with this user id exists",
-            Self::Failure(Failure::Unavailable(_)) => "Service unavailable, try again later",
-            Self::Failure(Failure::Defect(_)) => "Internal error",
+            Self::Failure(failure) => failure.msg(),
         }
     }
 }
@@ -125,12 +124,7 @@ impl Function {
     /// Carries out one command.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Value {
         let LambdaEvent { payload, context } = event;
-        let span = tracing::info_span!(
-            "request",
-            request_id = context.request_id,
-            trace_id = context.xray_trace_id,
-            user_id = field::Empty,
-        );
+        let span = invocation_span(&context);
         async {
             let result = match Command::parse(payload, self.policy) {
                 Ok(command) => self.execute(command).await,

@@ -13,6 +13,7 @@ use lambda_runtime::{Error, LambdaEvent};
 use serde::Deserialize;
 use shared::config::{ConfigError, Environment};
 use shared::error::Failure;
+use shared::telemetry::invocation_span;
 use shared::{aws, random};
 use tracing::Instrument;
 
@@ -61,11 +62,7 @@ impl Function {
     /// Takes one step. An error makes Secrets Manager try again later; the secret stays as it is until then.
     pub async fn handle(&self, event: LambdaEvent<Rotation>) -> Result<(), Error> {
         let LambdaEvent { payload, context } = event;
-        let span = tracing::info_span!(
-            "request",
-            request_id = context.request_id,
-            trace_id = context.xray_trace_id,
-        );
+        let span = invocation_span(&context);
         async {
             let step = payload.step;
             let outcome = match step {

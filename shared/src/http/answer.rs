@@ -266,8 +266,7 @@ impl Error {
             Self::NoCodeRequested => "no_code_requested",
             Self::CodeIncorrect => "code_incorrect",
             Self::RateLimitExceeded(_) => "rate_limit_exceeded",
-            Self::Failure(Failure::Unavailable(_)) => "service_unavailable",
-            Self::Failure(Failure::Defect(_)) => "internal_error",
+            Self::Failure(failure) => failure.error_code(),
         }
     }
 
@@ -299,10 +298,10 @@ impl Error {
             }
             Self::CodeIncorrect => (StatusCode::BAD_REQUEST, "The code is incorrect"),
             Self::RateLimitExceeded(_) => (StatusCode::BAD_REQUEST, "Rate limit exceeded"),
-            Self::Failure(Failure::Unavailable(_)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable, try again later")
+            Self::Failure(failure @ Failure::Unavailable(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, failure.msg())
             }
-            Self::Failure(Failure::Defect(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
+            Self::Failure(failure @ Failure::Defect(_)) => (StatusCode::INTERNAL_SERVER_ERROR, failure.msg()),
         }
     }
 
