@@ -14,15 +14,9 @@ async fn the_new_password_replaces_the_old() {
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
 
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
 
@@ -34,10 +28,7 @@ async fn success_ends_a_pending_password_change() {
     let due = json!({"action": "update", "username": user.username, "must_change_password": true});
     service.manage(&due).await;
 
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
@@ -52,83 +43,32 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
 
     let cases: [(Value, &[usize]); 23] = [
         (json!({}), &[1, 2, 3]),
-        (
-            json!({"old_password": null, "new_password": null, "new_password_check": null}),
-            &[1, 2, 3],
-        ),
-        (
-            json!({"old_password": "", "new_password": "", "new_password_check": ""}),
-            &[1, 2, 3],
-        ),
-        (
-            json!({"old_password": 1, "new_password": ["x"], "new_password_check": {}}),
-            &[1, 2, 3],
-        ),
-        (
-            json!({"old_password": true, "new_password": new, "new_password_check": new}),
-            &[1],
-        ),
+        (json!({"old_password": null, "new_password": null, "new_password_check": null}), &[1, 2, 3]),
+        (json!({"old_password": "", "new_password": "", "new_password_check": ""}), &[1, 2, 3]),
+        (json!({"old_password": 1, "new_password": ["x"], "new_password_check": {}}), &[1, 2, 3]),
+        (json!({"old_password": true, "new_password": new, "new_password_check": new}), &[1]),
         (json!({"new_password": new, "new_password_check": new}), &[1]),
         (json!({"new_password": new, "new_password_check": right}), &[1, 5]),
-        (
-            json!({"new_password": "short", "new_password_check": "short"}),
-            &[1, 6],
-        ),
+        (json!({"new_password": "short", "new_password_check": "short"}), &[1, 6]),
         (json!({"old_password": right}), &[2, 3]),
         (json!({"old_password": right, "new_password": new}), &[3]),
         (json!({"old_password": right, "new_password": "short"}), &[3, 6]),
         (json!({"old_password": wrong}), &[2, 3, 4]),
         (json!({"old_password": wrong, "new_password": new}), &[3, 4]),
-        (
-            json!({"old_password": wrong, "new_password": new, "new_password_check": new}),
-            &[4],
-        ),
-        (
-            json!({"old_password": wrong, "new_password": new, "new_password_check": right}),
-            &[4, 5],
-        ),
-        (
-            json!({"old_password": wrong, "new_password": "short", "new_password_check": "other"}),
-            &[4, 5, 6],
-        ),
-        (
-            json!({"old_password": wrong, "new_password": "short", "new_password_check": "short"}),
-            &[4, 6],
-        ),
-        (
-            json!({"old_password": right, "new_password": new, "new_password_check": right}),
-            &[5],
-        ),
-        (
-            json!({"old_password": right, "new_password": new, "new_password_check": format!("{new} ")}),
-            &[5],
-        ),
-        (
-            json!({"old_password": right, "new_password": "short", "new_password_check": "other"}),
-            &[5, 6],
-        ),
-        (
-            json!({"old_password": right, "new_password": "7 chars", "new_password_check": "7 chars"}),
-            &[6],
-        ),
-        (
-            json!({"old_password": right, "new_password": "😀😀😀", "new_password_check": "😀😀😀"}),
-            &[6],
-        ),
-        (
-            json!({"old_password": right, "new_password": too_long, "new_password_check": too_long}),
-            &[6],
-        ),
+        (json!({"old_password": wrong, "new_password": new, "new_password_check": new}), &[4]),
+        (json!({"old_password": wrong, "new_password": new, "new_password_check": right}), &[4, 5]),
+        (json!({"old_password": wrong, "new_password": "short", "new_password_check": "other"}), &[4, 5, 6]),
+        (json!({"old_password": wrong, "new_password": "short", "new_password_check": "short"}), &[4, 6]),
+        (json!({"old_password": right, "new_password": new, "new_password_check": right}), &[5]),
+        (json!({"old_password": right, "new_password": new, "new_password_check": format!("{new} ")}), &[5]),
+        (json!({"old_password": right, "new_password": "short", "new_password_check": "other"}), &[5, 6]),
+        (json!({"old_password": right, "new_password": "7 chars", "new_password_check": "7 chars"}), &[6]),
+        (json!({"old_password": right, "new_password": "😀😀😀", "new_password_check": "😀😀😀"}), &[6]),
+        (json!({"old_password": right, "new_password": too_long, "new_password_check": too_long}), &[6]),
     ];
     for (body, codes) in cases {
-        let answer = service
-            .change_password_as(&format!("Bearer {token}"), &body)
-            .await;
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (422, &*change_password_errors(codes)),
-            "{body}"
-        );
+        let answer = service.change_password_as(&format!("Bearer {token}"), &body).await;
+        assert_eq!((answer.status, answer.body.as_str()), (422, &*change_password_errors(codes)), "{body}");
     }
     service.signin(&user.username, PASSWORD).await.token();
 }
@@ -139,10 +79,7 @@ async fn the_current_password_may_be_the_new_one() {
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
 
-    service
-        .change_password(&token, PASSWORD, PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
 
     service.token_of(&user).await;
 }
@@ -178,10 +115,7 @@ async fn without_a_good_token_nothing_else_is_looked_at() {
 
     for body in bodies {
         service.post(CHANGE_PASSWORD, body.clone()).await.is(UNAUTHORIZED);
-        service
-            .post(&format!("{CHANGE_PASSWORD}?token={token}"), body.clone())
-            .await
-            .is(UNAUTHORIZED);
+        service.post(&format!("{CHANGE_PASSWORD}?token={token}"), body.clone()).await.is(UNAUTHORIZED);
         for authorization in [
             String::new(),
             "Bearer".to_owned(),
@@ -196,15 +130,9 @@ async fn without_a_good_token_nothing_else_is_looked_at() {
             format!("Bearer {token}, Bearer {token}"),
             token.clone(),
         ] {
-            let request = service
-                .request("POST", CHANGE_PASSWORD)
-                .header("authorization", &authorization);
+            let request = service.request("POST", CHANGE_PASSWORD).header("authorization", &authorization);
             let answer = Answer::to(request.body(body.clone())).await;
-            assert_eq!(
-                (answer.status, answer.body.as_str()),
-                UNAUTHORIZED,
-                "{authorization}"
-            );
+            assert_eq!((answer.status, answer.body.as_str()), UNAUTHORIZED, "{authorization}");
         }
     }
     service.signin(&user.username, PASSWORD).await.token();
@@ -236,10 +164,7 @@ async fn malformed_json_is_answered_in_the_documents_envelope() {
     let too_large = post(format!("{{}}{}", " ".repeat(16 * 1024 - 1)).into()).await;
     assert_eq!(too_large.status, 413);
     let envelope = too_large.json();
-    assert_eq!(
-        (&envelope["success"], &envelope["code"]),
-        (&json!(false), &json!(413))
-    );
+    assert_eq!((&envelope["success"], &envelope["code"]), (&json!(false), &json!(413)));
     assert!(envelope["message"].is_string(), "{envelope}");
     assert_eq!(envelope.as_object().unwrap().len(), 3);
 }
@@ -251,14 +176,8 @@ async fn a_wait_comes_before_the_old_password() {
     let token = service.token_of(&user).await;
     service.set_failures(&user.username, 20, MINUTE).await;
 
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is_refused_for(TOO_MANY_ATTEMPTS);
-    service
-        .change_password_as("Bearer null", &json!({}))
-        .await
-        .is(UNAUTHORIZED);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
+    service.change_password_as("Bearer null", &json!({})).await.is(UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -271,8 +190,5 @@ async fn the_numbers_in_the_message_are_those_in_force() {
 
     let message = "New password must be between 12 and 256 characters long";
     assert_eq!(answer.status, 422);
-    assert_eq!(
-        answer.json()["errors"],
-        json!([{"code": 6, "message": message, "param": "new_password"}])
-    );
+    assert_eq!(answer.json()["errors"], json!([{"code": 6, "message": message, "param": "new_password"}]));
 }

@@ -15,16 +15,10 @@ async fn the_new_password_replaces_the_old_and_is_no_longer_due() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
 
-    let token = service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    let token = service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.token();
 
     assert!(service.takes(&token).await);
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     service.signin(&user.username, NEW_PASSWORD).await.token();
     service
         .change_password_after_signin(&user.username, NEW_PASSWORD, PASSWORD)
@@ -44,23 +38,15 @@ async fn staying_logged_in_gets_a_session_token_too() {
         "session_information": "Firefox: 69; Mobile: true;",
         "stay_logged_in": true,
     });
-    let (token, session_token) = service
-        .post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body)
-        .await
-        .token_and_session_token();
+    let (token, session_token) =
+        service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await.token_and_session_token();
 
     assert!(service.takes(&token).await);
     assert_eq!(session_token.len(), 64);
-    assert!(
-        session_token.bytes().all(|byte| byte.is_ascii_alphanumeric()),
-        "{session_token}"
-    );
+    assert!(session_token.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{session_token}");
     let sessions = service.stored_sessions(&user).await;
     assert_eq!(sessions.len(), 1);
-    assert!(
-        !format!("{sessions:?}").contains(&session_token),
-        "stored in clear: {sessions:?}"
-    );
+    assert!(!format!("{sessions:?}").contains(&session_token), "stored in clear: {sessions:?}");
 }
 
 #[tokio::test]
@@ -79,17 +65,9 @@ async fn wrong_password_and_unknown_user_get_the_same_answer() {
 #[tokio::test]
 async fn only_the_right_password_learns_that_the_account_is_not_activated() {
     let service = Service::new();
-    let user = service
-        .user()
-        .not_activated()
-        .due_a_password_change()
-        .create()
-        .await;
+    let user = service.user().not_activated().due_a_password_change().create().await;
 
-    service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NOT_ACTIVATED);
+    service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.is(NOT_ACTIVATED);
     service
         .change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD)
         .await
@@ -101,10 +79,7 @@ async fn not_activated_comes_before_no_change_needed() {
     let service = Service::new();
     let user = service.user().not_activated().create().await;
 
-    service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NOT_ACTIVATED);
+    service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.is(NOT_ACTIVATED);
 }
 
 #[tokio::test]

@@ -7,14 +7,18 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::answers::{
-    CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, Documented, MALFORMED_JSON, NEW_PASSWORD_SET, SENT,
-    UNAUTHORIZED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, Documented, LOGGED_OUT, MALFORMED_JSON, NEW_PASSWORD_SET,
+    NO_SESSION_TO_LOG_OUT, NO_SESSIONS, SENT, SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT,
+    TOKEN_NOT_PROVIDED, UNAUTHORIZED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
+    change_password_errors,
 };
-use crate::helpers::{NEW_PASSWORD, PASSWORD, Service, User, unknown_username};
+use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
 
 // What the files contain, and the tests replace with what is their own.
 const USERNAME: &str = "st.huber";
 const CODE: &str = "482901";
+const SESSION_TOKEN: &str = "2XRq1yubqq53A347PcWLRVlOj1rArsvx5u4keovU1T20FG51vXyVzNU73K1RDBhh";
+const SESSION_ID: &str = "1e9c09c79fd1636ae610af8ea81361785d2ad77c33740a9956b6cf1cac92b44c";
 const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJsdW1lbi1qd3QiLCJzdWIiOjMzLCJpYXQiOjE1NjkyN\
      TQ0MzcsImV4cCI6MTU2OTI1ODAzN30.8fCp9Jdgbz8BotM6bW_OuRLb4Zl36YcKS9eo8pbVbwQ";
 
@@ -37,10 +41,7 @@ pub(crate) async fn invoke(service: &Service, function: &str, mut event: Value) 
     let answer = service.invoke(function, &event).await;
     assert_eq!(answer["headers"]["content-type"], "application/json", "{answer}");
     assert_ne!(answer["isBase64Encoded"], true, "{answer}");
-    (
-        answer["statusCode"].as_u64().unwrap(),
-        answer["body"].as_str().unwrap().to_owned(),
-    )
+    (answer["statusCode"].as_u64().unwrap(), answer["body"].as_str().unwrap().to_owned())
 }
 
 /// A documented answer, as [`invoke`] returns it.
@@ -48,39 +49,22 @@ pub(crate) fn documented((status, body): Documented) -> (u64, String) {
     (status.into(), body.to_owned())
 }
 
-/// Replaces the example's values in the event's body, however it is encoded, and in its headers.
-fn with_own(mut event: Value, own: &[(&str, &str)]) -> Value {
-    let replace = |text: &str| {
-        own.iter()
-            .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-    };
-    let body = event["body"].as_str().unwrap();
-    event["body"] = if event["isBase64Encoded"] == true {
-        let decoded = String::from_utf8(BASE64_STANDARD.decode(body).unwrap()).unwrap();
-        BASE64_STANDARD.encode(replace(&decoded)).into()
-    } else {
-        replace(body).into()
-    };
-    if let Some(authorization) = event["headers"]["authorization"].as_str() {
-        event["headers"]["authorization"] = replace(authorization).into();
+/// Replaces the example's values wherever they are, in an encoded body too.
+fn with_own(event: &Value, own: &[(&str, &str)]) -> Value {
+    let replace = |text: &str| own.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let mut replaced: Value = serde_json::from_str(&replace(&event.to_string())).unwrap();
+    if event["isBase64Encoded"] == true {
+        let body = BASE64_STANDARD.decode(event["body"].as_str().unwrap()).unwrap();
+        replaced["body"] = BASE64_STANDARD.encode(replace(&String::from_utf8(body).unwrap())).into();
     }
-    event
+    replaced
 }
 
 /// The cases of a function, by the files there are.
 fn cases(function: &str) -> Vec<String> {
     let files = std::fs::read_dir(directory().join(function)).unwrap();
-    let mut cases: Vec<String> = files
-        .map(|file| {
-            file.unwrap()
-                .path()
-                .file_stem()
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned()
-        })
-        .collect();
+    let mut cases: Vec<String> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     cases.sort_unstable();
     cases
 }
@@ -97,10 +81,14 @@ fn every_function_has_its_events_and_every_event_its_function() {
         [
             "change_password",
             "change_password_after_signin",
+            "export_users",
             "forgot_password_check_code",
             "forgot_password_reset_password",
             "forgot_password_send_email",
             "manage_users",
+            "rotate_jwt_secret",
+            "session_signin",
+            "sessions",
             "signin",
         ]
     );
@@ -109,13 +97,13 @@ fn every_function_has_its_events_and_every_event_its_function() {
 #[test]
 fn every_http_event_is_one_of_payload_format_2() {
     for function in cases("") {
-        if function == "manage_users" {
+        if ["manage_users", "export_users", "rotate_jwt_secret"].contains(&function.as_str()) {
             continue;
         }
         for case in cases(&function) {
             let text = read(&format!("{function}/{case}")).to_string();
             let request = lambda_http::request::from_str(&text).unwrap();
-            assert_eq!(request.method(), "POST", "{function}/{case}");
+            assert!(["GET", "POST", "DELETE"].contains(&request.method().as_str()), "{function}/{case}");
             assert!(request.uri().path().starts_with("/api/"), "{function}/{case}");
         }
     }
@@ -124,11 +112,7 @@ fn every_http_event_is_one_of_payload_format_2() {
 /// That a function has exactly these cases.
 #[track_caller]
 fn assert_cases(function: &str, expected: &[&str]) {
-    assert_eq!(
-        cases(function),
-        expected,
-        "each needs its documented answer below"
-    );
+    assert_eq!(cases(function), expected, "each needs its documented answer below");
 }
 
 /// That the answer is a success whose body has exactly these fields, and returns the token.
@@ -146,18 +130,12 @@ fn token((status, body): &(u64, String), fields: &[&str]) -> String {
 async fn signin() {
     assert_cases(
         "signin",
-        &[
-            "base64_body",
-            "malformed_json",
-            "stay_logged_in",
-            "without_session",
-            "wrong_password",
-        ],
+        &["base64_body", "malformed_json", "stay_logged_in", "without_session", "wrong_password"],
     );
     let service = Service::new();
     let user = service.user().create().await;
     let answer = async |case: &str| {
-        let event = with_own(read(&format!("signin/{case}")), &[(USERNAME, &user.username)]);
+        let event = with_own(&read(&format!("signin/{case}")), &[(USERNAME, &user.username)]);
         invoke(&service, "signin", event).await
     };
 
@@ -165,28 +143,17 @@ async fn signin() {
     assert_eq!(answer("malformed_json").await, documented(MALFORMED_JSON));
     token(&answer("stay_logged_in").await, &["session_token", "token"]);
     token(&answer("without_session").await, &["token"]);
-    assert_eq!(
-        answer("wrong_password").await,
-        documented(USERNAME_OR_PASSWORD_INCORRECT)
-    );
+    assert_eq!(answer("wrong_password").await, documented(USERNAME_OR_PASSWORD_INCORRECT));
 }
 
 #[tokio::test]
 async fn change_password_after_signin() {
     let function = "change_password_after_signin";
-    assert_cases(
-        function,
-        &[
-            "stay_logged_in",
-            "trailing_comma",
-            "without_session",
-            "wrong_password",
-        ],
-    );
+    assert_cases(function, &["stay_logged_in", "trailing_comma", "without_session", "wrong_password"]);
     let service = Service::new();
     let answer = async |case: &str| {
         let user = service.user().due_a_password_change().create().await;
-        let event = with_own(read(&format!("{function}/{case}")), &[(USERNAME, &user.username)]);
+        let event = with_own(&read(&format!("{function}/{case}")), &[(USERNAME, &user.username)]);
         let answer = invoke(&service, function, event).await;
         let changed = service.signin(&user.username, "SaverPassword1234!").await.status == 200;
         assert_eq!(changed, answer.0 == 200, "{case}");
@@ -196,10 +163,7 @@ async fn change_password_after_signin() {
     token(&answer("stay_logged_in").await, &["session_token", "token"]);
     assert_eq!(answer("trailing_comma").await, documented(MALFORMED_JSON));
     token(&answer("without_session").await, &["token"]);
-    assert_eq!(
-        answer("wrong_password").await,
-        documented(USERNAME_OR_PASSWORD_INCORRECT)
-    );
+    assert_eq!(answer("wrong_password").await, documented(USERNAME_OR_PASSWORD_INCORRECT));
 }
 
 #[tokio::test]
@@ -209,7 +173,7 @@ async fn forgot_password_send_email() {
     let service = Service::new();
     let user = service.user().create().await;
     let answer = async |case: &str| {
-        let event = with_own(read(&format!("{function}/{case}")), &[(USERNAME, &user.username)]);
+        let event = with_own(&read(&format!("{function}/{case}")), &[(USERNAME, &user.username)]);
         invoke(&service, function, event).await
     };
 
@@ -222,15 +186,8 @@ async fn forgot_password_send_email() {
 async fn with_code(service: &Service, user: &User, function: &str, case: &str) -> (u64, String) {
     let code = service.code_for(user).await;
     // JSON's integers have no leading zeros.
-    let code = if case.starts_with("integer") {
-        code.trim_start_matches('0')
-    } else {
-        &code
-    };
-    let event = with_own(
-        read(&format!("{function}/{case}")),
-        &[(USERNAME, &user.username), (CODE, code)],
-    );
+    let code = if case.starts_with("integer") { code.trim_start_matches('0') } else { &code };
+    let event = with_own(&read(&format!("{function}/{case}")), &[(USERNAME, &user.username), (CODE, code)]);
     invoke(service, function, event).await
 }
 
@@ -263,27 +220,19 @@ async fn forgot_password_reset_password() {
 #[tokio::test]
 async fn change_password() {
     let function = "change_password";
-    assert_cases(
-        function,
-        &["bearer", "bearer_colon", "bearer_null", "nothing_provided"],
-    );
+    assert_cases(function, &["bearer", "bearer_colon", "bearer_null", "nothing_provided"]);
     let service = Service::new();
     let answer = async |case: &str| {
         let user = service.user().create().await;
-        let event = with_own(
-            read(&format!("{function}/{case}")),
-            &[(TOKEN, &service.token_of(&user).await)],
-        );
+        let event =
+            with_own(&read(&format!("{function}/{case}")), &[(TOKEN, &service.token_of(&user).await)]);
         invoke(&service, function, event).await
     };
 
     assert_eq!(answer("bearer").await, documented(NEW_PASSWORD_SET));
     assert_eq!(answer("bearer_colon").await, documented(NEW_PASSWORD_SET));
     assert_eq!(answer("bearer_null").await, documented(UNAUTHORIZED));
-    assert_eq!(
-        answer("nothing_provided").await,
-        (422, change_password_errors(&[1, 2, 3]))
-    );
+    assert_eq!(answer("nothing_provided").await, (422, change_password_errors(&[1, 2, 3])));
 }
 
 #[tokio::test]
@@ -291,9 +240,14 @@ async fn manage_users() {
     assert_cases(
         "manage_users",
         &[
+            "count_outdated_hashes",
             "create",
             "create_with_bcrypt_hash",
+            "delete",
             "get",
+            "import",
+            "list",
+            "revoke_sessions",
             "set_password",
             "unlock",
             "update",
@@ -302,46 +256,124 @@ async fn manage_users() {
     let service = Service::new();
     let username = unknown_username();
     let answer = async |case: &str, username: &str| {
-        let payload = read(&format!("manage_users/{case}"))
-            .to_string()
-            .replace(USERNAME, username);
-        service.manage(&serde_json::from_str(&payload).unwrap()).await
+        let payload = with_own(&read(&format!("manage_users/{case}")), &[(USERNAME, username)]);
+        service.manage(&payload).await
     };
 
     let created = answer("create", &username).await;
     assert_eq!(created["ok"], true, "{created}");
-    assert_eq!(
-        created["user"]["email_addresses"],
-        json!([format!("{username}@example.com")])
-    );
+    assert_eq!(created["user"]["email_addresses"], json!([format!("{username}@example.com")]));
     let token = service.signin(&username, PASSWORD).await.token();
     let got = answer("get", &username).await;
-    assert_eq!(
-        (&got["ok"], &got["user"]["user_id"]),
-        (&json!(true), &created["user"]["user_id"])
-    );
+    assert_eq!((&got["ok"], &got["user"]["user_id"]), (&json!(true), &created["user"]["user_id"]));
 
     let set = answer("set_password", &username).await;
-    assert_eq!(
-        (&set["ok"], &set["user"]["must_change_password"]),
-        (&json!(true), &json!(true))
-    );
+    assert_eq!((&set["ok"], &set["user"]["must_change_password"]), (&json!(true), &json!(true)));
     assert!(!service.takes(&token).await);
     assert_eq!(answer("unlock", &username).await, json!({"ok": true}));
     let updated = answer("update", &username).await;
-    assert_eq!(
-        (&updated["ok"], &updated["user"]["activated"]),
-        (&json!(true), &json!(false))
-    );
+    assert_eq!((&updated["ok"], &updated["user"]["activated"]), (&json!(true), &json!(false)));
 
     let imported = unknown_username();
     let created = answer("create_with_bcrypt_hash", &imported).await;
-    assert_eq!(
-        (&created["ok"], &created["user"]["must_change_password"]),
-        (&json!(true), &json!(true))
+    assert_eq!((&created["ok"], &created["user"]["must_change_password"]), (&json!(true), &json!(true)));
+    service.change_password_after_signin(&imported, PASSWORD, NEW_PASSWORD).await.token();
+
+    let imported = unknown_username();
+    let answer_of_import = answer("import", &imported).await;
+    let failed = json!([{"username": format!("{imported}.3"), "error_code": "validation_failed"}]);
+    assert_eq!(answer_of_import, json!({"ok": true, "created": 2, "failed": failed}));
+    let token = service.signin(&imported, PASSWORD).await.token();
+    assert_eq!(answer("revoke_sessions", &imported).await, json!({"ok": true}));
+    assert!(!service.takes(&token).await);
+
+    let listed = answer("list", &imported).await;
+    let users = listed["users"].as_array().unwrap().len();
+    assert!(listed["ok"] == true && (1..=50).contains(&users), "{listed}");
+    let counted = answer("count_outdated_hashes", &imported).await;
+    assert_eq!(counted["ok"], true, "{counted}");
+    assert!(counted["outdated"].as_u64() <= counted["users"].as_u64(), "{counted}");
+
+    assert_eq!(answer("delete", &imported).await, json!({"ok": true}));
+    assert_eq!(answer("get", &imported).await["error_code"], "unknown_username");
+}
+
+#[tokio::test]
+async fn session_signin() {
+    let function = "session_signin";
+    assert_cases(function, &["good_token", "unknown_token"]);
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    let answer = async |case: &str| {
+        let event = with_own(&read(&format!("{function}/{case}")), &[(SESSION_TOKEN, &session_token)]);
+        invoke(&service, function, event).await
+    };
+
+    let (status, body) = answer("good_token").await;
+    assert_eq!(status, 202, "{body}");
+    let new: Value = serde_json::from_str(&body).unwrap();
+    assert!(service.takes(new["token"].as_str().unwrap()).await);
+    let listed = service.sessions(&token).await.json();
+    assert_eq!(listed["sessions"][0]["information"], "Firefox: 70; Mobile: true;");
+    assert_eq!(answer("unknown_token").await, documented(SESSION_TOKEN_INCORRECT));
+}
+
+#[tokio::test]
+async fn sessions() {
+    let function = "sessions";
+    assert_cases(
+        function,
+        &["delete", "list_with_header", "list_with_query", "list_without_token", "log_out"],
     );
-    service
-        .change_password_after_signin(&imported, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (_, session_token) = service.session_of(&user).await;
+    let (token, _) = service.session_of(&user).await;
+    let ids = service.session_ids(&token).await;
+    let answer = async |case: &str| {
+        let own = [(TOKEN, &*token), (SESSION_TOKEN, &session_token), (SESSION_ID, &ids[1])];
+        invoke(&service, function, with_own(&read(&format!("{function}/{case}")), &own)).await
+    };
+
+    let list = (200, service.sessions(&token).await.body);
+    assert_eq!(answer("list_with_header").await, list);
+    assert_eq!(answer("list_with_query").await, list);
+    assert_eq!(answer("list_without_token").await, documented(TOKEN_NOT_PROVIDED));
+    assert_eq!(answer("log_out").await, documented(LOGGED_OUT));
+    assert_eq!(answer("delete").await, documented(SESSION_DELETED));
+    assert_eq!(answer("list_with_query").await, documented(NO_SESSIONS));
+    assert_eq!(answer("log_out").await, documented(NO_SESSION_TO_LOG_OUT));
+    assert_eq!(answer("delete").await, documented(SESSION_NOT_FOUND));
+}
+
+#[tokio::test]
+async fn export_users() {
+    assert_cases("export_users", &["first_page"]);
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+
+    let answer = service.invoke("export_users", &read("export_users/first_page")).await;
+
+    assert_eq!((&answer["ok"], &answer["cursor"]), (&json!(true), &Value::Null));
+    let [exported] = &answer["users"].as_array().unwrap()[..] else { panic!("not one user: {answer}") };
+    assert_eq!(exported["username"], json!(user.username));
+    assert_eq!(exported["password_hash"], PASSWORD_HASH);
+}
+
+#[tokio::test]
+async fn rotate_jwt_secret() {
+    let function = "rotate_jwt_secret";
+    let steps = ["1_create_secret", "2_set_secret", "3_test_secret", "4_finish_secret"];
+    assert_cases(function, &steps);
+    let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
+
+    for step in steps {
+        let event = read(&format!("{function}/{step}"));
+        let version = &event["ClientRequestToken"];
+        assert_ne!(service.jwt_secret().await.version_id, version.as_str().unwrap());
+        service.invoke(function, &event).await;
+        let current = service.jwt_secret().await.version_id;
+        assert_eq!(current == version.as_str().unwrap(), step == "4_finish_secret", "{step}");
+    }
 }

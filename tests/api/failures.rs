@@ -1,5 +1,6 @@
 //! What is answered when something behind the service fails, or the service itself.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::answers::{
@@ -14,10 +15,7 @@ use crate::helpers::{
 fn assert_envelope(answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     let envelope = answer.json();
-    assert_eq!(
-        envelope,
-        json!({"success": false, "code": status, "message": envelope["message"]})
-    );
+    assert_eq!(envelope, json!({"success": false, "code": status, "message": envelope["message"]}));
     assert!(envelope["message"].is_string(), "{envelope}");
 }
 
@@ -29,27 +27,16 @@ async fn without_its_counters_the_service_lets_nobody_in() {
     let due = service.user().due_a_password_change().create().await;
     service.lose_table(&service.tables.attempts).await;
 
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is_refused_for(SERVICE_UNAVAILABLE);
-    service
-        .signin(&unknown_username(), PASSWORD)
-        .await
-        .is_refused_for(SERVICE_UNAVAILABLE);
-    let forced = service
-        .change_password_after_signin(&due.username, PASSWORD, NEW_PASSWORD)
-        .await;
+    service.signin(&user.username, PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.signin(&unknown_username(), PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
+    let forced = service.change_password_after_signin(&due.username, PASSWORD, NEW_PASSWORD).await;
     forced.is_refused_for(SERVICE_UNAVAILABLE);
     let changed = service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
     assert_envelope(&changed, 503);
     assert!(changed.header("retry-after").is_some());
 
     for user in [user, due] {
-        assert_eq!(
-            service.stored_user(&user).await["password_hash"].as_s().unwrap(),
-            PASSWORD_HASH
-        );
+        assert_eq!(service.stored_user(&user).await["password_hash"].as_s().unwrap(), PASSWORD_HASH);
         assert!(service.mails_to(&user.email).await.is_empty());
     }
 }
@@ -61,14 +48,8 @@ async fn without_its_codes_the_service_sends_checks_and_resets_nothing() {
     let code = service.code_for(&user).await;
     service.lose_table(&service.tables.reset_codes).await;
 
-    service
-        .send_email(&user.username)
-        .await
-        .is_refused_for(SERVICE_UNAVAILABLE);
-    service
-        .check_code(&user.username, WRONG_CODE)
-        .await
-        .is_refused_for(SERVICE_UNAVAILABLE);
+    service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.check_code(&user.username, WRONG_CODE).await.is_refused_for(SERVICE_UNAVAILABLE);
     let reset = service.reset_password(&user.username, &code, NEW_PASSWORD).await;
     reset.is_refused_for(SERVICE_UNAVAILABLE);
 
@@ -80,14 +61,39 @@ async fn without_its_codes_the_service_sends_checks_and_resets_nothing() {
 async fn without_its_sessions_the_service_keeps_nobody_logged_in() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    let [id] = &service.session_ids(&token).await[..] else { panic!("not one session") };
     service.lose_table(&service.tables.sessions).await;
 
+    service.session_signin(&session_token).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.sessions(&token).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.delete_session(&token, id).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.log_out(&token, &session_token).await.is_refused_for(SERVICE_UNAVAILABLE);
     let stay = json!({"username": user.username, "password": PASSWORD, "stay_logged_in": true});
-    service
-        .post_json(SIGNIN, &stay)
-        .await
-        .is_refused_for(SERVICE_UNAVAILABLE);
+    service.post_json(SIGNIN, &stay).await.is_refused_for(SERVICE_UNAVAILABLE);
     service.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn without_its_users_the_service_takes_no_token_and_lists_nobody() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    service.lose_table(&service.tables.users).await;
+
+    service.session_signin(&session_token).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.sessions(&token).await.is_refused_for(SERVICE_UNAVAILABLE);
+    let actions = ["list", "delete", "revoke_sessions", "count_outdated_hashes"];
+    for answer in join_all(actions.map(async |action| service.manage_user(action, &user).await)).await {
+        assert_eq!(answer, json!({"ok": false, "error_code": "service_unavailable", "msg": answer["msg"]}));
+        assert_tells_nothing(&answer);
+    }
+    let entry = json!({"username": unknown_username(), "password_hash": PASSWORD_HASH});
+    let imported = service.manage(&json!({"action": "import", "users": [entry]})).await;
+    let failed = json!([{"username": entry["username"], "error_code": "service_unavailable"}]);
+    assert_eq!(imported, json!({"ok": true, "created": 0, "failed": failed}));
+    let exported = service.invoke("export_users", &json!({})).await;
+    assert_eq!((&exported["ok"], &exported["error_code"]), (&json!(false), &json!("service_unavailable")));
 }
 
 #[tokio::test]
@@ -98,24 +104,15 @@ async fn a_mail_that_fails_fails_no_change_but_sends_no_code() {
     let code = service.code_for(&user).await;
     service.make_unreachable(&user).await;
 
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     service.signin(&user.username, NEW_PASSWORD).await.token();
-    service
-        .reset_password(&user.username, &code, PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
     service.signin(&user.username, PASSWORD).await.token();
     let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
     assert_eq!(service.manage(&set).await["ok"], true);
     service.signin(&user.username, NEW_PASSWORD).await.token();
 
-    service
-        .send_email(&user.username)
-        .await
-        .is_refused_for(SERVICE_UNAVAILABLE);
+    service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
@@ -130,6 +127,8 @@ async fn a_damaged_hash_is_a_defect_and_no_wrong_password() {
         // Within the format, but it would take four gigabytes and minutes.
         "$argon2id$v=19$m=4194304,t=64,p=1$4O7+kCWYXl7T9/8aD9Wj3Q$f6poR1PRgPWLiYLd2Ehal82cKodMOBG8MC0z3tSte8s",
         "$2b$31$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq2",
+        "$scrypt$ln=30,r=8,p=1$LlC1Mgfav9+QZyhX5GKlxw$If5TOsaL+3giRCQKJcPGPPoH3btS3u903f2D8ndwzdk",
+        "$pbkdf2-sha256$i=4294967295,l=32$TVxX2uVcxLTzi81W4lC/9A$T2cO6ru6ToQk1ww12eUactqTR+F4wZ2tIMVn+6stCeY",
     ] {
         service.set_stored_hash(&user, damaged).await;
         let answer = service.signin(&user.username, PASSWORD).await;
@@ -144,29 +143,17 @@ async fn a_damaged_hash_is_a_defect_and_no_wrong_password() {
     }
     service.set_stored_hash(&user, PASSWORD_HASH).await;
     // Whether a defect counts as a failure is left open.
-    service
-        .manage(&json!({"action": "unlock", "username": user.username}))
-        .await;
+    service.manage(&json!({"action": "unlock", "username": user.username})).await;
     service.token_of(&user).await;
-    service
-        .signin(&user.username, NEW_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, NEW_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }
 
 #[track_caller]
 fn assert_tells_nothing(body: &Value) {
     let text = body.to_string().to_lowercase();
-    for internal in [
-        "hash",
-        "argon2",
-        "bcrypt",
-        "phc",
-        "panic",
-        "store",
-        "dynamodb",
-        "attribute",
-    ] {
+    for internal in
+        ["hash", "argon2", "bcrypt", "scrypt", "pbkdf2", "phc", "panic", "store", "dynamodb", "attribute"]
+    {
         assert!(!text.contains(internal), "{text}");
     }
 }

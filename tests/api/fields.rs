@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::answers::{CHANGED_PASSWORD, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT, validation_failed};
+use crate::answers::{
+    CHANGED_PASSWORD, SESSION_TOKEN_INCORRECT, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
+    validation_failed,
+};
 use crate::helpers::{
-    CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, NEW_PASSWORD, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SIGNIN,
-    Service, unknown_username,
+    CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, NEW_PASSWORD, PASSWORD, RESET_PASSWORD, SEND_EMAIL,
+    SESSION_SIGNIN, SIGNIN, Service, unknown_username,
 };
 
-/// A body in which every field is as it should be. Its user does not exist.
+/// A body in which every field is as it should be. Its user or session does not exist.
 fn valid(path: &str) -> Value {
     let mut body = match path {
         SIGNIN => json!({"password": PASSWORD}),
@@ -16,6 +19,7 @@ fn valid(path: &str) -> Value {
         SEND_EMAIL => json!({}),
         CHECK_CODE => json!({"code": "482901"}),
         RESET_PASSWORD => json!({"code": "482901", "new_password": NEW_PASSWORD}),
+        SESSION_SIGNIN => json!({"session_token": unknown_username()}),
         _ => unreachable!(),
     };
     body["username"] = json!(unknown_username());
@@ -29,11 +33,7 @@ async fn refused(service: &Service, path: &str, field: &str, cases: &[(Value, &s
         body[field] = value.clone();
         let answer = service.post_json(path, &body).await;
         let expected = validation_failed(&[(field, message)]);
-        assert_eq!(
-            (answer.status, &answer.body),
-            (422, &expected),
-            "{path} {field}: {value}"
-        );
+        assert_eq!((answer.status, &answer.body), (422, &expected), "{path} {field}: {value}");
     }
 }
 
@@ -43,42 +43,26 @@ async fn required(service: &Service, path: &str, field: &str) {
     let message = format!("The {} field is required.", field.replace('_', " "));
     let expected = validation_failed(&[(field, &message)]);
     service.post_json(path, &body).await.is((422, &expected));
-    refused(
-        service,
-        path,
-        field,
-        &[(json!(null), &message), (json!(""), &message)],
-    )
-    .await;
+    refused(service, path, field, &[(json!(null), &message), (json!(""), &message)]).await;
 }
 
-/// That a value of a field is as it should be: the answer is what an unknown user gets.
+/// That a value of a field is as it should be: the answer is what an unknown user or session gets.
 async fn taken(service: &Service, path: &str, field: &str, value: Value) {
     let mut body = valid(path);
     body[field] = value;
     let answer = service.post_json(path, &body).await;
     let unknown = match path {
         SIGNIN | CHANGE_PASSWORD_AFTER_SIGNIN => USERNAME_OR_PASSWORD_INCORRECT,
+        SESSION_SIGNIN => SESSION_TOKEN_INCORRECT,
         _ => UNKNOWN_USERNAME,
     };
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        unknown,
-        "{path} {field}: {}",
-        body[field]
-    );
+    assert_eq!((answer.status, answer.body.as_str()), unknown, "{path} {field}: {}", body[field]);
 }
 
 #[tokio::test]
 async fn username() {
     let service = Service::new();
-    for path in [
-        SIGNIN,
-        CHANGE_PASSWORD_AFTER_SIGNIN,
-        SEND_EMAIL,
-        CHECK_CODE,
-        RESET_PASSWORD,
-    ] {
+    for path in [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN, SEND_EMAIL, CHECK_CODE, RESET_PASSWORD] {
         required(&service, path, "username").await;
         let no_string = "The username must be a string.";
         let too_long = "The username may not be greater than 190 characters.";
@@ -114,13 +98,9 @@ async fn username_of_up_to_190_characters() {
     let unique = unknown_username();
     let padded = |with: &str| unique.clone() + &with.repeat(190 - unique.len());
     for path in [SIGNIN, SEND_EMAIL] {
-        for username in [
-            padded("a"),
-            padded("😀"),
-            padded("ö"),
-            format!("{unique}İ"),
-            format!("{unique}\0'\""),
-        ] {
+        for username in
+            [padded("a"), padded("😀"), padded("ö"), format!("{unique}İ"), format!("{unique}\0'\"")]
+        {
             taken(&service, path, "username", json!(username)).await;
         }
     }
@@ -153,20 +133,12 @@ async fn passwords() {
             ],
         )
         .await;
-        for password in [
-            "x".repeat(256),
-            "😀".repeat(256),
-            " ".repeat(8),
-            "\0".repeat(8),
-            "😀".repeat(8),
-        ] {
+        for password in ["x".repeat(256), "😀".repeat(256), " ".repeat(8), "\0".repeat(8), "😀".repeat(8)]
+        {
             taken(&service, path, field, json!(password)).await;
         }
     }
-    for (path, field) in [
-        (SIGNIN, "password"),
-        (CHANGE_PASSWORD_AFTER_SIGNIN, "old_password"),
-    ] {
+    for (path, field) in [(SIGNIN, "password"), (CHANGE_PASSWORD_AFTER_SIGNIN, "old_password")] {
         taken(&service, path, field, json!(" ")).await;
     }
 }
@@ -180,11 +152,7 @@ async fn a_new_password_has_a_minimum_length() {
             &service,
             path,
             "new_password",
-            &[
-                (json!("x"), too_short),
-                (json!("7 chars"), too_short),
-                (json!("😀😀😀😀😀😀😀"), too_short),
-            ],
+            &[(json!("x"), too_short), (json!("7 chars"), too_short), (json!("😀😀😀😀😀😀😀"), too_short)],
         )
         .await;
         taken(&service, path, "new_password", json!("8 chars.")).await;
@@ -195,21 +163,9 @@ async fn a_new_password_has_a_minimum_length() {
 async fn a_new_password_differs_from_the_old_one() {
     let service = Service::new();
     let message = "The new password and old password must be different.";
-    refused(
-        &service,
-        CHANGE_PASSWORD_AFTER_SIGNIN,
-        "new_password",
-        &[(json!(PASSWORD), message)],
-    )
-    .await;
+    refused(&service, CHANGE_PASSWORD_AFTER_SIGNIN, "new_password", &[(json!(PASSWORD), message)]).await;
     for different in [format!("{PASSWORD} "), PASSWORD.to_lowercase()] {
-        taken(
-            &service,
-            CHANGE_PASSWORD_AFTER_SIGNIN,
-            "new_password",
-            json!(different),
-        )
-        .await;
+        taken(&service, CHANGE_PASSWORD_AFTER_SIGNIN, "new_password", json!(different)).await;
     }
 }
 
@@ -244,23 +200,41 @@ async fn code() {
             ],
         )
         .await;
-        for code in [
-            json!("0"),
-            json!("000000"),
-            json!("12345"),
-            json!("999999"),
-            json!(0),
-            json!(999_999),
-        ] {
+        for code in [json!("0"), json!("000000"), json!("12345"), json!("999999"), json!(0), json!(999_999)] {
             taken(&service, path, "code", code).await;
         }
     }
 }
 
 #[tokio::test]
+async fn session_token() {
+    let service = Service::new();
+    required(&service, SESSION_SIGNIN, "session_token").await;
+    let no_string = "The session token must be a string.";
+    let too_long = "The session token may not be greater than 190 characters.";
+    refused(
+        &service,
+        SESSION_SIGNIN,
+        "session_token",
+        &[
+            (json!(33), no_string),
+            (json!(true), no_string),
+            (json!(["x"]), no_string),
+            (json!({"token": "x"}), no_string),
+            (json!("x".repeat(191)), too_long),
+            (json!("😀".repeat(191)), too_long),
+        ],
+    )
+    .await;
+    for session_token in ["x".repeat(190), "😀".repeat(190), " ".to_owned(), "\0".to_owned()] {
+        taken(&service, SESSION_SIGNIN, "session_token", json!(session_token)).await;
+    }
+}
+
+#[tokio::test]
 async fn session_information() {
     let service = Service::new();
-    for path in [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN] {
+    for path in [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN, SESSION_SIGNIN] {
         let length = "The session information must be between 1 and 190 characters.";
         let no_string = "The session information must be a string.";
         refused(
@@ -278,12 +252,7 @@ async fn session_information() {
             ],
         )
         .await;
-        for information in [
-            json!(null),
-            json!(" "),
-            json!("x".repeat(190)),
-            json!("😀".repeat(190)),
-        ] {
+        for information in [json!(null), json!(" "), json!("x".repeat(190)), json!("😀".repeat(190))] {
             taken(&service, path, "session_information", information).await;
         }
     }
@@ -294,15 +263,7 @@ async fn stay_logged_in() {
     let service = Service::new();
     for path in [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN] {
         let message = "The stay logged in field must be true or false.";
-        let values = [
-            json!("true"),
-            json!("false"),
-            json!(""),
-            json!(1),
-            json!(0),
-            json!([true]),
-            json!({}),
-        ];
+        let values = [json!("true"), json!("false"), json!(""), json!(1), json!(0), json!([true]), json!({})];
         let cases = values.map(|value| (value, message));
         refused(&service, path, "stay_logged_in", &cases).await;
         for stay_logged_in in [json!(null), json!(true), json!(false)] {
@@ -315,14 +276,9 @@ async fn stay_logged_in() {
 async fn every_failing_field_is_in_one_answer_in_the_documents_order() {
     let service = Service::new();
     let username = ("username", "The username field is required.");
-    let session_information = (
-        "session_information",
-        "The session information must be between 1 and 190 characters.",
-    );
-    let stay_logged_in = (
-        "stay_logged_in",
-        "The stay logged in field must be true or false.",
-    );
+    let session_information =
+        ("session_information", "The session information must be between 1 and 190 characters.");
+    let stay_logged_in = ("stay_logged_in", "The stay logged in field must be true or false.");
     let session = json!({"stay_logged_in": "yes", "session_information": ""});
 
     let all = [
@@ -347,9 +303,10 @@ async fn every_failing_field_is_in_one_answer_in_the_documents_order() {
         ),
         (SEND_EMAIL, vec![username]),
         (
-            CHECK_CODE,
-            vec![username, ("code", "The code field is required.")],
+            SESSION_SIGNIN,
+            vec![("session_token", "The session token field is required."), session_information],
         ),
+        (CHECK_CODE, vec![username, ("code", "The code field is required.")]),
         (
             RESET_PASSWORD,
             vec![
@@ -360,10 +317,7 @@ async fn every_failing_field_is_in_one_answer_in_the_documents_order() {
         ),
     ];
     for (path, fields) in all {
-        service
-            .post_json(path, &session)
-            .await
-            .is((422, &validation_failed(&fields)));
+        service.post_json(path, &session).await.is((422, &validation_failed(&fields)));
     }
 }
 
@@ -373,22 +327,7 @@ async fn a_bad_field_comes_before_an_unknown_user_and_a_code() {
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
 
-    assert_eq!(
-        service
-            .reset_password(&unknown_username(), &code, "short")
-            .await
-            .status,
-        422
-    );
-    assert_eq!(
-        service
-            .reset_password(&user.username, &code, "short")
-            .await
-            .status,
-        422
-    );
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    assert_eq!(service.reset_password(&unknown_username(), &code, "short").await.status, 422);
+    assert_eq!(service.reset_password(&user.username, &code, "short").await.status, 422);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 }

@@ -19,15 +19,9 @@ async fn a_code_is_sent_checked_and_resets_the_password() {
     let code = service.mails_to(&user.email).await[0].code();
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
 
@@ -37,14 +31,8 @@ async fn nobody_is_sent_no_code() {
     let unknown = unknown_username();
 
     service.send_email(&unknown).await.is(UNKNOWN_USERNAME);
-    service
-        .check_code(&unknown, WRONG_CODE)
-        .await
-        .is(UNKNOWN_USERNAME);
-    service
-        .reset_password(&unknown, WRONG_CODE, NEW_PASSWORD)
-        .await
-        .is(UNKNOWN_USERNAME);
+    service.check_code(&unknown, WRONG_CODE).await.is(UNKNOWN_USERNAME);
+    service.reset_password(&unknown, WRONG_CODE, NEW_PASSWORD).await.is(UNKNOWN_USERNAME);
 }
 
 #[tokio::test]
@@ -53,10 +41,7 @@ async fn a_user_without_addresses_is_sent_no_code() {
     let user = service.user().with("email_addresses", json!([])).create().await;
 
     service.send_email(&user.username).await.is(NO_EMAIL_ADDRESSES);
-    service
-        .check_code(&user.username, WRONG_CODE)
-        .await
-        .is(NO_CODE_REQUESTED);
+    service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
 }
 
 #[tokio::test]
@@ -64,14 +49,8 @@ async fn a_code_that_was_not_requested_is_none() {
     let service = Service::new();
     let user = service.user().create().await;
 
-    service
-        .check_code(&user.username, WRONG_CODE)
-        .await
-        .is(NO_CODE_REQUESTED);
-    service
-        .reset_password(&user.username, WRONG_CODE, NEW_PASSWORD)
-        .await
-        .is(NO_CODE_REQUESTED);
+    service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
+    service.reset_password(&user.username, WRONG_CODE, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
 }
 
 #[tokio::test]
@@ -81,14 +60,8 @@ async fn a_wrong_code_is_incorrect() {
     let code = service.code_for(&user).await;
     let other = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
 
-    service
-        .check_code(&user.username, &other)
-        .await
-        .is(CODE_INCORRECT);
-    service
-        .reset_password(&user.username, &other, NEW_PASSWORD)
-        .await
-        .is(CODE_INCORRECT);
+    service.check_code(&user.username, &other).await.is(CODE_INCORRECT);
+    service.reset_password(&user.username, &other, NEW_PASSWORD).await.is(CODE_INCORRECT);
     service.signin(&user.username, PASSWORD).await.token();
 }
 
@@ -100,20 +73,11 @@ async fn a_code_belongs_to_its_user_whatever_the_case_of_the_name() {
     let code = service.code_for(&user).await;
     let code_of_another = service.code_for(&another).await;
 
-    service
-        .check_code(&user.username.to_uppercase(), &code)
-        .await
-        .is(CODE_CORRECT);
+    service.check_code(&user.username.to_uppercase(), &code).await.is(CODE_CORRECT);
     if code_of_another != code {
-        service
-            .check_code(&user.username, &code_of_another)
-            .await
-            .is(CODE_INCORRECT);
+        service.check_code(&user.username, &code_of_another).await.is(CODE_INCORRECT);
     }
-    service
-        .reset_password(&user.username.to_uppercase(), &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username.to_uppercase(), &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 }
 
 #[tokio::test]
@@ -123,10 +87,7 @@ async fn a_reset_ends_a_pending_password_change() {
     service.signin(&user.username, PASSWORD).await.is(CHANGE_PASSWORD);
 
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
@@ -137,15 +98,9 @@ async fn a_reset_activates_nobody() {
     let user = service.user().not_activated().create().await;
 
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
-    service
-        .signin(&user.username, NEW_PASSWORD)
-        .await
-        .is(NOT_ACTIVATED);
+    service.signin(&user.username, NEW_PASSWORD).await.is(NOT_ACTIVATED);
 }
 
 #[tokio::test]
@@ -156,10 +111,7 @@ async fn a_wait_at_sign_in_leaves_the_forgotten_password_alone_and_a_reset_ends_
 
     let code = service.code_for(&user).await;
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
@@ -177,15 +129,9 @@ async fn a_code_may_be_a_number_and_is_read_with_leading_zeros() {
         let number: u32 = code.parse().unwrap();
         let body = json!({"username": user.username, "code": number});
         service.post_json(CHECK_CODE, &body).await.is(CODE_CORRECT);
-        service
-            .check_code(&user.username, &number.to_string())
-            .await
-            .is(CODE_INCORRECT);
+        service.check_code(&user.username, &number.to_string()).await.is(CODE_INCORRECT);
         let body = json!({"username": user.username, "code": number, "new_password": NEW_PASSWORD});
-        service
-            .post_json(RESET_PASSWORD, &body)
-            .await
-            .is(CHANGED_PASSWORD);
+        service.post_json(RESET_PASSWORD, &body).await.is(CHANGED_PASSWORD);
         return;
     }
     panic!("no code began with a zero");

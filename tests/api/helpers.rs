@@ -24,6 +24,8 @@ pub(crate) const NEW_PASSWORD: &str = "NewPassword1234!";
 pub(crate) const WRONG_PASSWORD: &str = "Password1234?";
 /// A code that never is anybody's: it is too short.
 pub(crate) const WRONG_CODE: &str = "48290";
+/// What a session of [`Service::session_of`] says about its client.
+pub(crate) const SESSION_INFORMATION: &str = "Firefox: 69; Mobile: true;";
 /// [`PASSWORD`] under the default parameters, so that making a user costs no hashing.
 pub(crate) const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$4O7+kCWYXl7T9/8aD9Wj3Q\
      $f6poR1PRgPWLiYLd2Ehal82cKodMOBG8MC0z3tSte8s";
@@ -37,9 +39,13 @@ pub(crate) const SEND_EMAIL: &str = "/api/auth/forgotPassword/sendEmail";
 pub(crate) const CHECK_CODE: &str = "/api/auth/forgotPassword/checkCode";
 pub(crate) const RESET_PASSWORD: &str = "/api/auth/forgotPassword/resetPassword";
 pub(crate) const CHANGE_PASSWORD: &str = "/api/v1/profile/change_password";
+pub(crate) const SESSION_SIGNIN: &str = "/api/auth/IamLoggedIn";
+pub(crate) const SESSIONS: &str = "/api/v1/user/myself/session";
+pub(crate) const LOG_OUT: &str = "/api/v1/user/myself/session/logoutCurrentSession";
 
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -66,25 +72,15 @@ impl Service {
 
     /// A service of this test alone, with settings of its own.
     pub(crate) async fn with_settings<const N: usize>(settings: [(&str, &str); N]) -> Self {
-        let settings = settings
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let stack = Stack::start(Options {
-            settings,
-            ..Options::default()
-        })
-        .await
-        .unwrap();
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let stack = Stack::start(Options { settings, ..Options::default() }).await.unwrap();
         let (api, aws) = (stack.api_url(), stack.aws_url());
         Self::at(&api, &aws, Some(stack))
     }
 
     fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
         let address = api.starts_with("http://127.").then(|| {
-            IpAddr::V4(Ipv4Addr::from_bits(
-                0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000,
-            ))
+            IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000))
         });
         let store = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -110,8 +106,7 @@ impl Service {
 
     /// A request to the API, for what [`Service::post`] cannot say.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.http
-            .request(method.parse().unwrap(), format!("{}{path}", self.api))
+        self.http.request(method.parse().unwrap(), format!("{}{path}", self.api))
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
@@ -123,8 +118,7 @@ impl Service {
     }
 
     pub(crate) async fn signin(&self, username: &str, password: &str) -> Answer {
-        self.post_json(SIGNIN, &json!({"username": username, "password": password}))
-            .await
+        self.post_json(SIGNIN, &json!({"username": username, "password": password})).await
     }
 
     pub(crate) async fn change_password_after_signin(&self, username: &str, old: &str, new: &str) -> Answer {
@@ -137,8 +131,7 @@ impl Service {
     }
 
     pub(crate) async fn check_code(&self, username: &str, code: &str) -> Answer {
-        self.post_json(CHECK_CODE, &json!({"username": username, "code": code}))
-            .await
+        self.post_json(CHECK_CODE, &json!({"username": username, "code": code})).await
     }
 
     pub(crate) async fn reset_password(&self, username: &str, code: &str, new: &str) -> Answer {
@@ -152,20 +145,14 @@ impl Service {
     }
 
     pub(crate) async fn change_password_as(&self, authorization: &str, body: &Value) -> Answer {
-        Answer::to(
-            self.request("POST", CHANGE_PASSWORD)
-                .header("authorization", authorization)
-                .json(body),
-        )
-        .await
+        Answer::to(self.request("POST", CHANGE_PASSWORD).header("authorization", authorization).json(body))
+            .await
     }
 
     /// Whether the service still takes this token. (It asks for nothing, so a token that is taken costs no
     /// password and no failure.)
     pub(crate) async fn takes(&self, token: &str) -> bool {
-        let answer = self
-            .change_password_as(&format!("Bearer {token}"), &json!({}))
-            .await;
+        let answer = self.change_password_as(&format!("Bearer {token}"), &json!({})).await;
         match answer.status {
             422 => true,
             401 => false,
@@ -176,6 +163,42 @@ impl Service {
     /// Signs the user in with [`PASSWORD`].
     pub(crate) async fn token_of(&self, user: &User) -> String {
         self.signin(&user.username, PASSWORD).await.token()
+    }
+
+    /// Signs the user in with [`PASSWORD`] to stay logged in, and returns the session token too.
+    pub(crate) async fn session_of(&self, user: &User) -> (String, String) {
+        let body = json!({
+            "username": user.username,
+            "password": PASSWORD,
+            "session_information": SESSION_INFORMATION,
+            "stay_logged_in": true,
+        });
+        self.post_json(SIGNIN, &body).await.token_and_session_token()
+    }
+
+    pub(crate) async fn session_signin(&self, session_token: &str) -> Answer {
+        self.post_json(SESSION_SIGNIN, &json!({"session_token": session_token})).await
+    }
+
+    pub(crate) async fn sessions(&self, token: &str) -> Answer {
+        Answer::to(self.request("GET", SESSIONS).bearer_auth(token)).await
+    }
+
+    /// The ids of the user's sessions, as listed.
+    pub(crate) async fn session_ids(&self, token: &str) -> Vec<String> {
+        let answer = self.sessions(token).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sessions = answer.json()["sessions"].as_array().unwrap().clone();
+        sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) async fn delete_session(&self, token: &str, id: &str) -> Answer {
+        Answer::to(self.request("DELETE", &format!("{SESSIONS}/{id}")).bearer_auth(token)).await
+    }
+
+    pub(crate) async fn log_out(&self, token: &str, session_token: &str) -> Answer {
+        let body = json!({"session_token": session_token});
+        Answer::to(self.request("POST", LOG_OUT).bearer_auth(token).json(&body)).await
     }
 
     /// Has a code sent to the user and reads it from the mail.
@@ -194,10 +217,7 @@ impl Service {
             "email_addresses": [format!("{username}@example.com")],
             "activated": true,
         });
-        NewUser {
-            service: self,
-            fields,
-        }
+        NewUser { service: self, fields }
     }
 
     /// What `manage_users` answers.
@@ -205,21 +225,33 @@ impl Service {
         self.invoke("manage_users", payload).await
     }
 
+    /// What `manage_users` answers to an action on a user that has no other fields.
+    pub(crate) async fn manage_user(&self, action: &str, user: &User) -> Value {
+        self.manage(&json!({"action": action, "username": user.username})).await
+    }
+
+    /// Changes fields of a user.
+    pub(crate) async fn update(&self, user: &User, fields: Value) {
+        let mut update = fields;
+        update["action"] = json!("update");
+        update["username"] = json!(user.username);
+        let answer = self.manage(&update).await;
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+
     /// What a Lambda function answers when it is invoked with this payload.
     pub(crate) async fn invoke(&self, function: &str, payload: &Value) -> Value {
+        self.try_invoke(function, payload).await.unwrap()
+    }
+
+    /// What a Lambda function answers, or else the error that it fails with.
+    pub(crate) async fn try_invoke(&self, function: &str, payload: &Value) -> Result<Value, Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.aws);
-        let response = self
-            .http
-            .post(url)
-            .body(payload.to_string())
-            .send()
-            .await
-            .unwrap();
+        let response = self.http.post(url).body(payload.to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200);
         let failed = response.headers().contains_key("x-amz-function-error");
-        let answer: Value = response.json().await.unwrap();
-        assert!(!failed, "{answer}");
-        answer
+        let answer = response.json().await.unwrap();
+        if failed { Err(answer) } else { Ok(answer) }
     }
 
     /// The mails that went to this address, oldest first.
@@ -247,9 +279,7 @@ impl Service {
 
     /// The current secret that signs tokens.
     pub(crate) async fn jwt_secret(&self) -> Secret {
-        let answer = self
-            .secrets_manager("GetSecretValue", &json!({"SecretId": "postern/jwt-secret"}))
-            .await;
+        let answer = self.secrets_manager("GetSecretValue", &json!({"SecretId": "postern/jwt-secret"})).await;
         serde_json::from_value(answer).unwrap()
     }
 
@@ -266,24 +296,11 @@ impl Service {
 
     pub(crate) async fn item(&self, table: &str, key: &str, value: &str) -> Option<Item> {
         let value = AttributeValue::S(value.to_owned());
-        self.store
-            .get_item()
-            .table_name(table)
-            .key(key, value)
-            .send()
-            .await
-            .unwrap()
-            .item
+        self.store.get_item().table_name(table).key(key, value).send().await.unwrap().item
     }
 
     async fn put(&self, table: &str, item: Item) {
-        self.store
-            .put_item()
-            .table_name(table)
-            .set_item(Some(item))
-            .send()
-            .await
-            .unwrap();
+        self.store.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
     }
 
     /// Takes a table away, as a stand-in for a store that fails.
@@ -302,22 +319,20 @@ impl Service {
     pub(crate) async fn make_unreachable(&self, user: &User) {
         let addresses = (0..100).map(|number| AttributeValue::S(format!("{number}.{}", user.email)));
         let mut item = self.stored_user(user).await;
-        item.insert(
-            "email_addresses".to_owned(),
-            AttributeValue::L(addresses.collect()),
-        );
+        item.insert("email_addresses".to_owned(), AttributeValue::L(addresses.collect()));
         self.put(&self.tables.users, item).await;
     }
 
     pub(crate) async fn stored_user(&self, user: &User) -> Item {
-        self.item(&self.tables.users, "username", &user.username)
-            .await
-            .unwrap()
+        self.item(&self.tables.users, "username", &user.username).await.unwrap()
     }
 
     pub(crate) async fn stored_code(&self, user: &User) -> Option<Item> {
-        self.item(&self.tables.reset_codes, "username", &user.username)
-            .await
+        self.item(&self.tables.reset_codes, "username", &user.username).await
+    }
+
+    pub(crate) async fn stored_hash(&self, user: &User) -> String {
+        self.stored_user(user).await["password_hash"].as_s().unwrap().clone()
     }
 
     pub(crate) async fn stored_sessions(&self, user: &User) -> Vec<Item> {
@@ -337,8 +352,7 @@ impl Service {
 
     /// What is kept of the failures of a username.
     pub(crate) async fn stored_failures(&self, username: &str) -> Option<Item> {
-        self.item(&self.tables.attempts, "subject", &format!("username#{username}"))
-            .await
+        self.item(&self.tables.attempts, "subject", &format!("username#{username}")).await
     }
 
     /// How many failures are counted against a username.
@@ -350,20 +364,14 @@ impl Service {
     /// Makes it so that a username has failed so many times in a row, the last time so long ago.
     pub(crate) async fn set_failures(&self, username: &str, failures: u32, last: Duration) {
         let last_attempt = micros_now() - micros(last);
-        self.put_attempts(
-            &format!("username#{username}"),
-            failures,
-            ("last_attempt_at", last_attempt),
-        )
-        .await;
+        self.put_attempts(&format!("username#{username}"), failures, ("last_attempt_at", last_attempt)).await;
     }
 
     /// Makes it so that this client's address has failed so many times in a window that has so long to go.
     pub(crate) async fn set_failures_of_address(&self, failures: u32, window: Duration) {
         let window_ends = micros_now() + micros(window);
         let subject = format!("ip#{}", self.address.unwrap());
-        self.put_attempts(&subject, failures, ("window_ends_at", window_ends))
-            .await;
+        self.put_attempts(&subject, failures, ("window_ends_at", window_ends)).await;
     }
 
     async fn put_attempts(&self, subject: &str, failures: u32, (name, instant): (&str, i64)) {
@@ -374,22 +382,28 @@ impl Service {
             (name, AttributeValue::N(instant.to_string())),
             ("ttl", AttributeValue::N(tomorrow.to_string())),
         ];
-        let item = item
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
+        let item = item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         self.put(&self.tables.attempts, item).await;
     }
 
     /// Closes the window in which the failures of this client's address are counted.
     pub(crate) async fn end_window_of_address(&self) {
         let subject = format!("ip#{}", self.address.unwrap());
-        let mut item = self
-            .item(&self.tables.attempts, "subject", &subject)
-            .await
-            .unwrap();
+        let mut item = self.item(&self.tables.attempts, "subject", &subject).await.unwrap();
         set_back(&mut item, "window_ends_at", HOUR);
         self.put(&self.tables.attempts, item).await;
+    }
+
+    /// Makes all that the user's sessions have been through happen so much earlier.
+    pub(crate) async fn age_sessions(&self, user: &User, by: Duration) {
+        let sessions = self.stored_sessions(user).await;
+        assert!(!sessions.is_empty());
+        for mut item in sessions {
+            for instant in ["created_at", "last_used_at", "expires_at"] {
+                set_back(&mut item, instant, by);
+            }
+            self.put(&self.tables.sessions, item).await;
+        }
     }
 
     /// Lets the user's code expire.
@@ -402,11 +416,7 @@ impl Service {
     /// Makes the sends of the user's codes happen so much earlier.
     pub(crate) async fn age_sends(&self, user: &User, by: Duration) {
         let mut item = self.stored_code(user).await.unwrap();
-        let sends: Vec<String> = item
-            .keys()
-            .filter(|name| name.starts_with("sent_"))
-            .cloned()
-            .collect();
+        let sends: Vec<String> = item.keys().filter(|name| name.starts_with("sent_")).cloned().collect();
         assert!(!sends.is_empty());
         for send in sends {
             set_back(&mut item, &send, by);
@@ -436,12 +446,7 @@ impl Answer {
     /// Asserts the documented status and body, and the headers that every answer has.
     #[track_caller]
     pub(crate) fn is(&self, (status, body): (u16, &str)) {
-        assert_eq!(
-            (self.status, self.body.as_str()),
-            (status, body),
-            "{:?}",
-            self.headers
-        );
+        assert_eq!((self.status, self.body.as_str()), (status, body), "{:?}", self.headers);
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
     }
@@ -450,11 +455,7 @@ impl Answer {
     #[track_caller]
     pub(crate) fn is_refused_for(&self, documented: Documented) -> u64 {
         self.is(documented);
-        let seconds = self
-            .header("retry-after")
-            .expect("a Retry-After header")
-            .parse()
-            .unwrap();
+        let seconds = self.header("retry-after").expect("a Retry-After header").parse().unwrap();
         assert!(seconds >= 1);
         seconds
     }
@@ -476,23 +477,25 @@ impl Answer {
         token
     }
 
+    /// The token that a session token was good for.
+    #[track_caller]
+    pub(crate) fn token_of_session(&self) -> String {
+        let token = self.field("token");
+        self.is((202, &format!(r#"{{"msg":"Session token is good","token":"{token}"}}"#)));
+        token
+    }
+
     /// The token and the session token of a success, whose body has nothing else.
     #[track_caller]
     pub(crate) fn token_and_session_token(&self) -> (String, String) {
         let (token, session_token) = (self.field("token"), self.field("session_token"));
-        self.is((
-            200,
-            &format!(r#"{{"token":"{token}","session_token":"{session_token}"}}"#),
-        ));
+        self.is((200, &format!(r#"{{"token":"{token}","session_token":"{session_token}"}}"#)));
         (token, session_token)
     }
 
     #[track_caller]
     fn field(&self, name: &str) -> String {
-        self.json()[name]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {name}: {self:?}"))
-            .to_owned()
+        self.json()[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
     }
 }
 
@@ -535,10 +538,7 @@ impl NewUser<'_> {
         User {
             username: self.fields["username"].as_str().unwrap().to_owned(),
             id: answer["user"]["user_id"].as_str().unwrap().to_owned(),
-            email: self.fields["email_addresses"][0]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            email: self.fields["email_addresses"][0].as_str().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -577,14 +577,9 @@ impl Mail {
     /// The reset code in the mail's text: its only run of six digits.
     #[track_caller]
     pub(crate) fn code(&self) -> String {
-        let runs = self
-            .body
-            .text_part
-            .split(|character: char| !character.is_ascii_digit());
+        let runs = self.body.text_part.split(|character: char| !character.is_ascii_digit());
         let codes: Vec<&str> = runs.filter(|run| run.len() == 6).collect();
-        let [code] = codes[..] else {
-            panic!("not one code: {self:?}")
-        };
+        let [code] = codes[..] else { panic!("not one code: {self:?}") };
         code.to_owned()
     }
 }
@@ -595,7 +590,7 @@ impl Mail {
 pub(crate) struct Secret {
     pub(crate) version_id: String,
     #[serde(rename = "SecretString")]
-    value: String,
+    pub(crate) value: String,
 }
 
 impl Secret {
@@ -608,9 +603,7 @@ impl Secret {
 
 /// What a token claims, whoever signed it.
 pub(crate) fn claims(token: &str) -> Value {
-    jsonwebtoken::dangerous::insecure_decode::<Value>(token)
-        .unwrap()
-        .claims
+    jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap().claims
 }
 
 /// A username that nobody has yet.
@@ -623,9 +616,8 @@ pub(crate) fn unknown_username() -> String {
 pub(crate) fn count<const N: usize>(answers: &[Answer], documented: [Documented; N]) -> [usize; N] {
     let mut counts = [0; N];
     for answer in answers {
-        let which = documented
-            .iter()
-            .position(|&(status, body)| (status, body) == (answer.status, &answer.body));
+        let which =
+            documented.iter().position(|&(status, body)| (status, body) == (answer.status, &answer.body));
         counts[which.unwrap_or_else(|| panic!("{answer:?}"))] += 1;
     }
     counts
@@ -633,10 +625,7 @@ pub(crate) fn count<const N: usize>(answers: &[Answer], documented: [Documented;
 
 fn set_back(item: &mut Item, attribute: &str, by: Duration) {
     let instant: i64 = item[attribute].as_n().unwrap().parse().unwrap();
-    item.insert(
-        attribute.to_owned(),
-        AttributeValue::N((instant - micros(by)).to_string()),
-    );
+    item.insert(attribute.to_owned(), AttributeValue::N((instant - micros(by)).to_string()));
 }
 
 pub(crate) fn micros_now() -> i64 {

@@ -4,17 +4,22 @@ use serde_json::json;
 
 use crate::answers::{MALFORMED_JSON, SENT, UNAUTHORIZED, UNKNOWN_USERNAME};
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, RESET_PASSWORD, SEND_EMAIL, SIGNIN,
-    Service, unknown_username,
+    Answer, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, LOG_OUT, RESET_PASSWORD, SEND_EMAIL,
+    SESSION_SIGNIN, SESSIONS, SIGNIN, Service, unknown_username,
 };
 
-const PATHS: [&str; 6] = [
-    SIGNIN,
-    CHANGE_PASSWORD_AFTER_SIGNIN,
-    SEND_EMAIL,
-    CHECK_CODE,
-    RESET_PASSWORD,
-    CHANGE_PASSWORD,
+/// Every path, and the methods that it has. The last one of the sessions could be a session's id.
+const PATHS: [(&str, &[&str]); 10] = [
+    (SIGNIN, &["POST"]),
+    (CHANGE_PASSWORD_AFTER_SIGNIN, &["POST"]),
+    (SEND_EMAIL, &["POST"]),
+    (CHECK_CODE, &["POST"]),
+    (RESET_PASSWORD, &["POST"]),
+    (CHANGE_PASSWORD, &["POST"]),
+    (SESSION_SIGNIN, &["POST"]),
+    (SESSIONS, &["GET"]),
+    ("/api/v1/user/myself/session/33", &["DELETE"]),
+    (LOG_OUT, &["POST", "DELETE"]),
 ];
 
 #[tokio::test]
@@ -33,21 +38,26 @@ async fn there_are_no_other_routes() {
         "/auth/signin",
         "/manage_users",
         "/api/manage_users",
+        "/export_users",
+        "/rotate_jwt_secret",
+        "/api/auth/iamLoggedIn",
+        "/api/v1/user/myself/session/",
+        "/api/v1/user/myself/session/33/logoutCurrentSession",
+        "/api/v1/user/33/session",
     ] {
         let answer = service.post(path, "{}").await;
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (404, r#"{"message":"Not Found"}"#),
-            "{path}"
-        );
+        assert_eq!((answer.status, answer.body.as_str()), (404, r#"{"message":"Not Found"}"#), "{path}");
     }
 }
 
 #[tokio::test]
-async fn every_route_has_the_one_method() {
+async fn every_path_has_its_methods() {
     let service = Service::new();
-    for path in PATHS {
-        for method in ["GET", "PUT", "PATCH", "DELETE"] {
+    for (path, methods) in PATHS {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            if methods.contains(&method) {
+                continue;
+            }
             let answer = Answer::to(service.request(method, path).body("{}")).await;
             assert_eq!(
                 (answer.status, answer.body.as_str()),
@@ -64,19 +74,14 @@ async fn a_query_changes_nothing() {
     let user = service.user().create().await;
     let body = json!({"username": user.username});
 
-    service
-        .post_json(&format!("{SEND_EMAIL}?username=x&username=y&%ff=%00"), &body)
-        .await
-        .is(SENT);
+    service.post_json(&format!("{SEND_EMAIL}?username=x&username=y&%ff=%00"), &body).await.is(SENT);
 }
 
 #[tokio::test]
 async fn browsers_of_other_origins_may_read_every_answer() {
     let service = Service::new();
     let from_elsewhere = async |path: &str, body: String| {
-        let request = service
-            .request("POST", path)
-            .header("origin", "https://app.example.com");
+        let request = service.request("POST", path).header("origin", "https://app.example.com");
         Answer::to(request.body(body)).await
     };
     let user = service.user().create().await;
@@ -92,15 +97,8 @@ async fn browsers_of_other_origins_may_read_every_answer() {
     let unauthorized = from_elsewhere(CHANGE_PASSWORD, "{}".to_owned()).await;
     unauthorized.is(UNAUTHORIZED);
     for answer in [success, unknown, malformed, invalid, unauthorized] {
-        assert_eq!(
-            answer.header("access-control-allow-origin"),
-            Some("*"),
-            "{answer:?}"
-        );
-        let exposed = answer
-            .header("access-control-expose-headers")
-            .unwrap()
-            .to_lowercase();
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");
+        let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
         assert!(exposed.contains("retry-after"), "{exposed}");
     }
 }
@@ -108,26 +106,21 @@ async fn browsers_of_other_origins_may_read_every_answer() {
 #[tokio::test]
 async fn browsers_may_ask_before_they_send() {
     let service = Service::new();
-    for path in PATHS {
+    for (path, methods) in PATHS {
+        let method = methods[0];
         let request = service
             .request("OPTIONS", path)
             .header("origin", "https://app.example.com")
-            .header("access-control-request-method", "POST")
+            .header("access-control-request-method", method)
             .header("access-control-request-headers", "authorization,content-type");
         let answer = Answer::to(request).await;
 
         assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
-        let methods = answer.header("access-control-allow-methods").unwrap();
-        assert!(methods.contains("POST"), "{methods}");
-        let headers = answer
-            .header("access-control-allow-headers")
-            .unwrap()
-            .to_lowercase();
-        assert!(
-            headers.contains("authorization") && headers.contains("content-type"),
-            "{headers}"
-        );
+        let allowed = answer.header("access-control-allow-methods").unwrap();
+        assert!(allowed.contains(method), "{allowed}");
+        let headers = answer.header("access-control-allow-headers").unwrap().to_lowercase();
+        assert!(headers.contains("authorization") && headers.contains("content-type"), "{headers}");
     }
 }
 

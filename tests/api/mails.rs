@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use crate::answers::{CHANGED_PASSWORD, NEW_PASSWORD_SET, SENT};
-use crate::helpers::{Mail, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD, unknown_username};
+use crate::helpers::{
+    CHANGE_PASSWORD_AFTER_SIGNIN, Mail, MailBody, NEW_PASSWORD, PASSWORD, Service, User, WRONG_PASSWORD,
+    unknown_username,
+};
 
 /// That the mail went to exactly these addresses, none of which sees the others.
 #[track_caller]
@@ -12,45 +15,29 @@ fn assert_sent_to(mail: &Mail, addresses: &[String]) {
     assert!(mail.destination.to.is_empty(), "{mail:?}");
     assert!(mail.destination.cc.is_empty(), "{mail:?}");
     assert!(!mail.source.is_empty() && !mail.subject.is_empty(), "{mail:?}");
-    assert!(
-        !mail.body.text_part.is_empty() && !mail.body.html_part.is_empty(),
-        "{mail:?}"
-    );
+    assert!(!mail.body.text_part.is_empty() && !mail.body.html_part.is_empty(), "{mail:?}");
 }
 
 fn addresses() -> Vec<String> {
     let name = unknown_username();
-    vec![
-        format!("{name}@example.com"),
-        format!("{name}@example.org"),
-        format!("{name}+private@example.net"),
-    ]
+    vec![format!("{name}@example.com"), format!("{name}@example.org"), format!("{name}+private@example.net")]
 }
 
 #[tokio::test]
 async fn the_code_goes_to_all_addresses_of_the_user_and_to_no_other() {
     let service = Service::new();
     let addresses = addresses();
-    let user = service
-        .user()
-        .with("email_addresses", addresses.clone())
-        .create()
-        .await;
+    let user = service.user().with("email_addresses", addresses.clone()).create().await;
     let another = service.user().create().await;
 
     service.send_email(&user.username).await.is(SENT);
 
     for address in &addresses {
         let mails = service.mails_to(address).await;
-        let [mail] = &mails[..] else {
-            panic!("not one mail: {mails:?}")
-        };
+        let [mail] = &mails[..] else { panic!("not one mail: {mails:?}") };
         assert_sent_to(mail, &addresses);
         assert!(mail.body.html_part.contains(&mail.code()), "{mail:?}");
-        assert!(
-            !mail.subject.contains(&mail.code()),
-            "a subject shows on locked screens: {mail:?}"
-        );
+        assert!(!mail.subject.contains(&mail.code()), "a subject shows on locked screens: {mail:?}");
     }
     assert!(service.mails_to(&another.email).await.is_empty());
 }
@@ -59,24 +46,14 @@ async fn the_code_goes_to_all_addresses_of_the_user_and_to_no_other() {
 async fn every_change_of_a_password_is_told_at_all_addresses() {
     let service = Service::new();
     let addresses = addresses();
-    let user = service
-        .user()
-        .with("email_addresses", addresses.clone())
-        .due_a_password_change()
-        .create()
-        .await;
+    let user =
+        service.user().with("email_addresses", addresses.clone()).due_a_password_change().create().await;
     assert!(service.mails_to(&user.email).await.is_empty());
 
-    let token = service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    let token = service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.token();
     assert_eq!(service.mails_to(&user.email).await.len(), 1);
 
-    service
-        .change_password(&token, NEW_PASSWORD, PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
     assert_eq!(service.mails_to(&user.email).await.len(), 2);
 
     let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
@@ -84,10 +61,7 @@ async fn every_change_of_a_password_is_told_at_all_addresses() {
     assert_eq!(service.mails_to(&user.email).await.len(), 3);
 
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&user.username, &code, PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
     let mut mails = service.mails_to(&user.email).await;
     assert_eq!(mails.len(), 5);
 
@@ -108,17 +82,8 @@ async fn nobody_is_told_of_what_did_not_happen() {
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
 
-    assert_eq!(
-        service
-            .change_password(&token, WRONG_PASSWORD, NEW_PASSWORD)
-            .await
-            .status,
-        422
-    );
-    assert_eq!(
-        service.change_password(&token, PASSWORD, "short").await.status,
-        422
-    );
+    assert_eq!(service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await.status, 422);
+    assert_eq!(service.change_password(&token, PASSWORD, "short").await.status, 422);
     let update = json!({"action": "update", "username": user.username, "must_change_password": true});
     service.manage(&update).await;
 
@@ -131,10 +96,7 @@ async fn a_user_without_addresses_changes_his_password_all_the_same() {
     let user = service.user().with("email_addresses", json!([])).create().await;
     let token = service.token_of(&user).await;
 
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
@@ -152,19 +114,13 @@ async fn what_the_mails_quote_is_escaped_in_html() {
         .await;
 
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
     let mails = service.mails_to(&address).await;
     assert_eq!(mails.len(), 2);
     for mail in mails {
         let (text, html) = (&mail.body.text_part, &mail.body.html_part);
-        assert!(
-            format!("{}{text}", mail.subject).contains("R&D <b>\"gate\"</b>"),
-            "{mail:?}"
-        );
+        assert!(format!("{}{text}", mail.subject).contains("R&D <b>\"gate\"</b>"), "{mail:?}");
         assert!(!html.contains("<b>\"") && !html.contains("R&D <"), "{html}");
         assert!(!html.contains(&username), "{html}");
         assert!(html.contains("R&#38;D ") || html.contains("R&amp;D "), "{html}");
@@ -178,10 +134,7 @@ async fn the_sender_and_the_language_are_configured() {
     let user = service.user().create().await;
 
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
     let mails = service.mails_to(&user.email).await;
     assert_eq!(mails.len(), 2);
@@ -193,4 +146,93 @@ async fn the_sender_and_the_language_are_configured() {
         }
         assert!(html.contains("lang=\"de\""), "{html}");
     }
+}
+
+/// The language of the user's last mail, which all of it is in.
+async fn language_of_the_last_mail(service: &Service, user: &User) -> &'static str {
+    let mail = service.mails_to(&user.email).await.pop().unwrap();
+    let (text, html) = (&mail.body.text_part, &mail.body.html_part);
+    let german = text.contains("Passwor");
+    for part in [&mail.subject, text, html] {
+        assert_eq!((part.contains("Passwor"), part.contains("password")), (german, !german), "{mail:?}");
+    }
+    let language = if german { "de" } else { "en" };
+    assert!(html.contains(&format!("lang=\"{language}\"")), "{html}");
+    language
+}
+
+#[tokio::test]
+async fn mails_are_in_the_users_language_if_there_are_texts_in_it() {
+    let english = Service::with_settings([("MAIL_LANGUAGE", "en")]).await;
+    let german = Service::with_settings([("MAIL_LANGUAGE", "de")]).await;
+    for (locale, in_english, in_german) in [
+        ("de", "de", "de"),
+        ("de-AT", "de", "de"),
+        ("DE", "de", "de"),
+        ("en", "en", "en"),
+        ("en-GB", "en", "en"),
+        ("fr", "en", "de"),
+        ("den", "en", "de"),
+    ] {
+        for (service, language) in [(&english, in_english), (&german, in_german)] {
+            let user = service.user().with("locale", locale).create().await;
+            let code = service.code_for(&user).await;
+            assert_eq!(language_of_the_last_mail(service, &user).await, language, "{locale}");
+            service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+            assert_eq!(language_of_the_last_mail(service, &user).await, language, "{locale}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_locale_counts_from_the_next_mail_on() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    for language in ["de", "en"] {
+        service.update(&user, json!({"locale": language})).await;
+        service.send_email(&user.username).await.is(SENT);
+        assert_eq!(language_of_the_last_mail(&service, &user).await, language);
+    }
+}
+
+#[tokio::test]
+async fn a_notice_names_time_address_and_session() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+    let notice = async || service.mails_to(&user.email).await.pop().unwrap().body;
+    let assert_names = async |body: &MailBody| {
+        let changed = service.manage_user("get", &user).await["user"]["password_changed_at"].clone();
+        let (date, rest) = changed.as_str().unwrap().split_once('T').unwrap();
+        for part in [&body.text_part, &body.html_part] {
+            assert!(part.contains(date) && part.contains(&rest[..5]), "{changed}: {part}");
+            if let Some(address) = service.address {
+                assert!(part.contains(&address.to_string()), "{part}");
+            }
+        }
+    };
+
+    let changed = service
+        .post_json(
+            CHANGE_PASSWORD_AFTER_SIGNIN,
+            &json!({
+                "username": user.username,
+                "old_password": PASSWORD,
+                "new_password": NEW_PASSWORD,
+                "session_information": "Firefox: 69; <b>Mobile</b>: true;\nIP: 198.51.100.1",
+            }),
+        )
+        .await;
+    let body = notice().await;
+    assert_names(&body).await;
+    assert!(body.text_part.contains("Firefox: 69; <b>Mobile</b>: true;"), "{body:?}");
+    assert!(body.html_part.contains("Firefox: 69; ") && !body.html_part.contains("<b>Mobile"), "{body:?}");
+    // What a client says of itself does not pass for a line of ours.
+    assert!(!body.text_part.lines().any(|line| line.trim_start().starts_with("IP: ")), "{body:?}");
+
+    service.change_password(&changed.token(), NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
+    assert_names(&notice().await).await;
+
+    let code = service.code_for(&user).await;
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+    assert_names(&notice().await).await;
 }

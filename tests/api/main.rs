@@ -4,12 +4,7 @@
 //! `API_URL` and `AWS_ENDPOINT_URL`, or else against the embedded stack, in parallel and in any order: every
 //! test makes its own users and sends from its own address. Time is never waited for: what has to grow old
 //! is aged in the store.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod answers;
 mod helpers;
@@ -23,11 +18,15 @@ mod forgot_password;
 mod http;
 mod mails;
 mod manage_users;
+mod migration;
 mod passwords;
 mod races;
 mod request_bodies;
 mod reset_codes;
 mod rotation;
+mod safe_mode;
+mod session_lifetimes;
+mod sessions;
 mod sign_in_failures;
 mod signin;
 mod tokens;

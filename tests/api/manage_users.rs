@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::answers::{CHANGE_PASSWORD, NOT_ACTIVATED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT};
 use crate::helpers::{
-    NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, WRONG_PASSWORD, micros_now, unknown_username,
+    NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, WRONG_PASSWORD, micros_now, unknown_username,
 };
 
 /// The fields of `user` in an answer.
@@ -20,16 +20,29 @@ const USER_FIELDS: [&str; 8] = [
     "username",
 ];
 
+/// All users there are, by pages of at most `limit`, each followed by `between` with the page.
+async fn list(service: &Service, limit: u64, mut between: impl AsyncFnMut(&[Value])) -> Vec<Value> {
+    let (mut listed, mut page) = (Vec::new(), json!({"action": "list", "limit": limit}));
+    loop {
+        let mut answer = service.manage(&page).await;
+        let cursor = answer.as_object_mut().unwrap().remove("cursor");
+        assert_eq!(answer, json!({"ok": true, "users": answer["users"]}));
+        let users = answer["users"].as_array().unwrap();
+        assert!(users.len() as u64 <= limit, "{}", users.len());
+        between(users).await;
+        listed.extend_from_slice(users);
+        match cursor {
+            Some(cursor) => page["cursor"] = cursor,
+            None => return listed,
+        }
+    }
+}
+
 /// The `user` of a success, which has nothing else.
 #[track_caller]
 fn user_of(answer: &Value) -> Value {
     assert_eq!(answer, &json!({"ok": true, "user": answer["user"]}));
-    let mut fields: Vec<&str> = answer["user"]
-        .as_object()
-        .unwrap()
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut fields: Vec<&str> = answer["user"].as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     assert_eq!(fields, USER_FIELDS);
     answer["user"].clone()
@@ -37,14 +50,8 @@ fn user_of(answer: &Value) -> Value {
 
 #[track_caller]
 fn assert_refused(answer: &Value, error_code: &str) {
-    assert_eq!(
-        answer,
-        &json!({"ok": false, "error_code": error_code, "msg": answer["msg"]})
-    );
-    assert!(
-        answer["msg"].as_str().is_some_and(|message| !message.is_empty()),
-        "{answer}"
-    );
+    assert_eq!(answer, &json!({"ok": false, "error_code": error_code, "msg": answer["msg"]}));
+    assert!(answer["msg"].as_str().is_some_and(|message| !message.is_empty()), "{answer}");
 }
 
 /// That the answer names the field that breaks its constraints, and no other.
@@ -65,9 +72,7 @@ fn assert_invalid(answer: &Value, field: &str) {
 /// That the instant is one of RFC 3339 in UTC, within the last minute by this machine's clock.
 #[track_caller]
 fn assert_just_now(instant: &Value) {
-    let text = instant
-        .as_str()
-        .unwrap_or_else(|| panic!("no instant: {instant}"));
+    let text = instant.as_str().unwrap_or_else(|| panic!("no instant: {instant}"));
     assert!(text.ends_with('Z'), "{text}");
     let seconds = DateTime::from_str(text, DateTimeFormat::DateTime).unwrap().secs();
     let now = micros_now() / 1_000_000;
@@ -83,12 +88,7 @@ async fn create_answers_the_user_with_what_is_not_given_at_its_default() {
     let user = user_of(&service.manage(&create).await);
 
     assert_eq!(user["username"], json!(username));
-    assert!(
-        user["user_id"]
-            .as_str()
-            .is_some_and(|user_id| !user_id.is_empty()),
-        "{user}"
-    );
+    assert!(user["user_id"].as_str().is_some_and(|user_id| !user_id.is_empty()), "{user}");
     assert_eq!(user["email_addresses"], json!([]));
     assert_eq!(user["activated"], false);
     assert_eq!(user["must_change_password"], false);
@@ -102,10 +102,7 @@ async fn create_answers_the_user_with_what_is_not_given_at_its_default() {
 async fn create_takes_every_field() {
     let service = Service::new();
     let (username, user_id) = (unknown_username(), unknown_username());
-    let addresses = json!([
-        format!("{username}@example.com"),
-        format!("{username}@example.org")
-    ]);
+    let addresses = json!([format!("{username}@example.com"), format!("{username}@example.org")]);
 
     let create = json!({
         "action": "create",
@@ -133,22 +130,13 @@ async fn a_username_keeps_its_form_for_display_and_is_found_in_any() {
     let displayed = format!("ＳＴ.Huber-{suffix}");
 
     let create = json!({"action": "create", "username": displayed, "password_hash": PASSWORD_HASH});
-    assert_eq!(
-        user_of(&service.manage(&create).await)["username"],
-        json!(displayed)
-    );
+    assert_eq!(user_of(&service.manage(&create).await)["username"], json!(displayed));
 
-    for form in [
-        displayed.clone(),
-        format!("st.huber-{suffix}"),
-        format!("St.Huber-{}", suffix.to_uppercase()),
-    ] {
+    for form in
+        [displayed.clone(), format!("st.huber-{suffix}"), format!("St.Huber-{}", suffix.to_uppercase())]
+    {
         let get = json!({"action": "get", "username": form});
-        assert_eq!(
-            user_of(&service.manage(&get).await)["username"],
-            json!(displayed),
-            "{form}"
-        );
+        assert_eq!(user_of(&service.manage(&get).await)["username"], json!(displayed), "{form}");
         let again = json!({"action": "create", "username": form, "password_hash": PASSWORD_HASH});
         assert_refused(&service.manage(&again).await, "user_exists");
     }
@@ -191,14 +179,8 @@ async fn create_validates_its_fields() {
         ("email_addresses", json!(["st.huber"])),
         ("email_addresses", json!(["st.huber@"])),
         ("email_addresses", json!(["st.huber@example.com", ""])),
-        (
-            "email_addresses",
-            json!(["st.huber@example.com\r\nBcc: everybody@example.com"]),
-        ),
-        (
-            "email_addresses",
-            json!(["st.huber@example.com, everybody@example.com"]),
-        ),
+        ("email_addresses", json!(["st.huber@example.com\r\nBcc: everybody@example.com"])),
+        ("email_addresses", json!(["st.huber@example.com, everybody@example.com"])),
         ("email_addresses", json!([33])),
         ("activated", json!("yes")),
         ("must_change_password", json!(1)),
@@ -241,12 +223,26 @@ async fn hashes_of_known_form_and_bearable_cost_are_taken() {
     let argon2 = |parameters: &str| PASSWORD_HASH.replace("m=19456,t=2,p=1", parameters);
     let bcrypt = |cost: &str| format!("$2b${cost}$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq2");
 
+    let pbkdf2 = |function: &str, parameters: &str| {
+        format!(
+            "$pbkdf2-{function}${parameters}$TVxX2uVcxLTzi81W4lC/9A$T2cO6ru6ToQk1ww12eUactqTR+F4wZ2tIMVn+6stCeY"
+        )
+    };
+    let scrypt = |parameters: &str| {
+        format!("$scrypt${parameters}$LlC1Mgfav9+QZyhX5GKlxw$If5TOsaL+3giRCQKJcPGPPoH3btS3u903f2D8ndwzdk")
+    };
+
     for hash in [
         argon2("m=262144,t=2,p=1"),
         argon2("m=19456,t=16,p=1"),
         argon2("m=19456,t=2,p=16"),
         bcrypt("04"),
         bcrypt("14"),
+        pbkdf2("sha256", "i=2000000,l=32"),
+        pbkdf2("sha512", "i=2000000,l=32"),
+        scrypt("ln=18,r=8,p=1"),
+        scrypt("ln=16,r=32,p=1"),
+        scrypt("ln=14,r=8,p=16"),
     ] {
         user_of(&create(&hash).await);
     }
@@ -270,7 +266,15 @@ async fn hashes_of_known_form_and_bearable_cost_are_taken() {
         "$1$salt$qJH7.N4xYta3aEG/dfqo/0".to_owned(),
         "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1"
             .to_owned(),
-        "$scrypt$ln=16,r=8,p=1$aM15713r3Xsvxbi31lqr1Q$nFNh2CVHVjNldFVKDHDlm4CbdRSCdEBsjjJxD+iCs5E".to_owned(),
+        pbkdf2("sha256", "i=2000001,l=32"),
+        pbkdf2("sha512", "i=4294967295,l=32"),
+        pbkdf2("sha256", "i=0,l=32"),
+        pbkdf2("sha1", "i=10000,l=20"),
+        "$pbkdf2-sha256$29000$TVxX2uVcxLTzi81W4lC/9A$T2cO6ru6ToQk1ww12eUactqTR+F4wZ2tIMVn+6stCeY".to_owned(),
+        scrypt("ln=19,r=8,p=1"),
+        scrypt("ln=18,r=9,p=1"),
+        scrypt("ln=14,r=8,p=17"),
+        scrypt("ln=63,r=4294967295,p=1"),
     ] {
         let answer = create(&hash).await;
         assert_eq!(answer["error_code"], "validation_failed", "{hash}: {answer}");
@@ -286,15 +290,9 @@ async fn get_answers_the_user_and_never_a_hash() {
     let fresh = user_of(&service.manage(&get).await);
     assert_eq!(fresh["user_id"], json!(user.id));
     assert_eq!(fresh["email_addresses"], json!([user.email]));
-    assert_eq!(
-        (&fresh["password_changed_at"], &fresh["last_signin_at"]),
-        (&Value::Null, &Value::Null)
-    );
+    assert_eq!((&fresh["password_changed_at"], &fresh["last_signin_at"]), (&Value::Null, &Value::Null));
 
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     assert_eq!(user_of(&service.manage(&get).await), fresh);
 
     let token = service.token_of(&user).await;
@@ -302,13 +300,7 @@ async fn get_answers_the_user_and_never_a_hash() {
     assert_just_now(&signed_in["last_signin_at"]);
     assert_eq!(signed_in["password_changed_at"], Value::Null);
 
-    assert_eq!(
-        service
-            .change_password(&token, PASSWORD, NEW_PASSWORD)
-            .await
-            .status,
-        200
-    );
+    assert_eq!(service.change_password(&token, PASSWORD, NEW_PASSWORD).await.status, 200);
     let changed = service.manage(&get).await;
     assert_just_now(&user_of(&changed)["password_changed_at"]);
     assert_eq!(user_of(&changed)["created_at"], fresh["created_at"]);
@@ -322,15 +314,9 @@ async fn a_user_whose_sign_in_was_refused_has_not_signed_in() {
     let get = json!({"action": "get", "username": user.username});
 
     service.signin(&user.username, PASSWORD).await.is(CHANGE_PASSWORD);
-    assert_eq!(
-        user_of(&service.manage(&get).await)["last_signin_at"],
-        Value::Null
-    );
+    assert_eq!(user_of(&service.manage(&get).await)["last_signin_at"], Value::Null);
 
-    service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.token();
     let user = user_of(&service.manage(&get).await);
     assert_just_now(&user["last_signin_at"]);
     assert_just_now(&user["password_changed_at"]);
@@ -346,10 +332,7 @@ async fn update_changes_what_is_given_and_nothing_else() {
 
     for (field, value) in [
         ("must_change_password", json!(true)),
-        (
-            "email_addresses",
-            json!(["elsewhere@example.com", "st.huber@example.org"]),
-        ),
+        ("email_addresses", json!(["elsewhere@example.com", "st.huber@example.org"])),
         ("activated", json!(false)),
         ("email_addresses", json!([])),
         ("activated", json!(true)),
@@ -394,10 +377,7 @@ async fn set_password_replaces_the_password() {
 
     assert_just_now(&answer["password_changed_at"]);
     assert_eq!(answer["must_change_password"], false);
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
 
@@ -414,27 +394,15 @@ async fn set_password_may_ask_for_another_one() {
     });
     assert_eq!(user_of(&service.manage(&set).await)["must_change_password"], true);
 
-    service
-        .signin(&user.username, NEW_PASSWORD)
-        .await
-        .is(CHANGE_PASSWORD);
-    service
-        .change_password_after_signin(&user.username, NEW_PASSWORD, PASSWORD)
-        .await
-        .token();
+    service.signin(&user.username, NEW_PASSWORD).await.is(CHANGE_PASSWORD);
+    service.change_password_after_signin(&user.username, NEW_PASSWORD, PASSWORD).await.token();
 }
 
 #[tokio::test]
 async fn set_password_validates_the_password() {
     let service = Service::new();
     let user = service.user().create().await;
-    for password in [
-        json!(null),
-        json!(""),
-        json!("7 chars"),
-        json!("x".repeat(257)),
-        json!(12_345_678),
-    ] {
+    for password in [json!(null), json!(""), json!("7 chars"), json!("x".repeat(257)), json!(12_345_678)] {
         let set = json!({"action": "set_password", "username": user.username, "password": password});
         assert_invalid(&service.manage(&set).await, "password");
     }
@@ -450,6 +418,8 @@ async fn nobody_is_unknown_to_every_action() {
         json!({"action": "update", "activated": true}),
         json!({"action": "set_password", "password": PASSWORD}),
         json!({"action": "unlock"}),
+        json!({"action": "revoke_sessions"}),
+        json!({"action": "delete"}),
     ] {
         let mut action = action;
         action["username"] = json!(username);
@@ -475,9 +445,153 @@ async fn what_is_no_action_is_refused() {
     assert_invalid(&service.manage(&json!({"action": "get"})).await, "username");
     for payload in [json!([]), json!("get"), json!(null)] {
         let answer = service.manage(&payload).await;
-        assert_eq!(
-            (&answer["ok"], &answer["error_code"]),
-            (&json!(false), &json!("validation_failed"))
-        );
+        assert_eq!((&answer["ok"], &answer["error_code"]), (&json!(false), &json!("validation_failed")));
     }
+}
+
+#[tokio::test]
+async fn every_user_is_listed_once_whoever_comes_and_goes_meanwhile() {
+    let service = Service::with_settings([]).await;
+    let mut users = Vec::new();
+    for _ in 0..20 {
+        users.push(service.user().create().await);
+    }
+    let mut passing = Vec::new();
+    for _ in 0..20 {
+        passing.push(service.user().create().await);
+    }
+
+    let mut deleted = Vec::new();
+    let listed = list(&service, 3, async |page| {
+        service.user().create().await;
+        // Those of the page go as well, its last one among them.
+        let on_page = |user: &User| page.iter().any(|listed| listed["user_id"] == json!(user.id));
+        let next = passing.iter().position(on_page).or(passing.len().checked_sub(1));
+        if let Some(user) = next.map(|next| passing.remove(next)) {
+            assert_eq!(service.manage_user("delete", &user).await, json!({"ok": true}));
+            deleted.push(user);
+        }
+    })
+    .await;
+
+    for user in &users {
+        let entries: Vec<&Value> = listed.iter().filter(|entry| entry["user_id"] == json!(user.id)).collect();
+        let get = service.manage_user("get", user).await;
+        assert_eq!(entries, [&user_of(&get)]);
+    }
+    assert!(deleted.len() > 6);
+    let mut names: Vec<&str> = listed.iter().map(|user| user["username"].as_str().unwrap()).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+    assert!(!json!(listed).to_string().contains("argon2"));
+}
+
+#[tokio::test]
+async fn a_page_goes_on_after_the_user_it_ended_with_is_gone() {
+    let service = Service::with_settings([]).await;
+    for _ in 0..5 {
+        service.user().create().await;
+    }
+
+    let listed = list(&service, 1, async |page| {
+        for user in page {
+            let delete = json!({"action": "delete", "username": user["username"]});
+            assert_eq!(service.manage(&delete).await, json!({"ok": true}));
+        }
+    })
+    .await;
+
+    assert_eq!(listed.len(), 5);
+    assert_eq!(service.manage(&json!({"action": "list"})).await, json!({"ok": true, "users": []}));
+}
+
+#[tokio::test]
+async fn a_page_has_a_hundred_users_unless_it_is_told_otherwise() {
+    let service = Service::with_settings([]).await;
+    let users: Vec<Value> =
+        (0..100).map(|_| json!({"username": unknown_username(), "password_hash": PASSWORD_HASH})).collect();
+    assert_eq!(service.manage(&json!({"action": "import", "users": users})).await["created"], 100);
+    service.user().create().await;
+
+    let first = service.manage(&json!({"action": "list"})).await;
+    assert_eq!(first["users"].as_array().unwrap().len(), 100);
+    let second = service.manage(&json!({"action": "list", "cursor": first["cursor"]})).await;
+    assert_eq!((second["users"].as_array().unwrap().len(), &second["cursor"]), (1, &Value::Null));
+    let all = service.manage(&json!({"action": "list", "limit": 1000, "cursor": null})).await;
+    assert_eq!((all["users"].as_array().unwrap().len(), &all["cursor"]), (101, &Value::Null));
+}
+
+#[tokio::test]
+async fn pages_are_validated() {
+    let service = Service::new();
+    for action in ["list", "count_outdated_hashes"] {
+        for (field, value) in [
+            ("limit", json!(0)),
+            ("limit", json!(1001)),
+            ("limit", json!(-1)),
+            ("limit", json!(1.5)),
+            ("limit", json!("10")),
+            ("limit", json!(true)),
+            ("cursor", json!(33)),
+            ("cursor", json!("")),
+            ("cursor", json!(["st.huber"])),
+            ("cursor", json!("x".repeat(1000))),
+        ] {
+            let mut page = json!({"action": action});
+            page[field] = value;
+            assert_invalid(&service.manage(&page).await, field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_unknown_and_the_name_and_id_are_free() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    assert_eq!(service.manage_user("delete", &user).await, json!({"ok": true}));
+
+    assert_refused(&service.manage_user("get", &user).await, "unknown_username");
+    assert_refused(&service.manage_user("delete", &user).await, "unknown_username");
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.user().with("user_id", user.id.clone()).create().await;
+    service.user().with("username", user.username.clone()).create().await;
+}
+
+#[tokio::test]
+async fn a_locale_is_kept_and_shown_where_there_is_one() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    user_of(&service.manage_user("get", &user).await);
+
+    for locale in ["de", "de-AT", "en", "zh-Hant-TW"] {
+        let update = json!({"action": "update", "username": user.username, "locale": locale});
+        assert_eq!(service.manage(&update).await["user"]["locale"], locale);
+        assert_eq!(service.manage_user("get", &user).await["user"]["locale"], locale);
+    }
+    service.update(&user, json!({"activated": true})).await;
+    assert_eq!(service.manage_user("get", &user).await["user"]["locale"], "zh-Hant-TW");
+
+    for locale in [
+        json!(""),
+        json!("de_AT"),
+        json!("de AT"),
+        json!("-"),
+        json!(33),
+        json!(["de"]),
+        json!("x".repeat(300)),
+    ] {
+        let update = json!({"action": "update", "username": user.username, "locale": locale});
+        assert_invalid(&service.manage(&update).await, "locale");
+        let create = json!({
+            "action": "create",
+            "username": unknown_username(),
+            "password_hash": PASSWORD_HASH,
+            "locale": locale,
+        });
+        assert_invalid(&service.manage(&create).await, "locale");
+    }
+    assert_eq!(service.manage_user("get", &user).await["user"]["locale"], "zh-Hant-TW");
 }

@@ -25,18 +25,13 @@ async fn two_hundred_wrong_codes_get_twelve_comparisons() {
         if guess % 2 == 0 {
             service.check_code(&user.username, WRONG_CODE).await
         } else {
-            service
-                .reset_password(&user.username, WRONG_CODE, NEW_PASSWORD)
-                .await
+            service.reset_password(&user.username, WRONG_CODE, NEW_PASSWORD).await
         }
     }))
     .await;
 
     assert_eq!(count(&answers, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]), [12, 188]);
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
@@ -49,15 +44,9 @@ async fn right_tries_at_the_same_time_are_all_given_back() {
 
     assert_eq!(count(&answers, [CODE_CORRECT]), [12]);
     for _ in 0..12 {
-        service
-            .check_code(&user.username, WRONG_CODE)
-            .await
-            .is(CODE_INCORRECT);
+        service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
     }
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
@@ -73,16 +62,9 @@ async fn twenty_sends_are_five_mails_of_which_one_code_is_right() {
     let mut codes: Vec<String> = mails.iter().map(Mail::code).collect();
     codes.sort_unstable();
     codes.dedup();
-    let answers = join_all(
-        codes
-            .iter()
-            .map(async |code| service.check_code(&user.username, code).await),
-    )
-    .await;
-    assert_eq!(
-        count(&answers, [CODE_CORRECT, CODE_INCORRECT]),
-        [1, codes.len() - 1]
-    );
+    let answers =
+        join_all(codes.iter().map(async |code| service.check_code(&user.username, code).await)).await;
+    assert_eq!(count(&answers, [CODE_CORRECT, CODE_INCORRECT]), [1, codes.len() - 1]);
 }
 
 #[tokio::test]
@@ -93,29 +75,18 @@ async fn twenty_resets_have_one_winner() {
     let passwords: Vec<String> = (0..20).map(|number| format!("{NEW_PASSWORD}{number}")).collect();
 
     let answers = join_all(
-        passwords
-            .iter()
-            .map(async |password| service.reset_password(&user.username, &code, password).await),
+        passwords.iter().map(async |password| service.reset_password(&user.username, &code, password).await),
     )
     .await;
 
-    let [winners, ..] = count(
-        &answers,
-        [CHANGED_PASSWORD, NO_CODE_REQUESTED, RATE_LIMIT_EXCEEDED],
-    );
+    let [winners, ..] = count(&answers, [CHANGED_PASSWORD, NO_CODE_REQUESTED, RATE_LIMIT_EXCEEDED]);
     assert_eq!(winners, 1);
     let winner = only_success(&answers);
     service.signin(&user.username, &passwords[winner]).await.token();
     for loser in [(winner + 1) % 20, (winner + 10) % 20] {
-        service
-            .signin(&user.username, &passwords[loser])
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
+        service.signin(&user.username, &passwords[loser]).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }
 
 #[tokio::test]
@@ -125,20 +96,10 @@ async fn wrong_passwords_share_one_budget_wherever_they_are_tried() {
     let token = service.token_of(&user).await;
 
     let started = Instant::now();
-    let answers = join_all((0..30).map(async |guess| {
-        match guess % 3 {
-            0 => service.signin(&user.username, WRONG_PASSWORD).await,
-            1 => {
-                service
-                    .change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD)
-                    .await
-            }
-            _ => {
-                service
-                    .change_password(&token, WRONG_PASSWORD, NEW_PASSWORD)
-                    .await
-            }
-        }
+    let answers = join_all((0..30).map(async |guess| match guess % 3 {
+        0 => service.signin(&user.username, WRONG_PASSWORD).await,
+        1 => service.change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD).await,
+        _ => service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await,
     }))
     .await;
     let most = most_failures_within(started);
@@ -147,19 +108,10 @@ async fn wrong_passwords_share_one_budget_wherever_they_are_tried() {
     let verified = |answer: &&Answer| answer.body == incorrect_password;
     let of_the_profile = answers.iter().filter(verified).count();
     let others: Vec<Answer> = answers.into_iter().filter(|answer| !verified(&answer)).collect();
-    let [of_sign_in, ..] = count(
-        &others,
-        [
-            USERNAME_OR_PASSWORD_INCORRECT,
-            RATE_LIMIT_EXCEEDED,
-            TOO_MANY_ATTEMPTS,
-        ],
-    );
+    let [of_sign_in, ..] =
+        count(&others, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, TOO_MANY_ATTEMPTS]);
     let verified = of_the_profile + of_sign_in;
-    assert!(
-        (10..=most).contains(&verified),
-        "{verified} passwords were verified"
-    );
+    assert!((10..=most).contains(&verified), "{verified} passwords were verified");
     assert_eq!(service.failures(&user.username).await, verified);
 }
 
@@ -173,10 +125,7 @@ async fn wrong_passwords_of_nobody_have_the_same_budget() {
     let most = most_failures_within(started);
 
     let [verified, _] = count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]);
-    assert!(
-        (10..=most).contains(&verified),
-        "{verified} passwords were verified"
-    );
+    assert!((10..=most).contains(&verified), "{verified} passwords were verified");
 }
 
 #[tokio::test]
@@ -198,33 +147,22 @@ async fn one_of_several_forced_changes_succeeds() {
     let passwords: Vec<String> = (0..8).map(|number| format!("{NEW_PASSWORD}{number}")).collect();
 
     let answers = join_all(passwords.iter().map(async |password| {
-        service
-            .change_password_after_signin(&user.username, PASSWORD, password)
-            .await
+        service.change_password_after_signin(&user.username, PASSWORD, password).await
     }))
     .await;
 
     let winner = only_success(&answers);
     for (place, answer) in answers.iter().enumerate() {
         if place != winner {
-            let losers = [
-                USERNAME_OR_PASSWORD_INCORRECT,
-                NO_PASSWORD_CHANGE_NEEDED,
-                RATE_LIMIT_EXCEEDED,
-            ];
+            let losers = [USERNAME_OR_PASSWORD_INCORRECT, NO_PASSWORD_CHANGE_NEEDED, RATE_LIMIT_EXCEEDED];
             count(std::slice::from_ref(answer), losers);
         }
     }
     assert!(service.takes(&answers[winner].token()).await);
     // The losers' failures may have used the budget up.
-    service
-        .manage(&json!({"action": "unlock", "username": user.username}))
-        .await;
+    service.manage(&json!({"action": "unlock", "username": user.username})).await;
     service.signin(&user.username, &passwords[winner]).await.token();
-    service
-        .signin(&user.username, &passwords[(winner + 1) % 8])
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, &passwords[(winner + 1) % 8]).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }
 
 #[tokio::test]
@@ -247,9 +185,7 @@ async fn one_of_several_changes_with_several_tokens_succeeds() {
 }
 
 async fn one_change_succeeds(service: &Service, username: &str, tokens: &[&str]) {
-    let passwords: Vec<String> = (0..tokens.len())
-        .map(|number| format!("{NEW_PASSWORD}{number}"))
-        .collect();
+    let passwords: Vec<String> = (0..tokens.len()).map(|number| format!("{NEW_PASSWORD}{number}")).collect();
 
     let answers = join_all(
         tokens
@@ -264,15 +200,10 @@ async fn one_change_succeeds(service: &Service, username: &str, tokens: &[&str])
     let incorrect_password = change_password_errors(&[4]);
     for (place, answer) in answers.iter().enumerate() {
         let lost = answer.body == incorrect_password || answer.body == UNAUTHORIZED.1;
-        assert!(
-            place == winner || lost || answer.body == TOO_MANY_ATTEMPTS.1,
-            "{answer:?}"
-        );
+        assert!(place == winner || lost || answer.body == TOO_MANY_ATTEMPTS.1, "{answer:?}");
     }
     assert!(service.takes(tokens[winner]).await);
-    service
-        .manage(&json!({"action": "unlock", "username": username}))
-        .await;
+    service.manage(&json!({"action": "unlock", "username": username})).await;
     service.signin(username, &passwords[winner]).await.token();
 }
 
@@ -304,11 +235,7 @@ async fn a_sign_in_that_overlaps_a_reset_leaves_no_token_of_the_old_password() {
 async fn a_sign_in_that_hashes_anew_undoes_no_reset() {
     let service = Service::new();
     for _ in 0..5 {
-        let user = service
-            .user()
-            .with("password_hash", OTHER_ARGON2_HASH)
-            .create()
-            .await;
+        let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
         let code = service.code_for(&user).await;
 
         let (_, reset) = join(
@@ -319,10 +246,7 @@ async fn a_sign_in_that_hashes_anew_undoes_no_reset() {
 
         reset.is(CHANGED_PASSWORD);
         service.signin(&user.username, NEW_PASSWORD).await.token();
-        service
-            .signin(&user.username, PASSWORD)
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
+        service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
 }
 
@@ -338,10 +262,7 @@ async fn an_update_and_a_change_of_the_password_undo_nothing_of_each_other() {
             update
         };
         let addresses = json!(["elsewhere@example.com"]);
-        let commands = [
-            update("email_addresses", addresses.clone()),
-            update("activated", json!(true)),
-        ];
+        let commands = [update("email_addresses", addresses.clone()), update("activated", json!(true))];
 
         let (updated, changed) = join(
             join_all(commands.iter().map(|update| service.manage(update))),
@@ -387,37 +308,101 @@ async fn one_of_several_users_gets_a_username() {
     let username = unknown_username();
 
     let answers = join_all((0..20).map(async |number: usize| {
-        let username = if number.is_multiple_of(2) {
-            username.clone()
-        } else {
-            username.to_uppercase()
-        };
+        let username = if number.is_multiple_of(2) { username.clone() } else { username.to_uppercase() };
         let hash = PASSWORD_HASH;
-        service
-            .manage(&json!({"action": "create", "username": username, "password_hash": hash}))
-            .await
+        service.manage(&json!({"action": "create", "username": username, "password_hash": hash})).await
     }))
     .await;
 
     assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 1);
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|answer| answer["error_code"] == "user_exists")
-            .count(),
-        19
-    );
+    assert_eq!(answers.iter().filter(|answer| answer["error_code"] == "user_exists").count(), 19);
+}
+
+#[tokio::test]
+async fn imports_that_overlap_create_every_user_once() {
+    let service = Service::new();
+    let users: Vec<Value> =
+        (0..20).map(|_| json!({"username": unknown_username(), "password_hash": PASSWORD_HASH})).collect();
+    let import = json!({"action": "import", "users": users});
+
+    let answers = join_all((0..3).map(async |_| service.manage(&import).await)).await;
+
+    let created: u64 = answers.iter().map(|answer| answer["created"].as_u64().unwrap()).sum();
+    let failed: Vec<&Value> =
+        answers.iter().flat_map(|answer| answer["failed"].as_array().unwrap()).collect();
+    assert_eq!((created, failed.len()), (20, 40));
+    assert!(failed.iter().all(|failed| failed["error_code"] == "user_exists"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_user_is_deleted_once() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    let answers = join_all((0..10).map(async |_| service.manage_user("delete", &user).await)).await;
+
+    let deleted = answers.iter().filter(|answer| answer["ok"] == true).count();
+    let unknown = answers.iter().filter(|answer| answer["error_code"] == "unknown_username").count();
+    assert_eq!((deleted, unknown), (1, 9), "{answers:?}");
+}
+
+#[tokio::test]
+async fn what_overlaps_a_deletion_brings_nobody_back() {
+    let service = Service::new();
+    for _ in 0..5 {
+        let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
+        let (token, session_token) = service.session_of(&user).await;
+        let commands = [
+            json!({"action": "update", "username": user.username, "activated": true}),
+            json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD}),
+            json!({"action": "revoke_sessions", "username": user.username}),
+        ];
+
+        let (_, (_, (_, deleted))) = join(
+            join_all(commands.iter().map(|command| service.manage(command))),
+            join(
+                service.change_password(&token, PASSWORD, NEW_PASSWORD),
+                join(service.session_signin(&session_token), service.manage_user("delete", &user)),
+            ),
+        )
+        .await;
+
+        assert_eq!(deleted, json!({"ok": true}));
+        let get = service.manage_user("get", &user).await;
+        assert_eq!(get["error_code"], "unknown_username", "{get}");
+        service.user().with("username", user.username).with("user_id", user.id).create().await;
+        assert!(!service.takes(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn a_code_that_is_sent_while_its_user_is_deleted_is_not_the_namesakes() {
+    let service = Service::new();
+    for _ in 0..10 {
+        let user = service.user().create().await;
+
+        let (_, deleted) =
+            join(service.send_email(&user.username), service.manage_user("delete", &user)).await;
+
+        assert_eq!(deleted, json!({"ok": true}));
+        let namesake = service
+            .user()
+            .with("username", user.username)
+            .with("email_addresses", [format!("{}@example.com", unknown_username())].to_vec())
+            .create()
+            .await;
+        for mail in service.mails_to(&user.email).await {
+            let answer = service.check_code(&namesake.username, &mail.code()).await;
+            count(&[answer], [NO_CODE_REQUESTED, CODE_INCORRECT]);
+        }
+    }
 }
 
 /// Which of the answers is the only 200.
 #[track_caller]
 fn only_success(answers: &[Answer]) -> usize {
-    let winners: Vec<usize> = (0..answers.len())
-        .filter(|&place| answers[place].status == 200)
-        .collect();
-    let [winner] = winners[..] else {
-        panic!("not one winner: {answers:?}")
-    };
+    let winners: Vec<usize> = (0..answers.len()).filter(|&place| answers[place].status == 200).collect();
+    let [winner] = winners[..] else { panic!("not one winner: {answers:?}") };
     winner
 }
 

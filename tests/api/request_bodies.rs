@@ -7,17 +7,12 @@ use serde_json::json;
 use crate::answers::{MALFORMED_JSON, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT};
 use crate::events;
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SIGNIN, Service,
-    unknown_username,
+    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN,
+    SIGNIN, Service, unknown_username,
 };
 
-const PATHS: [&str; 5] = [
-    SIGNIN,
-    CHANGE_PASSWORD_AFTER_SIGNIN,
-    SEND_EMAIL,
-    CHECK_CODE,
-    RESET_PASSWORD,
-];
+const PATHS: [&str; 6] =
+    [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN, SEND_EMAIL, CHECK_CODE, RESET_PASSWORD, SESSION_SIGNIN];
 const MAX_SIZE: usize = 16 * 1024;
 
 #[tokio::test]
@@ -51,24 +46,13 @@ async fn what_is_not_a_json_object_is_malformed() {
             r#"{"x":01}"#,
         ] {
             let answer = service.post(path, body).await;
-            assert_eq!(
-                (answer.status, answer.body.as_str()),
-                MALFORMED_JSON,
-                "{path} {body:?}"
-            );
+            assert_eq!((answer.status, answer.body.as_str()), MALFORMED_JSON, "{path} {body:?}");
         }
-        for bytes in [
-            &b"{\"username\":\"st.h\xfcber\"}"[..],
-            b"{\"x\":\"\xc3\"}",
-            b"\xff\xfe{\x00}\x00",
-            b"\x00",
-        ] {
+        for bytes in
+            [&b"{\"username\":\"st.h\xfcber\"}"[..], b"{\"x\":\"\xc3\"}", b"\xff\xfe{\x00}\x00", b"\x00"]
+        {
             let answer = service.post(path, bytes).await;
-            assert_eq!(
-                (answer.status, answer.body.as_str()),
-                MALFORMED_JSON,
-                "{path} {bytes:?}"
-            );
+            assert_eq!((answer.status, answer.body.as_str()), MALFORMED_JSON, "{path} {bytes:?}");
         }
         service.post(path, "{").await.is(MALFORMED_JSON);
     }
@@ -78,23 +62,15 @@ async fn what_is_not_a_json_object_is_malformed() {
 async fn a_known_field_given_twice_is_malformed() {
     let service = Service::new();
     let known = [
-        (
-            SIGNIN,
-            vec!["username", "password", "session_information", "stay_logged_in"],
-        ),
+        (SIGNIN, vec!["username", "password", "session_information", "stay_logged_in"]),
         (
             CHANGE_PASSWORD_AFTER_SIGNIN,
-            vec![
-                "username",
-                "old_password",
-                "new_password",
-                "session_information",
-                "stay_logged_in",
-            ],
+            vec!["username", "old_password", "new_password", "session_information", "stay_logged_in"],
         ),
         (SEND_EMAIL, vec!["username"]),
         (CHECK_CODE, vec!["username", "code"]),
         (RESET_PASSWORD, vec!["username", "code", "new_password"]),
+        (SESSION_SIGNIN, vec!["session_token", "session_information"]),
     ];
     for (path, fields) in known {
         for field in fields {
@@ -105,11 +81,7 @@ async fn a_known_field_given_twice_is_malformed() {
                 format!(r#"{{"{field}":"1","{escaped}":"2"}}"#),
             ] {
                 let answer = service.post(path, body.clone()).await;
-                assert_eq!(
-                    (answer.status, answer.body.as_str()),
-                    MALFORMED_JSON,
-                    "{path} {body}"
-                );
+                assert_eq!((answer.status, answer.body.as_str()), MALFORMED_JSON, "{path} {body}");
             }
         }
     }
@@ -130,26 +102,14 @@ async fn unknown_fields_are_ignored_whatever_they_are() {
     ] {
         let body = format!(r#"{{{unknown},"username":"{}"}}"#, unknown_username());
         let answer = service.post(SEND_EMAIL, body).await;
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            UNKNOWN_USERNAME,
-            "{unknown}"
-        );
+        assert_eq!((answer.status, answer.body.as_str()), UNKNOWN_USERNAME, "{unknown}");
     }
 }
 
 #[tokio::test]
 async fn what_json_leaves_open_is_no_defect() {
     let service = Service::new();
-    for code in [
-        "-0",
-        "4829e2",
-        "482901.0",
-        "1e999",
-        "-1e999",
-        r#""\ud800""#,
-        r#""\udc00\ud800""#,
-    ] {
+    for code in ["-0", "4829e2", "482901.0", "1e999", "-1e999", r#""\ud800""#, r#""\udc00\ud800""#] {
         let body = format!(r#"{{"username":"{}","code":{code}}}"#, unknown_username());
         let answer = service.post(CHECK_CODE, body).await;
         assert!([400, 404, 422].contains(&answer.status), "{code}: {answer:?}");
@@ -166,23 +126,11 @@ async fn nesting_goes_128_levels_deep() {
         format!(r#"{{"username":"{}","x":{open}0{close}}}"#, unknown_username())
     };
     for (open, close) in [("[", "]"), (r#"{"x":"#, "}")] {
-        service
-            .post(SEND_EMAIL, nested(128, open, close))
-            .await
-            .is(UNKNOWN_USERNAME);
-        service
-            .post(SEND_EMAIL, nested(129, open, close))
-            .await
-            .is(MALFORMED_JSON);
-        service
-            .post(SEND_EMAIL, nested(1000, open, close))
-            .await
-            .is(MALFORMED_JSON);
+        service.post(SEND_EMAIL, nested(128, open, close)).await.is(UNKNOWN_USERNAME);
+        service.post(SEND_EMAIL, nested(129, open, close)).await.is(MALFORMED_JSON);
+        service.post(SEND_EMAIL, nested(1000, open, close)).await.is(MALFORMED_JSON);
     }
-    service
-        .post(SEND_EMAIL, "[".repeat(MAX_SIZE))
-        .await
-        .is(MALFORMED_JSON);
+    service.post(SEND_EMAIL, "[".repeat(MAX_SIZE)).await.is(MALFORMED_JSON);
 }
 
 #[tokio::test]
@@ -197,10 +145,7 @@ async fn a_body_has_at_most_16_kib() {
         assert_eq!(answer.status, 413);
         let body = answer.json();
         assert_eq!(body["error_code"], "payload_too_large");
-        answer.is((
-            413,
-            &format!(r#"{{"msg":{},"error_code":"payload_too_large"}}"#, body["msg"]),
-        ));
+        answer.is((413, &format!(r#"{{"msg":{},"error_code":"payload_too_large"}}"#, body["msg"])));
 
         assert_eq!(service.post(path, "x".repeat(100_000)).await.status, 413);
     }
@@ -220,9 +165,7 @@ async fn the_content_type_does_not_matter() {
         "image/png",
         "nonsense",
     ] {
-        let request = service
-            .request("POST", SIGNIN)
-            .header("content-type", content_type);
+        let request = service.request("POST", SIGNIN).header("content-type", content_type);
         Answer::to(request.body(body.clone())).await.token();
     }
     service.post(SIGNIN, body).await.token();
@@ -239,31 +182,19 @@ async fn a_body_may_arrive_in_base64() {
 
     let body = json!({"username": unknown_username(), "password": PASSWORD}).to_string();
     let padded = format!("{body}{}", " ".repeat(MAX_SIZE - body.len()));
-    assert_eq!(
-        answer(padded.as_bytes()).await,
-        events::documented(USERNAME_OR_PASSWORD_INCORRECT)
-    );
+    assert_eq!(answer(padded.as_bytes()).await, events::documented(USERNAME_OR_PASSWORD_INCORRECT));
     let (status, too_large) = answer(format!("{padded} ").as_bytes()).await;
     assert_eq!(status, 413);
     assert!(too_large.contains("payload_too_large"), "{too_large}");
-    assert_eq!(
-        answer(b"{\"username\":\"\xff\"}").await,
-        events::documented(MALFORMED_JSON)
-    );
+    assert_eq!(answer(b"{\"username\":\"\xff\"}").await, events::documented(MALFORMED_JSON));
     assert_eq!(answer(b"").await, events::documented(MALFORMED_JSON));
 }
 
 #[tokio::test]
 async fn an_event_without_a_body_is_malformed() {
     let service = Service::new();
-    for mut event in [
-        events::read("signin/without_session"),
-        events::read("signin/base64_body"),
-    ] {
+    for mut event in [events::read("signin/without_session"), events::read("signin/base64_body")] {
         event.as_object_mut().unwrap().remove("body");
-        assert_eq!(
-            events::invoke(&service, "signin", event).await,
-            events::documented(MALFORMED_JSON)
-        );
+        assert_eq!(events::invoke(&service, "signin", event).await, events::documented(MALFORMED_JSON));
     }
 }

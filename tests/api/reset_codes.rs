@@ -12,10 +12,7 @@ const TRIES: usize = 12;
 
 async fn use_up_tries(service: &Service, user: &User, tries: usize) {
     for _ in 0..tries {
-        service
-            .check_code(&user.username, WRONG_CODE)
-            .await
-            .is(CODE_INCORRECT);
+        service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
     }
 }
 
@@ -31,10 +28,7 @@ async fn a_code_lives_ten_minutes() {
     let code = service.stored_code(&user).await.unwrap();
     let expires_at: i64 = code["expires_at"].as_n().unwrap().parse().unwrap();
     let life = 600_000_000;
-    assert!(
-        (before + life..=after + life).contains(&expires_at),
-        "{before} {expires_at} {after}"
-    );
+    assert!((before + life..=after + life).contains(&expires_at), "{before} {expires_at} {after}");
     // The store's own sweep comes later, if ever.
     let ttl: i64 = code["ttl"].as_n().unwrap().parse().unwrap();
     assert!(ttl * 1_000_000 >= expires_at);
@@ -47,18 +41,9 @@ async fn an_expired_code_is_none() {
     let code = service.code_for(&user).await;
     service.expire_code(&user).await;
 
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(NO_CODE_REQUESTED);
-    service
-        .check_code(&user.username, WRONG_CODE)
-        .await
-        .is(NO_CODE_REQUESTED);
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(NO_CODE_REQUESTED);
+    service.check_code(&user.username, &code).await.is(NO_CODE_REQUESTED);
+    service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
     service.signin(&user.username, PASSWORD).await.token();
 }
 
@@ -67,19 +52,10 @@ async fn a_used_code_is_none() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(NO_CODE_REQUESTED);
-    service
-        .reset_password(&user.username, &code, PASSWORD)
-        .await
-        .is(NO_CODE_REQUESTED);
+    service.check_code(&user.username, &code).await.is(NO_CODE_REQUESTED);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(NO_CODE_REQUESTED);
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }
 
@@ -104,18 +80,9 @@ async fn after_twelve_wrong_tries_the_right_code_is_refused_too() {
     let code = service.code_for(&user).await;
     use_up_tries(&service, &user, TRIES).await;
 
-    service
-        .check_code(&user.username, WRONG_CODE)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, WRONG_CODE).await.is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(RATE_LIMIT_EXCEEDED);
     service.signin(&user.username, PASSWORD).await.token();
 }
 
@@ -125,24 +92,12 @@ async fn check_and_reset_share_the_tries() {
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
     for _ in 0..TRIES / 2 {
-        service
-            .check_code(&user.username, WRONG_CODE)
-            .await
-            .is(CODE_INCORRECT);
-        service
-            .reset_password(&user.username, WRONG_CODE, NEW_PASSWORD)
-            .await
-            .is(CODE_INCORRECT);
+        service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
+        service.reset_password(&user.username, WRONG_CODE, NEW_PASSWORD).await.is(CODE_INCORRECT);
     }
 
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
@@ -155,10 +110,7 @@ async fn a_right_try_is_given_back() {
     for _ in 0..3 {
         service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     }
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 }
 
 #[tokio::test]
@@ -169,18 +121,9 @@ async fn a_bad_new_password_uses_no_try() {
     use_up_tries(&service, &user, TRIES - 1).await;
 
     for _ in 0..3 {
-        assert_eq!(
-            service
-                .reset_password(&user.username, WRONG_CODE, "short")
-                .await
-                .status,
-            422
-        );
+        assert_eq!(service.reset_password(&user.username, WRONG_CODE, "short").await.status, 422);
     }
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 }
 
 #[tokio::test]
@@ -189,10 +132,7 @@ async fn a_new_code_has_all_its_tries() {
     let user = service.user().create().await;
     service.code_for(&user).await;
     use_up_tries(&service, &user, TRIES).await;
-    service
-        .check_code(&user.username, WRONG_CODE)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, WRONG_CODE).await.is(RATE_LIMIT_EXCEEDED);
 
     let code = service.code_for(&user).await;
     use_up_tries(&service, &user, TRIES - 1).await;
@@ -250,10 +190,7 @@ async fn a_refused_send_leaves_the_last_code_as_it_was() {
 
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     use_up_tries(&service, &user, 1).await;
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
@@ -264,10 +201,7 @@ async fn using_a_code_up_allows_no_more_sends() {
         service.send_email(&user.username).await.is(SENT);
     }
     let code = service.code_for(&user).await;
-    service
-        .reset_password(&user.username, &code, NEW_PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
     service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
 }
@@ -281,15 +215,10 @@ async fn unlock_clears_the_tries_and_the_sends() {
     }
     let code = service.code_for(&user).await;
     use_up_tries(&service, &user, TRIES).await;
-    service
-        .check_code(&user.username, &code)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
     service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
 
-    service
-        .manage(&json!({"action": "unlock", "username": user.username}))
-        .await;
+    service.manage(&json!({"action": "unlock", "username": user.username})).await;
 
     use_up_tries(&service, &user, TRIES - 1).await;
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
@@ -313,8 +242,5 @@ async fn a_code_is_not_stored_in_clear() {
         assert!(!text.contains(&code), "{item:?}");
     }
     let bytes = item["code_hash"].as_b().unwrap().as_ref();
-    assert!(
-        !bytes.windows(6).any(|window| window == code.as_bytes()),
-        "{item:?}"
-    );
+    assert!(!bytes.windows(6).any(|window| window == code.as_bytes()), "{item:?}");
 }

@@ -25,26 +25,15 @@ async fn the_wait_doubles_from_the_tenth_failure_to_fifteen_minutes() {
     // Shorter waits could be over before they are asked for.
     for failures in [13, 14, 15, 16, 17, 18, 19, 20, 25, 60] {
         let passed = wait(failures) / 4;
-        service
-            .set_failures(&username, failures, Duration::from_secs(passed))
-            .await;
-        let seconds = service
-            .signin(&username, PASSWORD)
-            .await
-            .is_refused_for(RATE_LIMIT_EXCEEDED);
+        service.set_failures(&username, failures, Duration::from_secs(passed)).await;
+        let seconds = service.signin(&username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
         let left = wait(failures) - passed;
-        assert!(
-            seconds <= left && seconds + 5 >= left,
-            "{failures} failures: {seconds} s, not {left} s"
-        );
+        assert!(seconds <= left && seconds + 5 >= left, "{failures} failures: {seconds} s, not {left} s");
     }
     for failures in [10, 11, 12, 15, 20, 60] {
         let over = Duration::from_secs(wait(failures));
         service.set_failures(&username, failures, over).await;
-        service
-            .signin(&username, PASSWORD)
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
+        service.signin(&username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
 }
 
@@ -54,15 +43,9 @@ async fn a_failure_after_a_wait_is_followed_by_a_longer_one() {
     let user = service.user().create().await;
     service.set_failures(&user.username, 15, MINUTE).await;
 
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 
-    let seconds = service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is_refused_for(RATE_LIMIT_EXCEEDED);
+    let seconds = service.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
     assert!(seconds > 32 && seconds <= 64, "{seconds} s");
 }
 
@@ -72,14 +55,8 @@ async fn the_tenth_failure_is_the_last_that_needs_no_wait() {
     let user = service.user().create().await;
     service.set_failures(&user.username, 8, MINUTE / 60).await;
 
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 
     assert_eq!(service.failures(&user.username).await, 10);
 }
@@ -93,18 +70,12 @@ async fn refused_attempts_neither_count_nor_prolong_the_wait() {
     let before = service.stored_failures(&user.username).await;
 
     for password in [PASSWORD, WRONG_PASSWORD] {
-        service
-            .signin(&user.username, password)
-            .await
-            .is_refused_for(RATE_LIMIT_EXCEEDED);
+        service.signin(&user.username, password).await.is_refused_for(RATE_LIMIT_EXCEEDED);
         service
             .change_password_after_signin(&user.username, password, NEW_PASSWORD)
             .await
             .is_refused_for(RATE_LIMIT_EXCEEDED);
-        service
-            .change_password(&token, password, NEW_PASSWORD)
-            .await
-            .is_refused_for(TOO_MANY_ATTEMPTS);
+        service.change_password(&token, password, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
     }
 
     assert_eq!(service.stored_failures(&user.username).await, before);
@@ -116,14 +87,8 @@ async fn a_wait_tells_nobody_from_somebody() {
     let user = service.user().create().await;
     for username in [user.username, unknown_username()] {
         service.set_failures(&username, 14, MINUTE).await;
-        service
-            .signin(&username, WRONG_PASSWORD)
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
-        let seconds = service
-            .signin(&username, WRONG_PASSWORD)
-            .await
-            .is_refused_for(RATE_LIMIT_EXCEEDED);
+        service.signin(&username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+        let seconds = service.signin(&username, WRONG_PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
         assert!(seconds > 16 && seconds <= 32, "{username}: {seconds} s");
     }
 }
@@ -134,10 +99,7 @@ async fn the_failures_of_a_username_are_counted_in_its_normalised_form() {
     let user = service.user().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;
 
-    service
-        .signin(&user.username.to_uppercase(), PASSWORD)
-        .await
-        .is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.signin(&user.username.to_uppercase(), PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
@@ -146,33 +108,18 @@ async fn twenty_four_quiet_hours_clear_the_failures() {
     let user = service.user().create().await;
 
     service.set_failures(&user.username, 20, 24 * HOUR + MINUTE).await;
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 
     service.set_failures(&user.username, 20, 23 * HOUR).await;
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
 }
 
 /// That the failures which were counted before are gone: the two that follow would make ten and eleven.
 async fn assert_cleared(service: &Service, username: &str) {
     for _ in 0..2 {
-        service
-            .signin(username, WRONG_PASSWORD)
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
+        service.signin(username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
     assert_eq!(service.failures(username).await, 2);
 }
@@ -204,10 +151,7 @@ async fn a_forced_change_clears_the_failures() {
     let user = service.user().due_a_password_change().create().await;
     service.set_failures(&user.username, 9, MINUTE).await;
 
-    service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.token();
 
     assert_cleared(&service, &user.username).await;
 }
@@ -219,17 +163,11 @@ async fn the_right_old_password_clears_the_failures_even_of_a_refused_change() {
     let token = service.token_of(&user).await;
 
     service.set_failures(&user.username, 9, MINUTE).await;
-    service
-        .change_password(&token, PASSWORD, "short")
-        .await
-        .is((422, &change_password_errors(&[6])));
+    service.change_password(&token, PASSWORD, "short").await.is((422, &change_password_errors(&[6])));
     assert_cleared(&service, &user.username).await;
 
     service.set_failures(&user.username, 9, MINUTE).await;
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     assert_cleared(&service, &user.username).await;
 }
 
@@ -237,15 +175,9 @@ async fn the_right_old_password_clears_the_failures_even_of_a_refused_change() {
 async fn a_wrong_old_password_counts() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
-    let token = service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    let token = service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.token();
 
-    service
-        .change_password(&token, WRONG_PASSWORD, PASSWORD)
-        .await
-        .is((422, &change_password_errors(&[4])));
+    service.change_password(&token, WRONG_PASSWORD, PASSWORD).await.is((422, &change_password_errors(&[4])));
     service
         .change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD)
         .await
@@ -261,20 +193,12 @@ async fn a_reset_and_unlock_clear_the_failures() {
     let user = service.user().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;
     let code = service.code_for(&user).await;
-    assert_eq!(
-        service
-            .reset_password(&user.username, &code, NEW_PASSWORD)
-            .await
-            .status,
-        200
-    );
+    assert_eq!(service.reset_password(&user.username, &code, NEW_PASSWORD).await.status, 200);
     assert_cleared(&service, &user.username).await;
 
     let user = service.user().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;
-    let answer = service
-        .manage(&json!({"action": "unlock", "username": user.username}))
-        .await;
+    let answer = service.manage(&json!({"action": "unlock", "username": user.username})).await;
     assert_eq!(answer, json!({"ok": true}));
     assert_cleared(&service, &user.username).await;
 }
@@ -287,9 +211,7 @@ async fn fields_that_break_their_constraints_count_as_no_failure() {
 
     let body = json!({"username": user.username, "password": WRONG_PASSWORD, "stay_logged_in": "yes"});
     assert_eq!(service.post_json(SIGNIN, &body).await.status, 422);
-    let answer = service
-        .change_password_after_signin(&user.username, WRONG_PASSWORD, "short")
-        .await;
+    let answer = service.change_password_after_signin(&user.username, WRONG_PASSWORD, "short").await;
     assert_eq!(answer.status, 422);
     assert!(service.takes(&token).await);
 
@@ -303,10 +225,7 @@ async fn a_hundred_failures_of_one_address_are_the_most_in_fifteen_minutes() {
         return;
     }
     service.set_failures_of_address(99, 10 * MINUTE).await;
-    service
-        .signin(&unknown_username(), PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&unknown_username(), PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 
     let user = service.user().create().await;
     let refused = service.signin(&user.username, PASSWORD).await;
@@ -338,31 +257,16 @@ async fn the_budget_of_an_address_is_exact_over_usernames_and_endpoints() {
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
 
-    let answers = join_all((0..30).map(async |guess| {
-        match guess % 2 {
-            0 => service.signin(&unknown_username(), WRONG_PASSWORD).await,
-            _ => {
-                service
-                    .change_password_after_signin(&unknown_username(), WRONG_PASSWORD, NEW_PASSWORD)
-                    .await
-            }
-        }
+    let answers = join_all((0..30).map(async |guess| match guess % 2 {
+        0 => service.signin(&unknown_username(), WRONG_PASSWORD).await,
+        _ => service.change_password_after_signin(&unknown_username(), WRONG_PASSWORD, NEW_PASSWORD).await,
     }))
     .await;
 
-    assert_eq!(
-        count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]),
-        [6, 24]
-    );
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is_refused_for(TOO_MANY_ATTEMPTS);
+    assert_eq!(count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]), [6, 24]);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
     let elsewhere = service.seen_from_elsewhere();
-    elsewhere
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    elsewhere.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 }
 
 #[tokio::test]
@@ -374,38 +278,20 @@ async fn right_passwords_use_nothing_of_the_budget_of_an_address() {
         service.signin(&user.username, PASSWORD).await.token();
     }
     let inactive = service.user().not_activated().create().await;
-    service
-        .signin(&inactive.username, PASSWORD)
-        .await
-        .is(NOT_ACTIVATED);
+    service.signin(&inactive.username, PASSWORD).await.is(NOT_ACTIVATED);
 
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     service.signin(&user.username, PASSWORD).await.token();
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
 async fn the_budget_of_addresses_can_be_turned_off() {
     let service = Service::with_settings([("SIGNIN_FAILURES_PER_IP", "0")]).await;
     for _ in 0..3 {
-        service
-            .signin(&unknown_username(), PASSWORD)
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
+        service.signin(&unknown_username(), PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
     service.set_failures_of_address(1000, MINUTE).await;
-    service
-        .signin(&unknown_username(), PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&unknown_username(), PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }

@@ -31,15 +31,9 @@ async fn staying_logged_in_gets_a_session_token_too() {
         let (_, session_token) = service.post_json(SIGNIN, &body).await.token_and_session_token();
 
         assert_eq!(session_token.len(), 64);
-        assert!(
-            session_token.bytes().all(|byte| byte.is_ascii_alphanumeric()),
-            "{session_token}"
-        );
+        assert!(session_token.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{session_token}");
         let sessions = service.stored_sessions(&user).await;
-        assert!(
-            !format!("{sessions:?}").contains(&session_token),
-            "stored in clear: {sessions:?}"
-        );
+        assert!(!format!("{sessions:?}").contains(&session_token), "stored in clear: {sessions:?}");
     }
     assert_eq!(service.stored_sessions(&user).await.len(), 2);
 }
@@ -82,10 +76,7 @@ async fn only_the_right_password_learns_that_the_account_is_not_activated() {
     let user = service.user().not_activated().create().await;
 
     service.signin(&user.username, PASSWORD).await.is(NOT_ACTIVATED);
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }
 
 #[tokio::test]
@@ -94,21 +85,13 @@ async fn only_the_right_password_learns_that_the_password_has_to_be_changed() {
     let user = service.user().due_a_password_change().create().await;
 
     service.signin(&user.username, PASSWORD).await.is(CHANGE_PASSWORD);
-    service
-        .signin(&user.username, WRONG_PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }
 
 #[tokio::test]
 async fn not_activated_comes_before_change_password() {
     let service = Service::new();
-    let user = service
-        .user()
-        .not_activated()
-        .due_a_password_change()
-        .create()
-        .await;
+    let user = service.user().not_activated().due_a_password_change().create().await;
 
     service.signin(&user.username, PASSWORD).await.is(NOT_ACTIVATED);
 }
@@ -119,10 +102,7 @@ async fn a_wait_comes_before_everything_but_the_fields() {
     let user = service.user().not_activated().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;
 
-    service
-        .signin(&user.username, PASSWORD)
-        .await
-        .is(RATE_LIMIT_EXCEEDED);
+    service.signin(&user.username, PASSWORD).await.is(RATE_LIMIT_EXCEEDED);
     assert_eq!(service.signin(&user.username, "").await.status, 422);
 }
 
@@ -141,15 +121,8 @@ async fn usernames_are_compared_in_their_normalised_form() {
         let answer = service.signin(&same, PASSWORD).await;
         assert_eq!(answer.status, 200, "{same}: {answer:?}");
     }
-    for other in [
-        format!(" st.huber{suffix}"),
-        format!("st.huber{suffix} "),
-        format!("sț.huber{suffix}"),
-    ] {
-        service
-            .signin(&other, PASSWORD)
-            .await
-            .is(USERNAME_OR_PASSWORD_INCORRECT);
+    for other in [format!(" st.huber{suffix}"), format!("st.huber{suffix} "), format!("sț.huber{suffix}")] {
+        service.signin(&other, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
 }
 
@@ -159,12 +132,6 @@ async fn a_dotless_i_is_another_letter() {
     let mike = format!("mike.{}", unknown_username());
     service.user().with("username", mike.clone()).create().await;
 
-    service
-        .signin(&mike.replace("mike", "MIKE"), PASSWORD)
-        .await
-        .token();
-    service
-        .signin(&mike.replace("mike", "mıke"), PASSWORD)
-        .await
-        .is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&mike.replace("mike", "MIKE"), PASSWORD).await.token();
+    service.signin(&mike.replace("mike", "mıke"), PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 }

@@ -51,9 +51,7 @@ async fn a_token_that_was_tampered_with_is_refused() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
-    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else {
-        panic!("{token}")
-    };
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
     let of_another = service.token_of(&service.user().create().await).await;
     let [_, payload_of_another, signature_of_another] = of_another.split('.').collect::<Vec<_>>()[..] else {
         panic!("{of_another}")
@@ -97,30 +95,11 @@ async fn only_the_services_own_signature_counts() {
     let forged = jsonwebtoken::encode(&header, &claims, &other_secret).unwrap();
     assert!(!service.takes(&forged).await);
     for alg in [Algorithm::HS384, Algorithm::HS512] {
-        assert!(
-            !service
-                .takes(&secret.sign(
-                    &Header {
-                        alg,
-                        ..header.clone()
-                    },
-                    &claims
-                ))
-                .await,
-            "{alg:?}"
-        );
+        assert!(!service.takes(&secret.sign(&Header { alg, ..header.clone() }, &claims)).await, "{alg:?}");
     }
     for kid in [None, Some(String::new()), Some(Uuid::new_v4().to_string())] {
         assert!(
-            !service
-                .takes(&secret.sign(
-                    &Header {
-                        kid: kid.clone(),
-                        ..header.clone()
-                    },
-                    &claims
-                ))
-                .await,
+            !service.takes(&secret.sign(&Header { kid: kid.clone(), ..header.clone() }, &claims)).await,
             "{kid:?}"
         );
     }
@@ -145,11 +124,7 @@ async fn every_claim_is_verified() {
         claims.as_object_mut().unwrap().remove(claim);
         claims
     };
-    assert!(
-        service
-            .takes(&secret.sign(&header, &with("exp", json!(now + 600))))
-            .await
-    );
+    assert!(service.takes(&secret.sign(&header, &with("exp", json!(now + 600)))).await);
     for refused in [
         with("exp", json!(now - 1)),
         with("exp", json!(0)),
@@ -177,33 +152,21 @@ async fn a_change_revokes_every_token_but_the_one_that_made_it() {
     let token = service.token_of(&user).await;
     let other = service.token_of(&user).await;
 
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 
     assert!(service.takes(&token).await);
-    service
-        .change_password(&other, NEW_PASSWORD, PASSWORD)
-        .await
-        .is(UNAUTHORIZED);
+    service.change_password(&other, NEW_PASSWORD, PASSWORD).await.is(UNAUTHORIZED);
     let new = service.signin(&user.username, NEW_PASSWORD).await.token();
 
     // The token goes on being used, and the next change revokes what was issued since.
-    service
-        .change_password(&token, NEW_PASSWORD, PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
     assert!(service.takes(&token).await);
     assert!(!service.takes(&new).await);
     assert!(!service.takes(&other).await);
 
     // A change by another token revokes the one that was kept before.
     let last = service.token_of(&user).await;
-    service
-        .change_password(&last, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&last, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     assert!(service.takes(&last).await);
     assert!(!service.takes(&token).await);
 }
@@ -216,10 +179,7 @@ async fn a_forced_change_revokes_every_token_but_its_own() {
     let due = json!({"action": "update", "username": user.username, "must_change_password": true});
     service.manage(&due).await;
 
-    let new = service
-        .change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD)
-        .await
-        .token();
+    let new = service.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await.token();
 
     assert!(service.takes(&new).await);
     assert!(!service.takes(&old).await);
@@ -230,18 +190,12 @@ async fn a_reset_revokes_every_token() {
     let service = Service::new();
     let user = service.user().create().await;
     let kept = service.token_of(&user).await;
-    service
-        .change_password(&kept, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&kept, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     let other = service.signin(&user.username, NEW_PASSWORD).await.token();
 
     let code = service.code_for(&user).await;
     assert!(service.takes(&kept).await);
-    service
-        .reset_password(&user.username, &code, PASSWORD)
-        .await
-        .is(CHANGED_PASSWORD);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
 
     assert!(!service.takes(&kept).await);
     assert!(!service.takes(&other).await);
@@ -253,10 +207,7 @@ async fn an_operators_new_password_revokes_every_token() {
     let service = Service::new();
     let user = service.user().create().await;
     let kept = service.token_of(&user).await;
-    service
-        .change_password(&kept, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&kept, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 
     let set = json!({"action": "set_password", "username": user.username, "password": PASSWORD});
     assert_eq!(service.manage(&set).await["ok"], true);
@@ -274,10 +225,7 @@ async fn a_deactivated_users_tokens_are_refused_at_once_and_for_good() {
     let activated =
         |activated: bool| json!({"action": "update", "username": user.username, "activated": activated});
     service.manage(&activated(false)).await;
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(UNAUTHORIZED);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(UNAUTHORIZED);
 
     service.manage(&activated(true)).await;
     assert!(!service.takes(&token).await);
@@ -302,9 +250,6 @@ async fn other_updates_revoke_nothing() {
         assert!(service.takes(&token).await, "{update}");
     }
     // The token's owner may end the pending change with it.
-    service
-        .change_password(&token, PASSWORD, NEW_PASSWORD)
-        .await
-        .is(NEW_PASSWORD_SET);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     service.signin(&user.username, NEW_PASSWORD).await.token();
 }

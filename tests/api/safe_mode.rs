@@ -1,0 +1,137 @@
+//! `PREVENT_USER_EXISTENCE_ERRORS`: nothing that forgotPassword answers tells whether a user exists.
+
+use futures_util::future::{join, join_all};
+use serde_json::json;
+
+use crate::answers::{
+    CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, Documented, RATE_LIMIT_EXCEEDED, SENT,
+    USERNAME_OR_PASSWORD_INCORRECT, validation_failed,
+};
+use crate::helpers::{
+    Answer, NEW_PASSWORD, PASSWORD, SEND_EMAIL, Service, User, WRONG_CODE, count, unknown_username,
+};
+
+async fn service() -> Service {
+    Service::with_settings([("PREVENT_USER_EXISTENCE_ERRORS", "true")]).await
+}
+
+fn nobody() -> User {
+    let username = unknown_username();
+    User { email: format!("{username}@example.com"), username, id: String::new() }
+}
+
+/// All that an attacker sees of one username, from the first code to the last send, beside what is documented.
+async fn protocol(service: &Service, user: &User) -> Vec<(Answer, Documented)> {
+    let username = &user.username;
+    let mut answers = Vec::new();
+    // Wrong codes where there is none use no tries.
+    for _ in 0..7 {
+        answers.push((service.check_code(username, WRONG_CODE).await, CODE_INCORRECT));
+        answers.push((service.reset_password(username, WRONG_CODE, NEW_PASSWORD).await, CODE_INCORRECT));
+    }
+    answers.push((service.send_email(username).await, SENT));
+    for _ in 0..6 {
+        answers.push((service.check_code(username, WRONG_CODE).await, CODE_INCORRECT));
+        answers.push((service.reset_password(username, WRONG_CODE, NEW_PASSWORD).await, CODE_INCORRECT));
+    }
+    answers.push((service.check_code(username, WRONG_CODE).await, RATE_LIMIT_EXCEEDED));
+    answers.push((service.reset_password(username, WRONG_CODE, NEW_PASSWORD).await, RATE_LIMIT_EXCEEDED));
+    // A new code has its tries, in whatever form the name is written.
+    answers.push((service.send_email(&username.to_uppercase()).await, SENT));
+    answers.push((service.check_code(username, WRONG_CODE).await, CODE_INCORRECT));
+    service.expire_code(user).await;
+    answers.push((service.check_code(username, WRONG_CODE).await, CODE_INCORRECT));
+    answers.push((service.reset_password(username, WRONG_CODE, NEW_PASSWORD).await, CODE_INCORRECT));
+    for _ in 0..3 {
+        answers.push((service.send_email(username).await, SENT));
+    }
+    answers.push((service.send_email(username).await, RATE_LIMIT_EXCEEDED));
+    answers
+}
+
+#[tokio::test]
+async fn known_and_unknown_users_are_told_apart_by_nothing() {
+    let service = service().await;
+    let users = [
+        service.user().create().await,
+        service.user().not_activated().due_a_password_change().create().await,
+        service.user().with("email_addresses", json!([])).create().await,
+        nobody(),
+    ];
+
+    let transcripts = join_all(users.iter().map(|user| protocol(&service, user))).await;
+
+    for transcript in &transcripts {
+        for ((answer, documented), (first, _)) in transcript.iter().zip(&transcripts[0]) {
+            answer.is(*documented);
+            let headers = |answer: &Answer| {
+                let mut names: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
+                names.sort_unstable();
+                names
+            };
+            assert_eq!(headers(answer), headers(first));
+        }
+    }
+    assert_eq!(service.mails_to(&users[0].email).await.len(), 5);
+    assert!(service.mails_to(&users[3].email).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_known_user_resets_the_password_all_the_same() {
+    let service = service().await;
+    let user = service.user().create().await;
+
+    let code = service.code_for(&user).await;
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+
+    // That the code is used is not told either.
+    service.check_code(&user.username, &code).await.is(CODE_INCORRECT);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CODE_INCORRECT);
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn the_limits_of_nobody_are_exact_too() {
+    let service = service().await;
+    let (user, nobody) = (service.user().create().await, nobody());
+    let at_once = async |user: &User| {
+        let sends = join_all((0..12).map(async |_| service.send_email(&user.username).await)).await;
+        assert_eq!(count(&sends, [SENT, RATE_LIMIT_EXCEEDED]), [5, 7]);
+        let tries =
+            join_all((0..40).map(async |_| service.check_code(&user.username, WRONG_CODE).await)).await;
+        assert_eq!(count(&tries, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]), [12, 28]);
+    };
+    join(at_once(&user), at_once(&nobody)).await;
+}
+
+#[tokio::test]
+async fn a_mail_that_fails_is_not_told() {
+    let service = service().await;
+    let user = service.user().create().await;
+    service.make_unreachable(&user).await;
+
+    service.send_email(&user.username).await.is(SENT);
+}
+
+#[tokio::test]
+async fn a_bad_field_is_still_told() {
+    let service = service().await;
+    let missing = validation_failed(&[("username", "The username field is required.")]);
+    service.post(SEND_EMAIL, "{}").await.is((422, &missing));
+    assert_eq!(service.reset_password(&unknown_username(), WRONG_CODE, "short").await.status, 422);
+}
+
+#[tokio::test]
+async fn a_name_that_codes_were_asked_for_can_be_given_to_a_user() {
+    let service = service().await;
+    let nobody = nobody();
+    service.send_email(&nobody.username).await.is(SENT);
+
+    let user = service.user().with("username", nobody.username.clone()).create().await;
+    let user = User { email: user.email, ..nobody };
+    service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
+    service.send_email(&user.username).await.is(SENT);
+    assert_eq!(service.signin(&user.username, PASSWORD).await.status, 200);
+}

@@ -1,0 +1,318 @@
+//! When a session ends: by time, with the password, with its user, and whatever happens at the same time.
+
+use futures_util::future::{join, join_all};
+use serde_json::json;
+
+use crate::answers::{
+    CHANGED_PASSWORD, LOGGED_OUT, NEW_PASSWORD_SET, NO_CODE_REQUESTED, NO_SESSION_TO_LOG_OUT, NO_SESSIONS,
+    SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_INCORRECT, UNKNOWN_USERNAME,
+    USERNAME_OR_PASSWORD_INCORRECT,
+};
+use crate::helpers::{DAY, NEW_PASSWORD, PASSWORD, Service, User, count};
+
+#[tokio::test]
+async fn a_session_ends_when_it_is_idle_for_thirty_days() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+
+    service.age_sessions(&user, 29 * DAY).await;
+    assert_eq!(service.session_ids(&token).await.len(), 1);
+    service.session_signin(&session_token).await.token_of_session();
+    service.age_sessions(&user, 29 * DAY).await;
+    service.session_signin(&session_token).await.token_of_session();
+
+    service.age_sessions(&user, 30 * DAY).await;
+    assert_ended(&service, &token, &session_token).await;
+}
+
+#[tokio::test]
+async fn a_session_ends_after_ninety_days_however_often_it_is_used() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    for _ in 0..3 {
+        service.age_sessions(&user, 29 * DAY).await;
+        service.session_signin(&session_token).await.token_of_session();
+    }
+
+    service.age_sessions(&user, 2 * DAY).await;
+    service.session_signin(&session_token).await.token_of_session();
+    service.age_sessions(&user, DAY).await;
+    assert_ended(&service, &token, &session_token).await;
+}
+
+/// That the session is over, whatever its user does with it.
+async fn assert_ended(service: &Service, token: &str, session_token: &str) {
+    service.session_signin(session_token).await.is(SESSION_TOKEN_INCORRECT);
+    service.sessions(token).await.is(NO_SESSIONS);
+    service.log_out(token, session_token).await.is(NO_SESSION_TO_LOG_OUT);
+}
+
+/// Two sessions of a user, with a token and the session tokens.
+async fn two_sessions(service: &Service, user: &User) -> (String, [String; 2]) {
+    let (_, first) = service.session_of(user).await;
+    let (token, second) = service.session_of(user).await;
+    (token, [first, second])
+}
+
+async fn assert_revoked(service: &Service, session_tokens: &[String]) {
+    for session_token in session_tokens {
+        service.session_signin(session_token).await.is(SESSION_TOKEN_INCORRECT);
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_password_ends_every_session() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_tokens) = two_sessions(&service, &user).await;
+    let ids = service.session_ids(&token).await;
+
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
+
+    assert_revoked(&service, &session_tokens).await;
+    // The token that made the change is kept, and finds none of them.
+    assert_ended(&service, &token, &session_tokens[0]).await;
+    service.delete_session(&token, &ids[1]).await.is(SESSION_NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_forced_change_ends_every_session_but_its_own() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (old_token, session_tokens) = two_sessions(&service, &user).await;
+    service.update(&user, json!({"must_change_password": true})).await;
+
+    let body = json!({
+        "username": user.username,
+        "old_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+        "stay_logged_in": true,
+    });
+    let changed = service.post_json("/api/auth/changePasswordAfterSignin", &body).await;
+    let (token, session_token) = changed.token_and_session_token();
+
+    assert_revoked(&service, &session_tokens).await;
+    service.sessions(&old_token).await.is(TOKEN_INCORRECT);
+    service.session_signin(&session_token).await.token_of_session();
+    assert_eq!(service.session_ids(&token).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_reset_ends_every_session() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_tokens) = two_sessions(&service, &user).await;
+
+    let code = service.code_for(&user).await;
+    service.session_signin(&session_tokens[0]).await.token_of_session();
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+
+    assert_revoked(&service, &session_tokens).await;
+    service.sessions(&token).await.is(TOKEN_INCORRECT);
+    let token = service.signin(&user.username, NEW_PASSWORD).await.token();
+    assert_ended(&service, &token, &session_tokens[1]).await;
+}
+
+#[tokio::test]
+async fn an_operator_ends_every_session() {
+    let service = Service::new();
+    for action in [
+        json!({"action": "set_password", "password": PASSWORD}),
+        json!({"action": "revoke_sessions"}),
+        json!({"action": "update", "activated": false}),
+    ] {
+        let user = service.user().create().await;
+        let (token, session_tokens) = two_sessions(&service, &user).await;
+        let mut command = action;
+        command["username"] = json!(user.username);
+
+        assert_eq!(service.manage(&command).await["ok"], true, "{command}");
+
+        assert_revoked(&service, &session_tokens).await;
+        service.sessions(&token).await.is(TOKEN_INCORRECT);
+        assert!(!service.takes(&token).await, "{command}");
+        // Activation lets the user in again, and brings nothing back.
+        service.update(&user, json!({"activated": true})).await;
+        assert_revoked(&service, &session_tokens).await;
+        service.sessions(&token).await.is(TOKEN_INCORRECT);
+        let token = service.token_of(&user).await;
+        assert_ended(&service, &token, &session_tokens[0]).await;
+    }
+}
+
+#[tokio::test]
+async fn revoking_leaves_the_password_and_what_comes_after() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let kept = service.token_of(&user).await;
+    service.change_password(&kept, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
+    service.change_password(&kept, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
+    let mails = service.mails_to(&user.email).await.len();
+
+    assert_eq!(service.manage_user("revoke_sessions", &user).await, json!({"ok": true}));
+
+    assert!(!service.takes(&kept).await);
+    let (token, session_token) = service.session_of(&user).await;
+    service.session_signin(&session_token).await.token_of_session();
+    assert!(service.takes(&token).await);
+    assert_eq!(service.mails_to(&user.email).await.len(), mails, "no password was changed");
+}
+
+#[tokio::test]
+async fn a_session_waits_for_a_pending_password_change() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (_, session_token) = service.session_of(&user).await;
+
+    service.update(&user, json!({"must_change_password": true})).await;
+    service.session_signin(&session_token).await.is(SESSION_TOKEN_INCORRECT);
+
+    service.update(&user, json!({"must_change_password": false})).await;
+    service.session_signin(&session_token).await.token_of_session();
+}
+
+#[tokio::test]
+async fn other_updates_end_no_session() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (_, session_token) = service.session_of(&user).await;
+
+    for update in [
+        json!({"activated": true}),
+        json!({"email_addresses": ["elsewhere@example.com"]}),
+        json!({"locale": "de"}),
+    ] {
+        service.update(&user, update).await;
+        service.session_signin(&session_token).await.token_of_session();
+    }
+    assert_eq!(service.manage_user("unlock", &user).await, json!({"ok": true}));
+    service.session_signin(&session_token).await.token_of_session();
+}
+
+#[tokio::test]
+async fn nothing_of_a_deleted_user_counts_for_the_namesake() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    let kept = service.token_of(&user).await;
+    service.change_password(&kept, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
+    service.change_password(&kept, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
+    let (later, later_session) = service.session_of(&user).await;
+    let code = service.code_for(&user).await;
+
+    assert_eq!(service.manage_user("delete", &user).await, json!({"ok": true}));
+
+    let assert_dead = async || {
+        for token in [&token, &kept, &later] {
+            assert!(!service.takes(token).await);
+            service.sessions(token).await.is(TOKEN_INCORRECT);
+        }
+        assert_revoked(&service, &[session_token.clone(), later_session.clone()]).await;
+    };
+    assert_dead().await;
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.check_code(&user.username, &code).await.is(UNKNOWN_USERNAME);
+    service.send_email(&user.username).await.is(UNKNOWN_USERNAME);
+
+    let namesake = service
+        .user()
+        .with("username", user.username.clone())
+        .with("user_id", user.id.clone())
+        .create()
+        .await;
+    assert_eq!(namesake.id, user.id);
+    assert_dead().await;
+    service.check_code(&namesake.username, &code).await.is(NO_CODE_REQUESTED);
+    service.reset_password(&namesake.username, &code, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
+    let token = service.token_of(&namesake).await;
+    assert_ended(&service, &token, &session_token).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_used_during_a_reset_leaves_no_token() {
+    let service = Service::new();
+    for _ in 0..3 {
+        let user = service.user().create().await;
+        let (_, session_token) = service.session_of(&user).await;
+        let code = service.code_for(&user).await;
+
+        let (signed_in, reset) = join(
+            join_all((0..12).map(async |_| service.session_signin(&session_token).await)),
+            service.reset_password(&user.username, &code, NEW_PASSWORD),
+        )
+        .await;
+
+        reset.is(CHANGED_PASSWORD);
+        for answer in signed_in {
+            match answer.status {
+                202 => assert!(!service.takes(&answer.token_of_session()).await),
+                _ => answer.is(SESSION_TOKEN_INCORRECT),
+            }
+        }
+        assert_revoked(&service, &[session_token]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_begins_during_a_change_ends_with_it() {
+    let service = Service::new();
+    for _ in 0..3 {
+        let user = service.user().create().await;
+        let token = service.token_of(&user).await;
+        let body = json!({"username": user.username, "password": PASSWORD, "stay_logged_in": true});
+
+        let (begun, changed) = join(
+            join_all((0..4).map(async |_| service.post_json("/api/auth/signin", &body).await)),
+            service.change_password(&token, PASSWORD, NEW_PASSWORD),
+        )
+        .await;
+
+        changed.is(NEW_PASSWORD_SET);
+        for answer in begun {
+            if answer.status == 200 {
+                let (token, session_token) = answer.token_and_session_token();
+                assert!(!service.takes(&token).await);
+                service.session_signin(&session_token).await.is(SESSION_TOKEN_INCORRECT);
+            } else {
+                answer.is(USERNAME_OR_PASSWORD_INCORRECT);
+            }
+        }
+        service.sessions(&token).await.is(NO_SESSIONS);
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_ended_once() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_tokens) = two_sessions(&service, &user).await;
+    let ids = service.session_ids(&token).await;
+
+    let answers = join_all((0..10).map(async |_| service.log_out(&token, &session_tokens[0]).await)).await;
+    assert_eq!(count(&answers, [LOGGED_OUT, NO_SESSION_TO_LOG_OUT]), [1, 9]);
+
+    let answers = join_all((0..10).map(async |_| service.delete_session(&token, &ids[1]).await)).await;
+    assert_eq!(count(&answers, [SESSION_DELETED, SESSION_NOT_FOUND]), [1, 9]);
+}
+
+#[tokio::test]
+async fn a_session_that_is_used_while_it_is_ended_stays_ended() {
+    let service = Service::new();
+    for _ in 0..3 {
+        let user = service.user().create().await;
+        let (token, session_token) = service.session_of(&user).await;
+
+        let (signed_in, ended) = join(
+            join_all((0..8).map(async |_| service.session_signin(&session_token).await)),
+            service.log_out(&token, &session_token),
+        )
+        .await;
+
+        ended.is(LOGGED_OUT);
+        assert!(signed_in.iter().all(|answer| [202, 400].contains(&answer.status)), "{signed_in:?}");
+        assert_ended(&service, &token, &session_token).await;
+        assert!(service.stored_sessions(&user).await.is_empty());
+    }
+}

@@ -1,0 +1,419 @@
+//! The routes of sessions: signing in by a session token, and listing and ending one's own sessions. When a session
+//! ends otherwise is in `session_lifetimes`.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::answers::{
+    Documented, LOGGED_OUT, MALFORMED_JSON, NO_SESSION_TO_LOG_OUT, NO_SESSIONS, SESSION_DELETED,
+    SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_EXPIRED, TOKEN_INCORRECT, TOKEN_NOT_PROVIDED,
+    validation_failed,
+};
+use crate::helpers::{
+    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, DAY, LOG_OUT, NEW_PASSWORD, PASSWORD, SESSION_INFORMATION,
+    SESSION_SIGNIN, SESSIONS, Service, claims,
+};
+
+/// The sessions of a list, which has nothing else and is written exactly as documented.
+#[track_caller]
+fn listed(answer: &Answer) -> Vec<Value> {
+    let sessions = answer.json()["sessions"].as_array().unwrap().clone();
+    let written: Vec<String> = sessions
+        .iter()
+        .map(|session| {
+            format!(
+                r#"{{"id":{},"information":{},"last_used":{}}}"#,
+                session["id"], session["information"], session["last_used"]
+            )
+        })
+        .collect();
+    let body = format!(r#"{{"msg":"List of all sessions","sessions":[{}]}}"#, written.join(","));
+    answer.is((200, &body));
+    sessions
+}
+
+#[tokio::test]
+async fn a_session_token_is_good_for_tokens() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (first, session_token) = service.session_of(&user).await;
+
+    let second = service.session_signin(&session_token).await.token_of_session();
+    let third = service.session_signin(&session_token).await.token_of_session();
+
+    for token in [&first, &second, &third] {
+        assert!(service.takes(token).await);
+    }
+    assert_eq!(claims(&second)["sub"], claims(&first)["sub"]);
+    assert_ne!(claims(&second)["jti"], claims(&third)["jti"]);
+}
+
+#[tokio::test]
+async fn a_forced_change_begins_a_session_too() {
+    let service = Service::new();
+    let user = service.user().due_a_password_change().create().await;
+    let body = json!({
+        "username": user.username,
+        "old_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+        "session_information": SESSION_INFORMATION,
+        "stay_logged_in": true,
+    });
+    let changed = service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await;
+    let (token, session_token) = changed.token_and_session_token();
+
+    assert_eq!(listed(&service.sessions(&token).await)[0]["information"], SESSION_INFORMATION);
+    service.session_signin(&session_token).await.token_of_session();
+}
+
+#[tokio::test]
+async fn what_is_no_session_token_is_incorrect() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    let [id] = &service.session_ids(&token).await[..] else { panic!("not one session") };
+
+    for wrong in [
+        "x",
+        "2XRq1yubqq53A347PcWLRVlOj1rArsvx5u4keovU1T20FG51vXyVzNU73K1RDBhh",
+        id,
+        &token[..190],
+        &session_token[..63],
+        &format!("{session_token}0"),
+        &format!(" {session_token}"),
+        &session_token.to_lowercase(),
+        &"😀".repeat(190),
+        "\0",
+    ] {
+        let answer = service.session_signin(wrong).await;
+        assert_eq!((answer.status, answer.body.as_str()), SESSION_TOKEN_INCORRECT, "{wrong}");
+    }
+    service.session_signin(&session_token).await.token_of_session();
+}
+
+#[tokio::test]
+async fn neither_what_is_stored_nor_what_is_listed_opens_a_session() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+
+    let list = service.sessions(&token).await;
+    let stored = service.stored_sessions(&user).await;
+    assert!(!format!("{list:?}{stored:?}").contains(&session_token), "{list:?} {stored:?}");
+    for text in stored[0].values().filter_map(|value| value.as_s().ok()) {
+        service.session_signin(text).await.is(SESSION_TOKEN_INCORRECT);
+    }
+    for session in listed(&list) {
+        let id = session["id"].as_str().unwrap();
+        service.log_out(&token, id).await.is(NO_SESSION_TO_LOG_OUT);
+    }
+}
+
+#[tokio::test]
+async fn a_users_sessions_are_listed_oldest_first() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.session_of(&service.user().create().await).await;
+    service.sessions(&service.token_of(&user).await).await.is(NO_SESSIONS);
+
+    for information in [json!("first"), json!(null), json!("„dritte“ <3>")] {
+        let body = json!({
+            "username": user.username,
+            "password": PASSWORD,
+            "session_information": information,
+            "stay_logged_in": true,
+        });
+        service.post_json("/api/auth/signin", &body).await.token_and_session_token();
+    }
+    let sessions = listed(&service.sessions(&service.token_of(&user).await).await);
+
+    let information: Vec<&Value> = sessions.iter().map(|session| &session["information"]).collect();
+    assert_eq!(information, [&json!("first"), &json!(null), &json!("„dritte“ <3>")]);
+    let mut ids: Vec<&str> = sessions.iter().map(|session| session["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+    for session in &sessions {
+        let last_used = session["last_used"].as_str().unwrap();
+        let form: String = last_used
+            .chars()
+            .map(|character| if character.is_ascii_digit() { '0' } else { character })
+            .collect();
+        assert_eq!(form, "0000-00-00T00:00:00.000000", "{last_used}");
+    }
+}
+
+#[tokio::test]
+async fn the_order_is_that_of_creation_and_not_of_use() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (_, oldest) = service.session_of(&user).await;
+    let (token, _) = service.session_of(&user).await;
+    let before = service.session_ids(&token).await;
+
+    service.session_signin(&oldest).await.token_of_session();
+
+    assert_eq!(service.session_ids(&token).await, before);
+    let [first, second] = &listed(&service.sessions(&token).await)[..] else { panic!("not two") };
+    assert!(first["last_used"].as_str() > second["last_used"].as_str(), "{first} {second}");
+}
+
+#[tokio::test]
+async fn using_a_session_updates_its_information_and_last_use() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    service.age_sessions(&user, DAY).await;
+    let only = async || listed(&service.sessions(&token).await).remove(0);
+    let before = only().await;
+    assert_eq!(before["information"], SESSION_INFORMATION);
+
+    let body = json!({"session_token": session_token, "session_information": "Firefox: 70"});
+    service.post_json(SESSION_SIGNIN, &body).await.token_of_session();
+    let after = only().await;
+    assert_eq!((&after["id"], &after["information"]), (&before["id"], &json!("Firefox: 70")));
+    assert!(after["last_used"].as_str() > before["last_used"].as_str(), "{before} {after}");
+
+    // What is not said is not forgotten.
+    for body in [
+        json!({"session_token": session_token}),
+        json!({"session_token": session_token, "session_information": null}),
+    ] {
+        service.post_json(SESSION_SIGNIN, &body).await.token_of_session();
+        assert_eq!(only().await["information"], "Firefox: 70");
+    }
+}
+
+#[tokio::test]
+async fn listing_is_no_use() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, _) = service.session_of(&user).await;
+
+    let list = service.sessions(&token).await;
+
+    assert_eq!(service.sessions(&token).await.body, list.body);
+}
+
+#[tokio::test]
+async fn a_deleted_session_is_gone_and_no_other() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (_, first) = service.session_of(&user).await;
+    let (token, second) = service.session_of(&user).await;
+    let ids = service.session_ids(&token).await;
+
+    service.delete_session(&token, &ids[0]).await.is(SESSION_DELETED);
+
+    service.session_signin(&first).await.is(SESSION_TOKEN_INCORRECT);
+    service.session_signin(&second).await.token_of_session();
+    assert_eq!(service.session_ids(&token).await, ids[1..]);
+    service.delete_session(&token, &ids[0]).await.is(SESSION_NOT_FOUND);
+    // The token is not the session's, and lives on.
+    service.delete_session(&token, &ids[1]).await.is(SESSION_DELETED);
+    service.sessions(&token).await.is(NO_SESSIONS);
+}
+
+#[tokio::test]
+async fn logging_out_ends_the_session_and_no_other() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, first) = service.session_of(&user).await;
+    let (_, second) = service.session_of(&user).await;
+
+    service.log_out(&token, &first).await.is(LOGGED_OUT);
+
+    service.session_signin(&first).await.is(SESSION_TOKEN_INCORRECT);
+    service.log_out(&token, &first).await.is(NO_SESSION_TO_LOG_OUT);
+    service.session_signin(&second).await.token_of_session();
+    assert_eq!(service.session_ids(&token).await.len(), 1);
+    service.log_out(&token, &second).await.is(LOGGED_OUT);
+    service.sessions(&token).await.is(NO_SESSIONS);
+}
+
+#[tokio::test]
+async fn another_users_session_is_not_found() {
+    let service = Service::new();
+    let (token, session_token) = service.session_of(&service.user().create().await).await;
+    let another = service.token_of(&service.user().create().await).await;
+    let [id] = &service.session_ids(&token).await[..] else { panic!("not one session") };
+
+    service.delete_session(&another, id).await.is(SESSION_NOT_FOUND);
+    service.log_out(&another, &session_token).await.is(NO_SESSION_TO_LOG_OUT);
+
+    service.session_signin(&session_token).await.token_of_session();
+    assert_eq!(service.session_ids(&token).await, [id.as_str()]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_is_not_found() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+
+    for id in [
+        "x",
+        "33",
+        &Uuid::new_v4().to_string(),
+        &session_token,
+        &"0".repeat(64),
+        "%00",
+        "%F0%9F%98%80",
+        "%ff",
+    ] {
+        let answer = service.delete_session(&token, id).await;
+        assert_eq!((answer.status, answer.body.as_str()), SESSION_NOT_FOUND, "{id}");
+    }
+    service.delete_session(&token, &"0".repeat(2000)).await.is(SESSION_NOT_FOUND);
+    service.session_signin(&session_token).await.token_of_session();
+}
+
+/// The answers of the three routes to one query and header, which a good token finds no session by.
+async fn answers(service: &Service, query: &str, authorization: Option<&str>) -> [Answer; 3] {
+    let ask = async |method: &str, path: &str, body: &str| {
+        let mut request = service.request(method, &format!("{path}{query}")).body(body.to_owned());
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        Answer::to(request).await
+    };
+    [
+        ask("GET", SESSIONS, "").await,
+        ask("DELETE", &format!("{SESSIONS}/x"), "").await,
+        ask("POST", LOG_OUT, r#"{"session_token":"x"}"#).await,
+    ]
+}
+
+async fn taken(service: &Service, query: &str, authorization: Option<&str>) {
+    let [list, delete, log_out] = answers(service, query, authorization).await;
+    list.is(NO_SESSIONS);
+    delete.is(SESSION_NOT_FOUND);
+    log_out.is(NO_SESSION_TO_LOG_OUT);
+}
+
+async fn refused(service: &Service, query: &str, authorization: Option<&str>, documented: Documented) {
+    for answer in answers(service, query, authorization).await {
+        let seen = (answer.status, answer.body.as_str());
+        assert_eq!(seen, documented, "{query} {authorization:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_token_comes_in_the_header_or_in_the_query() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let bearer = format!("Bearer {token}");
+
+    taken(&service, "", Some(&bearer)).await;
+    taken(&service, &format!("?token={token}"), None).await;
+    taken(&service, &format!("?sort=asc&token={token}&page=2"), None).await;
+    taken(&service, &format!("?token=%65{}", &token[1..]), None).await;
+    // The last one wins, wherever it stands.
+    taken(&service, &format!("?token=null&token={token}"), None).await;
+    taken(&service, &format!("?token=a,b&x=1&token={token}&y=2"), None).await;
+    refused(&service, &format!("?token={token}&token=null"), None, TOKEN_INCORRECT).await;
+    refused(&service, &format!("?token={token},{token}"), None, TOKEN_INCORRECT).await;
+    // The header wins over the query.
+    taken(&service, "?token=null", Some(&bearer)).await;
+    refused(&service, &format!("?token={token}"), Some("Bearer null"), TOKEN_INCORRECT).await;
+}
+
+#[tokio::test]
+async fn a_token_has_to_be_there() {
+    let service = Service::new();
+    refused(&service, "", None, TOKEN_NOT_PROVIDED).await;
+    refused(&service, "", Some(""), TOKEN_NOT_PROVIDED).await;
+    refused(&service, "", Some("Bearer"), TOKEN_NOT_PROVIDED).await;
+    refused(&service, "?", None, TOKEN_NOT_PROVIDED).await;
+    refused(&service, "?token", None, TOKEN_NOT_PROVIDED).await;
+    refused(&service, "?token=", None, TOKEN_NOT_PROVIDED).await;
+    refused(&service, "?Token=x&tokens=y", None, TOKEN_NOT_PROVIDED).await;
+
+    for answer in answers(&service, "", None).await {
+        answer.is(TOKEN_NOT_PROVIDED);
+    }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_told_from_an_incorrect_one() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, mut claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+    let issued = claims["iat"].as_i64().unwrap();
+    claims["iat"] = json!(issued - 3601);
+    claims["exp"] = json!(issued - 1);
+    let expired = secret.sign(&header, &claims);
+    let forged_key = jsonwebtoken::EncodingKey::from_secret(secret.version_id.as_bytes());
+    let forged = jsonwebtoken::encode(&header, &claims, &forged_key).unwrap();
+
+    refused(&service, "", Some(&format!("Bearer {expired}")), TOKEN_EXPIRED).await;
+    refused(&service, &format!("?token={expired}"), None, TOKEN_EXPIRED).await;
+    refused(&service, &format!("?token={token}&token={expired}"), None, TOKEN_EXPIRED).await;
+    taken(&service, &format!("?token={expired}&token={token}"), None).await;
+    // Whoever forges a token learns nothing from its claims.
+    refused(&service, &format!("?token={forged}"), None, TOKEN_INCORRECT).await;
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_count_is_incorrect() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (rest, _) = token.rsplit_once('.').unwrap();
+    for wrong in ["null", "x.y.z", rest, &format!("{rest}."), &format!("{token}x"), "%00"] {
+        refused(&service, &format!("?token={wrong}"), None, TOKEN_INCORRECT).await;
+    }
+
+    service.manage_user("revoke_sessions", &user).await;
+    refused(&service, "", Some(&format!("Bearer {token}")), TOKEN_INCORRECT).await;
+
+    let token = service.token_of(&user).await;
+    service.update(&user, json!({"activated": false})).await;
+    refused(&service, &format!("?token={token}"), None, TOKEN_INCORRECT).await;
+
+    service.update(&user, json!({"activated": true})).await;
+    let token = service.token_of(&user).await;
+    service.manage_user("delete", &user).await;
+    refused(&service, &format!("?token={token}"), None, TOKEN_INCORRECT).await;
+}
+
+#[tokio::test]
+async fn the_token_comes_before_the_body() {
+    let service = Service::new();
+    for body in ["{", "{}", r#"{"session_token":33}"#] {
+        service.post(LOG_OUT, body).await.is(TOKEN_NOT_PROVIDED);
+        service.post(&format!("{LOG_OUT}?token=null"), body).await.is(TOKEN_INCORRECT);
+    }
+    service.post(LOG_OUT, " ".repeat(17 * 1024)).await.is(TOKEN_NOT_PROVIDED);
+}
+
+#[tokio::test]
+async fn logging_out_takes_a_body_like_any_other() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (token, session_token) = service.session_of(&user).await;
+    let path = format!("{LOG_OUT}?token={token}");
+
+    for body in ["", "[]", "{", r#"{"session_token":"x",}"#, r#"{"session_token":"x","session_token":"x"}"#] {
+        service.post(&path, body).await.is(MALFORMED_JSON);
+    }
+    let missing = validation_failed(&[("session_token", "The session token field is required.")]);
+    for body in [json!({}), json!({"session_token": null}), json!({"session_token": ""})] {
+        service.post_json(&path, &body).await.is((422, &missing));
+    }
+    let no_string = validation_failed(&[("session_token", "The session token must be a string.")]);
+    service.post_json(&path, &json!({"session_token": 33})).await.is((422, &no_string));
+    let too_long = "The session token may not be greater than 190 characters.";
+    let too_long = validation_failed(&[("session_token", too_long)]);
+    service.log_out(&token, &"x".repeat(191)).await.is((422, &too_long));
+    service.log_out(&token, &"😀".repeat(190)).await.is(NO_SESSION_TO_LOG_OUT);
+
+    let padded = json!({"x": " ".repeat(16 * 1024), "session_token": session_token});
+    let answer = service.post_json(&path, &padded).await;
+    assert_eq!((answer.status, &answer.json()["error_code"]), (413, &json!("payload_too_large")));
+    let body = json!({"x": {"session_token": 1}, "session_token": session_token});
+    service.post_json(&path, &body).await.is(LOGGED_OUT);
+}
