@@ -15,7 +15,7 @@ pub struct Environment {
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A setting that is missing or out of bounds. Shows the variable's name and what it should be, never its value.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[error("{variable} {problem}")]
 pub struct ConfigError {
     variable: String,
@@ -79,6 +79,13 @@ impl Environment {
 impl fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Environment")
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    /// As it is displayed: this is what a `main` that returns it prints.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 
