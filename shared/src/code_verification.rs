@@ -4,7 +4,7 @@ use aws_config::SdkConfig;
 
 use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{SubmittedCode, User, Username};
+use crate::domain::{CodeHolder, SubmittedCode, User, Username};
 use crate::http::{Error, identify};
 use crate::secrets::SecretKeys;
 use crate::store::{ReservedTry, Store, TryError};
@@ -56,7 +56,8 @@ impl CodeVerification {
         let live = &reserved.code;
         // A code whose key is two rotations old counts as expired.
         let key = self.keys.version(&live.key_version).await?.ok_or_else(|| self.no_code())?;
-        let right = code.matches(key.expose(), username, &live.code_id, &live.hash);
+        let holder = user.as_ref().map_or_else(CodeHolder::nobody, CodeHolder::from);
+        let right = code.matches(key.expose(), &holder, &live.code_id, &live.hash);
         match user {
             Some(user) if right => Ok(Verified { user, reserved }),
             _ => Err(Error::CodeIncorrect),

@@ -242,7 +242,7 @@ async fn hashes_of_known_form_and_bearable_cost_are_taken() {
         pbkdf2("sha512", "i=2000000,l=32"),
         scrypt("ln=18,r=8,p=1"),
         scrypt("ln=16,r=32,p=1"),
-        scrypt("ln=14,r=8,p=16"),
+        scrypt("ln=18,r=8,p=4"),
     ] {
         user_of(&create(&hash).await);
     }
@@ -273,7 +273,7 @@ async fn hashes_of_known_form_and_bearable_cost_are_taken() {
         "$pbkdf2-sha256$29000$TVxX2uVcxLTzi81W4lC/9A$T2cO6ru6ToQk1ww12eUactqTR+F4wZ2tIMVn+6stCeY".to_owned(),
         scrypt("ln=19,r=8,p=1"),
         scrypt("ln=18,r=9,p=1"),
-        scrypt("ln=14,r=8,p=17"),
+        scrypt("ln=18,r=8,p=5"),
         scrypt("ln=63,r=4294967295,p=1"),
     ] {
         let answer = create(&hash).await;

@@ -388,7 +388,7 @@ async fn a_code_that_is_sent_while_its_user_is_deleted_is_not_the_namesakes() {
         let namesake = service
             .user()
             .with("username", user.username)
-            .with("email_addresses", [format!("{}@example.com", unknown_username())].to_vec())
+            .with("email_addresses", vec![format!("{}@example.com", unknown_username())])
             .create()
             .await;
         for mail in service.mails_to(&user.email).await {

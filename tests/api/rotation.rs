@@ -153,6 +153,28 @@ async fn a_version_that_was_not_made_does_not_become_current() {
 }
 
 #[tokio::test]
+async fn only_the_pending_version_becomes_current() {
+    let service = Service::with_settings(ROTATING).await;
+    let [first, abandoned, second] = [(); 3].map(|()| Uuid::new_v4().to_string());
+    for next in STEPS {
+        step(&service, next, &first).await.unwrap();
+    }
+    step(&service, "createSecret", &abandoned).await.unwrap();
+    for next in STEPS {
+        step(&service, next, &second).await.unwrap();
+    }
+    let (stages, current) = state(&service).await;
+    assert_eq!(current.version_id, second);
+
+    // What Secrets Manager repeats too late undoes nothing, and pushes no version out that tokens still need.
+    for too_late in [&first, &abandoned] {
+        assert!(step(&service, "finishSecret", too_late).await.is_err());
+        let (stages_after, after) = state(&service).await;
+        assert_eq!((&stages_after, &after.value), (&stages, &current.value));
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_is_too_young_is_not_replaced() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;

@@ -8,7 +8,9 @@ use crate::answers::{
     SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_INCORRECT, UNKNOWN_USERNAME,
     USERNAME_OR_PASSWORD_INCORRECT,
 };
-use crate::helpers::{DAY, NEW_PASSWORD, PASSWORD, Service, User, count};
+use crate::helpers::{
+    CHANGE_PASSWORD_AFTER_SIGNIN, DAY, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, count,
+};
 
 #[tokio::test]
 async fn a_session_ends_when_it_is_idle_for_thirty_days() {
@@ -90,7 +92,7 @@ async fn a_forced_change_ends_every_session_but_its_own() {
         "new_password": NEW_PASSWORD,
         "stay_logged_in": true,
     });
-    let changed = service.post_json("/api/auth/changePasswordAfterSignin", &body).await;
+    let changed = service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await;
     let (token, session_token) = changed.token_and_session_token();
 
     assert_revoked(&service, &session_tokens).await;
@@ -264,7 +266,7 @@ async fn a_session_that_begins_during_a_change_ends_with_it() {
         let body = json!({"username": user.username, "password": PASSWORD, "stay_logged_in": true});
 
         let (begun, changed) = join(
-            join_all((0..4).map(async |_| service.post_json("/api/auth/signin", &body).await)),
+            join_all((0..4).map(async |_| service.post_json(SIGNIN, &body).await)),
             service.change_password(&token, PASSWORD, NEW_PASSWORD),
         )
         .await;

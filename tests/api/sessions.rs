@@ -11,7 +11,7 @@ use crate::answers::{
 };
 use crate::helpers::{
     Answer, CHANGE_PASSWORD_AFTER_SIGNIN, DAY, LOG_OUT, NEW_PASSWORD, PASSWORD, SESSION_INFORMATION,
-    SESSION_SIGNIN, SESSIONS, Service, claims,
+    SESSION_SIGNIN, SESSIONS, SIGNIN, Service, claims,
 };
 
 /// The sessions of a list, which has nothing else and is written exactly as documented.
@@ -123,7 +123,7 @@ async fn a_users_sessions_are_listed_oldest_first() {
             "session_information": information,
             "stay_logged_in": true,
         });
-        service.post_json("/api/auth/signin", &body).await.token_and_session_token();
+        service.post_json(SIGNIN, &body).await.token_and_session_token();
     }
     let sessions = listed(&service.sessions(&service.token_of(&user).await).await);
 

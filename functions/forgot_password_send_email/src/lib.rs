@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
-use shared::domain::Username;
+use shared::domain::{CodeHolder, Username};
 use shared::error::Failure;
 use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
 use shared::mail::Mailer;
@@ -84,8 +84,9 @@ impl Function {
         }
         let key = self.keys.current().await?;
         let (code, code_id, now) = (random::reset_code(), random::code_id(), clock::now());
+        let holder = user.as_ref().map_or_else(CodeHolder::nobody, CodeHolder::from);
         let new_code = NewCode {
-            hash: code.hash(key.expose(), username, &code_id),
+            hash: code.hash(key.expose(), &holder, &code_id),
             code_id,
             key_version: key.version().to_owned(),
             expires_at: now + self.time_to_live,

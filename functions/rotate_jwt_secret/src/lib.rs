@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::Deserialize;
 use shared::config::{ConfigError, Environment};
@@ -16,6 +16,9 @@ use shared::error::Failure;
 use shared::telemetry::invocation_span;
 use shared::{aws, random};
 use tracing::Instrument;
+
+/// The staging label of the version to come.
+const PENDING: &str = "AWSPENDING";
 
 /// The function `rotate_jwt_secret`.
 #[derive(Debug)]
@@ -84,12 +87,14 @@ impl Function {
     }
 
     async fn create(&self, rotation: &Rotation) -> Result<(), Failure> {
-        if self.pending(rotation).await?.is_some() {
+        let current = self.current(rotation).await?;
+        if current.version_id.as_ref() == Some(&rotation.client_request_token)
+            || self.pending(rotation).await?.is_some()
+        {
             return Ok(());
         }
-        let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
-        let created = current.map_err(|error| aws::failure("GetSecretValue", &error))?.created_date;
-        let age = created
+        let age = current
+            .created_date
             .and_then(|created| SystemTime::try_from(created).ok())
             .and_then(|created| SystemTime::now().duration_since(created).ok())
             .unwrap_or_default();
@@ -105,7 +110,7 @@ impl Function {
             .secret_id(&rotation.secret_id)
             .client_request_token(&rotation.client_request_token)
             .secret_string(random::secret_key())
-            .version_stages("AWSPENDING")
+            .version_stages(PENDING)
             .send()
             .await
             .map(drop)
@@ -113,19 +118,21 @@ impl Function {
     }
 
     async fn test(&self, rotation: &Rotation) -> Result<(), Failure> {
-        match self.pending(rotation).await? {
-            Some(key) if key.len() == random::SECRET_KEY_CHARS => Ok(()),
-            Some(_) => Err(Failure::Defect("the new version is not what was made".to_owned())),
-            None => Err(Failure::Unavailable("there is no new version".to_owned())),
+        let key = self.pending(rotation).await?.ok_or_else(not_pending)?;
+        if key.len() == random::SECRET_KEY_CHARS {
+            Ok(())
+        } else {
+            Err(Failure::Defect("the new version is not what was made".to_owned()))
         }
     }
 
     async fn finish(&self, rotation: &Rotation) -> Result<(), Failure> {
-        let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
-        let current = current.map_err(|error| aws::failure("GetSecretValue", &error))?.version_id;
+        let current = self.current(rotation).await?.version_id;
         if current.as_ref() == Some(&rotation.client_request_token) {
             return Ok(());
         }
+        // A version that was current before, or was given up, must never become so by a step that comes late.
+        self.pending(rotation).await?.ok_or_else(not_pending)?;
         self.client
             .update_secret_version_stage()
             .secret_id(&rotation.secret_id)
@@ -138,13 +145,19 @@ impl Function {
             .map_err(|error| aws::failure("UpdateSecretVersionStage", &error))
     }
 
-    /// The key of the new version, if it was made.
+    async fn current(&self, rotation: &Rotation) -> Result<GetSecretValueOutput, Failure> {
+        let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
+        current.map_err(|error| aws::failure("GetSecretValue", &error))
+    }
+
+    /// The key of the new version, while that is the one to come.
     async fn pending(&self, rotation: &Rotation) -> Result<Option<String>, Failure> {
         let version = self
             .client
             .get_secret_value()
             .secret_id(&rotation.secret_id)
             .version_id(&rotation.client_request_token)
+            .version_stage(PENDING)
             .send()
             .await;
         match version {
@@ -159,4 +172,8 @@ impl Function {
             Err(error) => Err(aws::failure("GetSecretValue", &error)),
         }
     }
+}
+
+fn not_pending() -> Failure {
+    Failure::Unavailable("the version is not staged AWSPENDING".to_owned())
 }

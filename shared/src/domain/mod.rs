@@ -13,7 +13,9 @@ mod username;
 pub use email_address::EmailAddress;
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{PasswordHash, Scheme};
-pub use reset_code::{CodeHash, CodeId, DAILY_SENDS, HOURLY_SENDS, ResetCode, SubmittedCode, TRIES};
+pub use reset_code::{
+    CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, ResetCode, SubmittedCode, TRIES,
+};
 pub(crate) use session::session_end;
 pub use session::{SessionId, SessionInformation, SessionToken};
 pub use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};

@@ -12,8 +12,8 @@ const MAX_ARGON2_PARALLELISM: u32 = 16;
 const MAX_PBKDF2_ROUNDS: u32 = 2_000_000;
 /// The most memory that a stored scrypt hash may ask for, in bytes: 128 · N · r.
 const MAX_SCRYPT_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
-/// The most parallel, here successive, runs that a stored scrypt hash may ask for.
-const MAX_SCRYPT_PARALLELISM: u32 = 16;
+/// The most work that a stored scrypt hash may ask for, in bytes mixed: 128 · N · r · p.
+const MAX_SCRYPT_WORK_BYTES: u64 = 1024 * 1024 * 1024;
 /// The bcrypt costs that are run: 2^4 to 2^14 rounds.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
 
@@ -90,7 +90,8 @@ fn bounded_phc(hash: &phc::PasswordHash) -> Option<Scheme> {
     } else if hash.algorithm == scrypt::phc::ALG_ID {
         let params = scrypt::Params::try_from(hash).ok()?;
         let memory = params.n().saturating_mul(u64::from(params.r())).saturating_mul(128);
-        let bounded = memory <= MAX_SCRYPT_MEMORY_BYTES && params.p() <= MAX_SCRYPT_PARALLELISM;
+        let work = memory.saturating_mul(u64::from(params.p()));
+        let bounded = memory <= MAX_SCRYPT_MEMORY_BYTES && work <= MAX_SCRYPT_WORK_BYTES;
         bounded.then_some(Scheme::Scrypt)
     } else {
         None
@@ -154,7 +155,8 @@ mod tests {
         #[test]
         fn scrypt_costs_are_bounded(log_n in 1_u32..30, r in 2_u32..40, p in 1_u32..40) {
             let text = format!("$scrypt$ln={log_n},r={r},p={p}${SALT_AND_HASH}");
-            let bounded = (128_u64 << log_n) * u64::from(r) <= 256 * 1024 * 1024 && p <= 16;
+            let memory = (128_u64 << log_n) * u64::from(r);
+            let bounded = memory <= 256 * 1024 * 1024 && memory * u64::from(p) <= 1024 * 1024 * 1024;
             prop_assert_eq!(PasswordHash::parse(&text).is_some(), bounded);
         }
 

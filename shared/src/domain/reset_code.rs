@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-use super::Username;
+use super::User;
 
 /// Wrong tries that one code allows.
 pub const TRIES: u32 = 12;
@@ -38,8 +38,8 @@ impl ResetCode {
 
     /// The keyed hash under which the code is stored.
     #[must_use]
-    pub fn hash(&self, key: &[u8], username: &Username, code_id: &CodeId) -> CodeHash {
-        CodeHash(mac(key, username, code_id, self.expose()).finalize().into_bytes().to_vec())
+    pub fn hash(&self, key: &[u8], holder: &CodeHolder, code_id: &CodeId) -> CodeHash {
+        CodeHash(mac(key, holder, code_id, self.expose()).finalize().into_bytes().to_vec())
     }
 }
 
@@ -64,8 +64,8 @@ impl SubmittedCode {
 
     /// Whether this is the code that was stored as `hash`; takes the same time for every wrong code.
     #[must_use]
-    pub fn matches(&self, key: &[u8], username: &Username, code_id: &CodeId, hash: &CodeHash) -> bool {
-        mac(key, username, code_id, self.0.expose_secret()).verify_slice(&hash.0).is_ok()
+    pub fn matches(&self, key: &[u8], holder: &CodeHolder, code_id: &CodeId, hash: &CodeHash) -> bool {
+        mac(key, holder, code_id, self.0.expose_secret()).verify_slice(&hash.0).is_ok()
     }
 }
 
@@ -84,6 +84,24 @@ impl CodeId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Whom a code is for: one user from creation to deletion, and not a later one of the same name or id.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CodeHolder(String);
+
+impl CodeHolder {
+    /// The holder of a code that nobody may use, because it was asked for in the name of nobody.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self(String::new())
+    }
+}
+
+impl From<&User> for CodeHolder {
+    fn from(user: &User) -> Self {
+        Self(format!("{} {}", user.created_at.as_micros(), user.user_id))
     }
 }
 
@@ -114,10 +132,10 @@ impl CodeHash {
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of every length (RFC 2104 §3)")]
-fn mac(key: &[u8], username: &Username, code_id: &CodeId, digits: &str) -> Hmac<Sha256> {
+fn mac(key: &[u8], holder: &CodeHolder, code_id: &CodeId, digits: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     // Lengths go first, so that no two different triples are the same message.
-    for part in [username.normalised(), code_id.as_str(), digits] {
+    for part in [&*holder.0, code_id.as_str(), digits] {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part.as_bytes());
     }
@@ -132,8 +150,8 @@ mod tests {
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    fn names(user: &str, code: &str) -> (Username, CodeId) {
-        (Username::parse(user).unwrap(), CodeId::new(code.to_owned()))
+    fn names(user: &str, code: &str) -> (CodeHolder, CodeId) {
+        (CodeHolder(user.to_owned()), CodeId::new(code.to_owned()))
     }
 
     #[test]
@@ -150,30 +168,30 @@ mod tests {
 
     #[test]
     fn a_number_is_read_with_leading_zeros_and_a_string_is_not() {
-        let (username, code_id) = names("st.huber", "a");
-        let hash = ResetCode::from_number(42).hash(KEY, &username, &code_id);
-        assert!(SubmittedCode::from_number(42).unwrap().matches(KEY, &username, &code_id, &hash));
-        assert!(!SubmittedCode::parse("42".to_owned()).unwrap().matches(KEY, &username, &code_id, &hash));
+        let (holder, code_id) = names("st.huber", "a");
+        let hash = ResetCode::from_number(42).hash(KEY, &holder, &code_id);
+        assert!(SubmittedCode::from_number(42).unwrap().matches(KEY, &holder, &code_id, &hash));
+        assert!(!SubmittedCode::parse("42".to_owned()).unwrap().matches(KEY, &holder, &code_id, &hash));
     }
 
     #[test]
     fn a_hash_is_of_one_user_one_sending_and_one_key() {
-        let (username, code_id) = names("st.huber", "a");
-        let hash = ResetCode::from_number(482_901).hash(KEY, &username, &code_id);
+        let (holder, code_id) = names("st.huber", "a");
+        let hash = ResetCode::from_number(482_901).hash(KEY, &holder, &code_id);
         let code = SubmittedCode::parse("482901".to_owned()).unwrap();
         let (other_user, other_code) = names("st.maier", "b");
         assert!(!code.matches(KEY, &other_user, &code_id, &hash));
-        assert!(!code.matches(KEY, &username, &other_code, &hash));
-        assert!(!code.matches(b"another key", &username, &code_id, &hash));
+        assert!(!code.matches(KEY, &holder, &other_code, &hash));
+        assert!(!code.matches(b"another key", &holder, &code_id, &hash));
     }
 
     proptest! {
         #[test]
         fn exactly_the_sent_code_matches(sent in 0..ResetCode::COUNT, typed in 0..ResetCode::COUNT) {
-            let (username, code_id) = names("st.huber", "a");
-            let hash = ResetCode::from_number(sent).hash(KEY, &username, &code_id);
+            let (holder, code_id) = names("st.huber", "a");
+            let hash = ResetCode::from_number(sent).hash(KEY, &holder, &code_id);
             let typed_code = SubmittedCode::parse(format!("{typed:06}")).unwrap();
-            prop_assert_eq!(typed_code.matches(KEY, &username, &code_id, &hash), sent == typed);
+            prop_assert_eq!(typed_code.matches(KEY, &holder, &code_id, &hash), sent == typed);
         }
     }
 }
