@@ -92,12 +92,17 @@ impl Authentication {
     ) -> Result<Authenticated, AuthenticationError> {
         let verified = async {
             let user = user?;
-            if let Some(user) = &user {
-                identify(&user.user_id);
-            }
+            let hash = match &user {
+                Some(user) => {
+                    identify(&user.user_id);
+                    let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
+                    Some(user.password_hash.as_ref().ok_or_else(unreadable)?)
+                }
+                None => None,
+            };
             let reserved = self.store.reserve_signin(username, clock::now()).await?;
             reserved.map_err(AuthenticationError::RateLimited)?;
-            let verdict = self.hasher.verify(password, user.as_ref().map(|user| &user.password_hash)).await?;
+            let verdict = self.hasher.verify(password, hash).await?;
             match (verdict, user) {
                 (Verdict::Right { outdated }, Some(user)) => Ok((user, outdated)),
                 _ => Err(AuthenticationError::Incorrect),

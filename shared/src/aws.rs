@@ -41,6 +41,10 @@ where
     let cause = match error {
         SdkError::ServiceError(service) => {
             let error = service.err();
+            if let Some(code @ ("ValidationException" | "AccessDeniedException")) = error.code() {
+                // It will not be better next time: the request is wrong, or the function's rights are.
+                return Failure::Defect(format!("{operation}: {code}"));
+            }
             format!("{}: {}", error.code().unwrap_or("unknown code"), error.message().unwrap_or("no message"))
         }
         SdkError::DispatchFailure(dispatch) => {

@@ -5,6 +5,7 @@ use aws_config::SdkConfig;
 use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{CodeHolder, SubmittedCode, User, Username};
+use crate::error::Failure;
 use crate::http::{Error, identify};
 use crate::secrets::SecretKeys;
 use crate::store::{ReservedTry, Store, TryError};
@@ -43,25 +44,40 @@ impl CodeVerification {
     pub async fn verify(&self, username: &Username, code: &SubmittedCode) -> Result<Verified, Error> {
         let (user, reserved) =
             tokio::join!(self.store.user(username), self.store.reserve_try(username, clock::now()));
-        let user = user?;
         match &user {
-            Some(user) => identify(&user.user_id),
-            None if self.conceal => {}
-            None => return Err(Error::UnknownUsername),
+            Ok(Some(user)) => identify(&user.user_id),
+            Ok(None) if !self.conceal => return Err(Error::UnknownUsername),
+            _ => {}
         }
         let reserved = reserved.map_err(|error| match error {
             TryError::NoCode => self.no_code(),
             error => error.into(),
-        })?;
+        });
+        let user = match (user, &reserved) {
+            (Ok(user), _) => user,
+            (Err(failure), Ok(reserved)) => return Err(self.not_compared(username, reserved, failure).await),
+            (Err(failure), Err(_)) => return Err(failure.into()),
+        };
+        let reserved = reserved?;
         let live = &reserved.code;
-        // A code whose key is two rotations old counts as expired.
-        let key = self.keys.version(&live.key_version).await?.ok_or_else(|| self.no_code())?;
+        let key = match self.keys.version(&live.key_version).await {
+            Ok(Some(key)) => key,
+            // A code whose key is two rotations old counts as expired.
+            Ok(None) => return Err(self.no_code()),
+            Err(failure) => return Err(self.not_compared(username, &reserved, failure).await),
+        };
         let holder = user.as_ref().map_or_else(CodeHolder::nobody, CodeHolder::from);
         let right = code.matches(key.expose(), &holder, &live.code_id, &live.hash);
         match user {
             Some(user) if right => Ok(Verified { user, reserved }),
             _ => Err(Error::CodeIncorrect),
         }
+    }
+
+    /// Gives back a try that our own failure left without a comparison.
+    async fn not_compared(&self, username: &Username, reserved: &ReservedTry, failure: Failure) -> Error {
+        self.give_back_try(username, reserved).await;
+        failure.into()
     }
 
     /// That there is no code would tell that the user exists, or else that nobody asked for one.
@@ -71,7 +87,11 @@ impl CodeVerification {
 
     /// Gives back the try of a right code. Where this fails, only more is counted than happened.
     pub async fn give_back(&self, verified: &Verified) {
-        if let Err(failure) = self.store.give_back_try(&verified.user.username, &verified.reserved).await {
+        self.give_back_try(&verified.user.username, &verified.reserved).await;
+    }
+
+    async fn give_back_try(&self, username: &Username, reserved: &ReservedTry) {
+        if let Err(failure) = self.store.give_back_try(username, reserved).await {
             tracing::warn!(cause = %failure, "try not given back");
         }
     }

@@ -1,7 +1,7 @@
 //! Settings: environment variables, parsed once at the start.
 //!
-//! Each part of the service has its own configuration type beside it, with a `from_environment`; this module has
-//! what they share. `template.yaml` has a parameter of the same name and default for each.
+//! Each part of the service reads its own settings when it is made, and the README lists them all; this module has
+//! what they share.
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use askama::Template;
 use aws_config::SdkConfig;
 use aws_sdk_sesv2::Client;
+use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 
 use crate::aws;
@@ -195,7 +196,13 @@ impl Mailer {
             .send()
             .await
             .map(drop)
-            .map_err(|error| aws::failure("SendEmail", &error))
+            .map_err(|error| match error.as_service_error() {
+                // SES's own messages can name addresses.
+                Some(refusal) => {
+                    Failure::Unavailable(format!("SendEmail: {}", refusal.code().unwrap_or("unknown code")))
+                }
+                None => aws::failure("SendEmail", &error),
+            })
     }
 }
 

@@ -123,7 +123,7 @@ impl Function {
         let password_change = PasswordChange::new(user, &password_hash, &security_stamp, now);
         let password_change = PasswordChange { session, signs_in: true, ..password_change };
         if !self.store.change_password(password_change).await? {
-            // Somebody else's change came first, so the old password is not the password any more.
+            // The user changed since the password was verified, which therefore counts for nothing any more.
             return Err(Error::UsernameOrPasswordIncorrect);
         }
         let notice = PasswordChanged {

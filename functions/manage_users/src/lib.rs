@@ -162,8 +162,9 @@ impl Function {
                 ("unlocked", done)
             }
             Command::RevokeSessions { username } => {
-                let revoked = self.store.revoke_sessions(&username).await?;
-                revoked.then_some(("sessions_revoked", done)).ok_or(Refusal::UnknownUsername)?
+                let user = self.store.revoke_sessions(&username).await?.ok_or(Refusal::UnknownUsername)?;
+                identify(&user.user_id);
+                ("sessions_revoked", done)
             }
             Command::Delete { username } => {
                 self.delete(&username).await?;
@@ -176,8 +177,7 @@ impl Function {
             }
             Command::CountOutdatedHashes(page) => {
                 let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
-                let outdated =
-                    users.iter().filter(|user| self.hasher.is_outdated(&user.password_hash)).count();
+                let outdated = users.iter().filter(|user| self.is_outdated(user)).count();
                 let answer = json!({ "ok": true, "users": users.len(), "outdated": outdated });
                 ("outdated_hashes_counted", with_cursor(answer, cursor))
             }
@@ -197,7 +197,7 @@ impl Function {
         let user = User {
             username: new.username,
             user_id: new.user_id.unwrap_or_else(random::user_id),
-            password_hash,
+            password_hash: Some(password_hash),
             security_stamp: random::security_stamp(),
             kept_jti: None,
             email_addresses: new.email_addresses,
@@ -232,6 +232,10 @@ impl Function {
             }
         }
         Ok(json!({ "ok": true, "created": created, "failed": failed }))
+    }
+
+    fn is_outdated(&self, user: &User) -> bool {
+        user.password_hash.as_ref().is_none_or(|hash| self.hasher.is_outdated(hash))
     }
 
     async fn delete(&self, username: &Username) -> Result<(), Refusal> {

@@ -13,15 +13,14 @@ mod username;
 pub use email_address::EmailAddress;
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{PasswordHash, Scheme};
-pub use reset_code::{
-    CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, ResetCode, SubmittedCode, TRIES,
-};
+pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
+pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, TRIES};
 pub(crate) use session::session_end;
 pub use session::{SessionId, SessionInformation, SessionToken};
-pub use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};
+pub(crate) use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};
 pub use timestamp::Timestamp;
 pub use user::{Locale, SecurityStamp, User, UserId};
 pub use username::{Username, UsernameError};
 
 /// The longest username, session information, session token and user id, in Unicode scalar values.
-pub const MAX_NAME_CHARS: usize = 190;
+pub(crate) const MAX_NAME_CHARS: usize = 190;

@@ -8,13 +8,13 @@ use sha2::Sha256;
 use super::User;
 
 /// Wrong tries that one code allows.
-pub const TRIES: u32 = 12;
+pub(crate) const TRIES: u32 = 12;
 
 /// Codes that may be sent to one user in any such period: 5 in 60 minutes.
-pub const HOURLY_SENDS: (usize, Duration) = (5, Duration::from_hours(1));
+pub(crate) const HOURLY_SENDS: (usize, Duration) = (5, Duration::from_hours(1));
 
 /// Codes that may be sent to one user in any such period: 10 in 24 hours.
-pub const DAILY_SENDS: (usize, Duration) = (10, Duration::from_hours(24));
+pub(crate) const DAILY_SENDS: (usize, Duration) = (10, Duration::from_hours(24));
 
 /// A code that was sent by e-mail: six digits.
 #[derive(Clone, Debug)]

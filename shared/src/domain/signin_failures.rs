@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 /// Failures in a row that cost no wait.
-pub const FREE_FAILURES: u32 = 10;
+pub(crate) const FREE_FAILURES: u32 = 10;
 
 /// The longest wait, whatever the number of failures.
-pub const LONGEST_WAIT: Duration = Duration::from_mins(15);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// After this long without an attempt that was let through, earlier failures are forgotten.
-pub const QUIET_PERIOD: Duration = Duration::from_hours(24);
+pub(crate) const QUIET_PERIOD: Duration = Duration::from_hours(24);
 
 /// How long failures from one source IP address are added up.
-pub const ADDRESS_WINDOW: Duration = Duration::from_mins(15);
+pub(crate) const ADDRESS_WINDOW: Duration = Duration::from_mins(15);
 
 /// The wait after `failures` failures in a row, counted from the last attempt that was let through: none below
 /// the 10th, then 2^(n−10) seconds, at most 15 minutes (NIST SP 800-63B-4 §3.2.2 asks for such a limit).
 #[must_use]
-pub fn wait_after(failures: u32) -> Duration {
+pub(crate) fn wait_after(failures: u32) -> Duration {
     let Some(doublings) = failures.checked_sub(FREE_FAILURES) else {
         return Duration::ZERO;
     };

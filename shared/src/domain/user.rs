@@ -9,8 +9,9 @@ pub struct User {
     pub username: Username,
     /// What tokens name the user by; never changes and is never reused while the user exists.
     pub user_id: UserId,
-    /// The stored hash of the password.
-    pub password_hash: PasswordHash,
+    /// The stored hash of the password; `None` where it is of no known form or its cost out of bounds, which lets
+    /// nobody in and is mended by setting a password.
+    pub password_hash: Option<PasswordHash>,
     /// What every token and session of the user is bound to.
     pub security_stamp: SecurityStamp,
     /// The `jti` of the JSON Web Token that made the last password change and outlives it.

@@ -8,11 +8,12 @@ use aws_sdk_dynamodb::types::{
 
 use super::Store;
 use super::item::{Item, condition_failure, instant, number, text, ttl};
-use crate::aws;
+use super::users::defect;
 use crate::domain::{
     ADDRESS_WINDOW, DAILY_SENDS, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, Timestamp, Username, wait_after,
 };
 use crate::error::Failure;
+use crate::{aws, random};
 
 /// A reserved attempt from one source IP address.
 #[derive(Clone, Debug)]
@@ -42,18 +43,24 @@ impl Store {
         now: Timestamp,
     ) -> Result<Result<(), Duration>, Failure> {
         let subject = username_subject(username);
-        let expiry = ttl(now + QUIET_PERIOD);
+        let (expiry, attempt) = (ttl(now + QUIET_PERIOD), random::unique());
         for _ in 0..ROUNDS {
             let count_on = waits_over(self.attempt(&subject), now)
                 .update_expression(
-                    "SET failures = if_not_exists(failures, :zero) + :one, last_attempt_at = :now, #ttl = :ttl",
+                    "SET failures = if_not_exists(failures, :zero) + :one, last_attempt_at = :now, \
+                     attempt = :attempt, #ttl = :ttl",
                 )
                 .expression_attribute_values(":zero", number(0))
+                .expression_attribute_values(":attempt", text(&attempt))
                 .expression_attribute_values(":ttl", expiry.clone());
             let item = match reserve(count_on).await? {
                 Reservation::Made(_) => return Ok(Ok(())),
                 Reservation::Refused(item) => item,
             };
+            if item.optional_text("attempt") == Some(attempt.as_str()) {
+                // An answer got lost, and this is the repetition of what was written.
+                return Ok(Ok(()));
+            }
             let last_attempt_at = item.instant("last_attempt_at")?;
             if last_attempt_at + QUIET_PERIOD > now {
                 let wait = wait_after(item.count("failures")?);
@@ -63,7 +70,10 @@ impl Store {
                 .attempt(&subject)
                 .condition_expression("last_attempt_at = :forgotten")
                 .expression_attribute_values(":forgotten", instant(last_attempt_at))
-                .update_expression("SET failures = :one, last_attempt_at = :now, #ttl = :ttl")
+                .update_expression(
+                    "SET failures = :one, last_attempt_at = :now, attempt = :attempt, #ttl = :ttl",
+                )
+                .expression_attribute_values(":attempt", text(&attempt))
                 .expression_attribute_values(":now", instant(now))
                 .expression_attribute_values(":ttl", expiry.clone());
             if let Reservation::Made(_) = reserve(begin_anew).await? {
@@ -85,7 +95,8 @@ impl Store {
             .map_err(|error| aws::failure("DeleteItem attempts", &error))
     }
 
-    /// Counts an attempt from `address`, as if it had failed, unless `limit` were counted in its current window.
+    /// Counts an attempt from `address`, as if it had failed, unless `limit` were counted in its current window,
+    /// which begins with the first of them.
     /// `Err` is the time until the window ends.
     pub async fn reserve_address(
         &self,
@@ -163,7 +174,6 @@ impl Store {
 
     /// Forgets the sign-in failures, the tries and the sends of `username`. A live code stays live.
     pub async fn unlock(&self, username: &Username, now: Timestamp) -> Result<(), Failure> {
-        let defect = |error| Failure::Defect(format!("building a transaction: {error}"));
         let failures = Delete::builder()
             .table_name(&self.tables.attempts)
             .key("subject", text(username_subject(username)))
@@ -239,7 +249,8 @@ fn waits_over(update: UpdateItemFluentBuilder, now: Timestamp) -> UpdateItemFlue
     }
     let clauses = clauses.join(" OR ");
     update.condition_expression(format!(
-        "attribute_not_exists(subject) OR (last_attempt_at > :quiet AND ({clauses}))"
+        "attribute_not_exists(subject) \
+         OR (attempt <> :attempt AND last_attempt_at > :quiet AND ({clauses}))"
     ))
 }
 

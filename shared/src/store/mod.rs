@@ -4,30 +4,36 @@
 //!
 //! | Table | Key | Holds | TTL |
 //! |---|---|---|---|
-//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `kept_jti`?, `email_addresses`, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `last_signin_at`? | |
+//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `kept_jti`?, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `last_signin_at`? | |
 //! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
 //! | reset codes | `username` | the live code: `code_id`, `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
 //! | sessions | `session_id`; index `by_user` on `user_id`, `created_at` | `username`, `security_stamp`, `information`?, `created_at`, `last_used_at`, `expires_at` | at its end |
-//! | attempts | `subject`: `username#…` or `ip#…` | `failures` with `last_attempt_at`, or with `window_ends_at` | when they are forgotten |
+//! | attempts | `subject`: `username#…` or `ip#…` | `failures` with `attempt`, `last_attempt_at`, or with `window_ends_at` | when they are forgotten |
 //!
 //! Instants are numbers, in microseconds since the Unix epoch; `ttl`, which DynamoDB's time to live reads, is in
 //! seconds. DynamoDB deletes late, by days at times: nothing here relies on it, every expiry is a condition.
 //!
 //! # Access patterns
 //!
-//! Every request is a fixed number of operations on single items, whatever the number of users. Operations that
-//! a comma separates run at the same time, those that a dot separates one after the other.
+//! Every request of a user is a fixed number of operations on single items, whatever the number of users; only the
+//! list of sessions is a query, whose index follows the table within moments. Operations that a comma separates run
+//! at the same time, those that a dot separates one after the other; what starts over because of a race is not shown.
 //!
 //! | Endpoint | Before the decision | After it |
 //! |---|---|---|
 //! | signin | reserve IP, get user · reserve username | release both, record sign-in, put session |
-//! | changePasswordAfterSignin | the same | release both · transaction: user, session |
+//! | changePasswordAfterSignin | the same | release both, transaction: user, session |
 //! | sendEmail | get user · write code and send | |
 //! | checkCode | get user, reserve try | give back try |
 //! | resetPassword | get user, reserve try | transaction: user, code, username's failures |
 //! | `IamLoggedIn` | get session · get user | update session |
 //! | sessions | get user id · get user | query `by_user`, or delete session |
-//! | `change_password` | get user id · get user · reserve IP · reserve username | release both · transaction: user |
+//! | `change_password` | get user id · get user · reserve IP · reserve username | release both, transaction: user |
+//! | `manage_users` create, and import for each user | | transaction: user, user id |
+//! | `manage_users` get, update, `revoke_sessions` | | one operation on the user |
+//! | `manage_users` unlock, delete | get user | one transaction |
+//! | `manage_users` `set_password` | get user | transaction: user · get user |
+//! | `manage_users` list, `count_outdated_hashes`, `export_users` | | one page of a scan |
 //!
 //! # What holds when calls race
 //!
@@ -36,9 +42,9 @@
 //! - A password changes only under the condition that the user's security stamp is the one that was read, in one
 //!   transaction with all that has to change with it. Of several at once one wins; the others find the stamp
 //!   changed.
-//! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, a
-//!   transaction has a token, clearing is absolute; only a repeated reservation of an attempt counts twice, which
-//!   is the safe side.
+//! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
+//!   and attempts are told by theirs, a transaction has a token. Only an attempt from an address counts twice, or is
+//!   not given back, which is the safe side.
 
 mod attempts;
 mod item;

@@ -72,7 +72,8 @@ impl Store {
             .table_name(&self.tables.reset_codes)
             .key("username", text(username.normalised()))
             .condition_expression(format!(
-                "(attribute_not_exists({hourly}) OR {hourly} <= :hour_ago) \
+                "(attribute_not_exists(code_id) OR code_id <> :code_id) \
+                 AND (attribute_not_exists({hourly}) OR {hourly} <= :hour_ago) \
                  AND (attribute_not_exists({daily}) OR {daily} <= :day_ago)"
             ))
             .update_expression(format!(
@@ -95,6 +96,8 @@ impl Store {
         match outcome {
             Ok(_) => Ok(Ok(())),
             Err(error) => match condition_failure(&error) {
+                // An answer got lost, and this is the repetition of what was written.
+                Some(item) if item.optional_text("code_id") == Some(code.code_id.as_str()) => Ok(Ok(())),
                 Some(item) => {
                     let next = [HOURLY_SENDS, DAILY_SENDS].into_iter().filter_map(|limit| {
                         let sent = item.optional_instant(&oldest_send(limit)).ok()??;
@@ -117,7 +120,7 @@ impl Store {
             .key("username", text(username.normalised()))
             // A try that is repeated because its answer was lost is in the set already.
             .condition_expression(
-                "expires_at > :now AND attribute_exists(code_id) \
+                "expires_at > :now \
                  AND (attribute_not_exists(tries) OR size(tries) < :max OR contains(tries, :name))",
             )
             .update_expression("ADD tries :try")
@@ -149,7 +152,7 @@ impl Store {
         }
     }
 
-    /// Gives back a try that matched.
+    /// Gives back a try that matched, or with which nothing was compared.
     pub async fn give_back_try(&self, username: &Username, reserved: &ReservedTry) -> Result<(), Failure> {
         let outcome = self
             .client

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 
 use super::Store;
 use super::item::{Item, condition_failure, instant, text, ttl};
+use super::users::{defect, has_failed_condition};
 use crate::aws;
 use crate::domain::{
     SecurityStamp, SessionId, SessionInformation, Timestamp, User, UserId, Username, session_end,
@@ -170,27 +170,24 @@ impl Store {
         user: &User,
         now: Timestamp,
     ) -> Result<bool, Failure> {
-        let outcome = self
-            .client
-            .delete_item()
+        let deletion = Delete::builder()
             .table_name(&self.tables.sessions)
             .key("session_id", text(session_id.as_str()))
             .condition_expression(format!("user_id = :user_id AND {LIVE}"))
             .expression_attribute_values(":user_id", text(user.user_id.as_str()))
             .expression_attribute_values(":stamp", text(user.security_stamp.as_str()))
             .expression_attribute_values(":now", instant(now))
-            .send()
-            .await;
-        match outcome {
+            .build()
+            .map_err(defect)?;
+        // A transaction of one, for its token: repeated because its answer got lost, it still finds the session.
+        let request = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().delete(deletion).build());
+        match request.send().await {
             Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(aws::failure("DeleteItem sessions", &error)),
+            Err(error) if has_failed_condition(&error) => Ok(false),
+            Err(error) => Err(aws::failure("TransactWriteItems delete session", &error)),
         }
     }
 }

@@ -225,8 +225,8 @@ impl Store {
         Ok((users.collect::<Result<_, _>>()?, next))
     }
 
-    /// Revokes all tokens and sessions of a user. False when nobody has this name.
-    pub async fn revoke_sessions(&self, username: &Username) -> Result<bool, Failure> {
+    /// Revokes all tokens and sessions of a user. `None` when nobody has this name.
+    pub async fn revoke_sessions(&self, username: &Username) -> Result<Option<User>, Failure> {
         let outcome = self
             .client
             .update_item()
@@ -235,11 +235,12 @@ impl Store {
             .condition_expression("attribute_exists(username)")
             .update_expression("SET security_stamp = :stamp REMOVE kept_jti")
             .expression_attribute_values(":stamp", text(random::security_stamp().as_str()))
+            .return_values(ReturnValue::AllNew)
             .send()
             .await;
         match outcome {
-            Ok(_) => Ok(true),
-            Err(error) if condition_failure(&error).is_some() => Ok(false),
+            Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
+            Err(error) if condition_failure(&error).is_some() => Ok(None),
             Err(error) => Err(aws::failure("UpdateItem users", &error)),
         }
     }
@@ -373,7 +374,7 @@ impl From<Failure> for CreateUserError {
     }
 }
 
-fn defect(error: impl std::fmt::Display) -> Failure {
+pub(super) fn defect(error: impl std::fmt::Display) -> Failure {
     Failure::Defect(format!("building a transaction: {error}"))
 }
 
@@ -390,7 +391,7 @@ fn failed_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
 }
 
 /// Whether a transaction was cancelled because a condition did not hold.
-fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
+pub(super) fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
     error.as_service_error().is_some_and(|error| failed_conditions(error).contains(&true))
 }
 
@@ -403,7 +404,6 @@ fn item(user: &User) -> HashMap<String, AttributeValue> {
         ("username".to_owned(), text(user.username.normalised())),
         ("display_username".to_owned(), text(user.username.display())),
         ("user_id".to_owned(), text(user.user_id.as_str())),
-        ("password_hash".to_owned(), text(user.password_hash.expose())),
         ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
         ("email_addresses".to_owned(), address_list(&user.email_addresses)),
         ("activated".to_owned(), boolean(user.activated)),
@@ -411,6 +411,7 @@ fn item(user: &User) -> HashMap<String, AttributeValue> {
         ("created_at".to_owned(), instant(user.created_at)),
     ]);
     let optional = [
+        ("password_hash", user.password_hash.as_ref().map(|hash| text(hash.expose()))),
         ("locale", user.locale.as_ref().map(|locale| text(locale.as_str()))),
         ("kept_jti", user.kept_jti.as_deref().map(text)),
         ("password_changed_at", user.password_changed_at.map(instant)),
@@ -428,8 +429,7 @@ fn user(item: &Item) -> Result<User, Failure> {
     Ok(User {
         username: Username::from_stored(item.text("username")?, item.text("display_username")?),
         user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
-        password_hash: PasswordHash::parse(item.text("password_hash")?)
-            .ok_or_else(|| Item::unreadable("password_hash"))?,
+        password_hash: PasswordHash::parse(item.text("password_hash")?),
         security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
         kept_jti: item.optional_text("kept_jti").map(str::to_owned),
         email_addresses: addresses.collect::<Result<_, _>>()?,
