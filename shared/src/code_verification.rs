@@ -36,7 +36,7 @@ impl CodeVerification {
         Ok(Self {
             store,
             keys: SecretKeys::for_codes(environment, aws)?,
-            conceal: environment.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")?,
+            conceal: environment.prevents_user_existence_errors()?,
         })
     }
 

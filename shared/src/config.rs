@@ -71,6 +71,11 @@ impl Environment {
         }
     }
 
+    /// Whether answers must not tell if a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.
+    pub fn prevents_user_existence_errors(&self) -> Result<bool, ConfigError> {
+        self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
+    }
+
     fn optional(&self, variable: &str) -> Option<String> {
         (self.lookup)(variable).filter(|text| !text.is_empty())
     }

@@ -46,7 +46,7 @@ impl Function {
         let seconds = environment.number("RESET_CODE_TTL_SECONDS", 600, 1..=86_400)?;
         Ok(Self {
             time_to_live: Duration::from_secs(seconds.into()),
-            conceal: environment.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")?,
+            conceal: environment.prevents_user_existence_errors()?,
             store: Store::new(environment, aws),
             keys: SecretKeys::for_codes(environment, aws)?,
             mailer: Mailer::new(environment, aws)?,
