@@ -1,4 +1,5 @@
-//! How the AWS SDK is used: short time-outs, because a person waits for the answer, and few retries.
+//! How the AWS SDK is used: short time-outs, because a person waits for the answer, and few retries; and what its
+//! errors come to.
 
 use std::time::Duration;
 
@@ -31,33 +32,60 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
     loader.timeout_config(timeouts).retry_config(retries)
 }
 
-/// Says which `operation` failed and why. Only the service's error code and message are kept: the error's other
-/// parts can hold whole items, hashes among them.
-pub fn failure<E, R>(operation: &str, error: &SdkError<E, R>) -> Failure
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
-{
-    let cause = match error {
-        SdkError::ServiceError(service) => {
-            let error = service.err();
-            if let Some(code @ ("ValidationException" | "AccessDeniedException")) = error.code() {
-                // It will not be better next time: the request is wrong, or the function's rights are.
-                return Failure::Defect(format!("{operation}: {code}"));
+/// An AWS service that requests depend on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Dependency {
+    /// Where users, codes, sessions and counters are.
+    DynamoDb,
+    /// Which sends the mails.
+    Ses,
+    /// Where the keys are.
+    SecretsManager,
+}
+
+impl Dependency {
+    /// Counts one of its operations as failed, and says which `operation` and why. Only the service's error code and
+    /// message are kept: the error's other parts can hold whole items, hashes among them.
+    pub fn failure<E, R>(self, operation: &str, error: &SdkError<E, R>) -> Failure
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        R: std::fmt::Debug,
+    {
+        metrics::counter!("DependencyErrors", "Dependency" => self.name()).increment(1);
+        let cause = match error {
+            SdkError::ServiceError(service) => {
+                let error = service.err();
+                let code = error.code().unwrap_or("unknown code");
+                match (self, code) {
+                    // Its messages can name addresses.
+                    (Self::Ses, _) => code.to_owned(),
+                    // It will not be better next time: the request is wrong, or the function's rights are.
+                    (_, "ValidationException" | "AccessDeniedException") => {
+                        return Failure::Defect(format!("{operation}: {code}"));
+                    }
+                    _ => format!("{code}: {}", error.message().unwrap_or("no message")),
+                }
             }
-            format!("{}: {}", error.code().unwrap_or("unknown code"), error.message().unwrap_or("no message"))
-        }
-        SdkError::DispatchFailure(dispatch) => {
-            let mut cause = "the request was not answered".to_owned();
-            let mut source = dispatch.as_connector_error().and_then(std::error::Error::source);
-            while let Some(error) = source {
-                cause = format!("{cause}: {error}");
-                source = error.source();
+            SdkError::DispatchFailure(dispatch) => {
+                let mut cause = "the request was not answered".to_owned();
+                let mut source = dispatch.as_connector_error().and_then(std::error::Error::source);
+                while let Some(error) = source {
+                    cause = format!("{cause}: {error}");
+                    source = error.source();
+                }
+                cause
             }
-            cause
+            // `TimeoutError`, `ConstructionFailure` and `ResponseError` say no more than their kind when displayed.
+            other => other.to_string(),
+        };
+        Failure::Unavailable(format!("{operation}: {cause}"))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "DynamoDB",
+            Self::Ses => "SES",
+            Self::SecretsManager => "SecretsManager",
         }
-        // `TimeoutError`, `ConstructionFailure` and `ResponseError` say no more than their kind when displayed.
-        other => other.to_string(),
-    };
-    Failure::Unavailable(format!("{operation}: {cause}"))
+    }
 }

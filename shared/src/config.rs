@@ -39,6 +39,12 @@ impl Environment {
         self.optional(variable).ok_or_else(|| ConfigError::new(variable, "is not set"))
     }
 
+    /// A text that need not be there. An empty variable counts as missing.
+    #[must_use]
+    pub fn optional(&self, variable: &str) -> Option<String> {
+        (self.lookup)(variable).filter(|text| !text.is_empty())
+    }
+
     /// A text that falls back to `default`.
     #[must_use]
     pub fn text(&self, variable: &str, default: &str) -> String {
@@ -74,10 +80,6 @@ impl Environment {
     /// Whether answers must not tell if a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.
     pub fn prevents_user_existence_errors(&self) -> Result<bool, ConfigError> {
         self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
-    }
-
-    fn optional(&self, variable: &str) -> Option<String> {
-        (self.lookup)(variable).filter(|text| !text.is_empty())
     }
 }
 

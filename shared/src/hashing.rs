@@ -1,6 +1,7 @@
 //! Hashing and verifying passwords: Argon2id for every new hash, and the imported forms until their user signs in.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use argon2::password_hash::phc::{self, Output, Salt};
 use argon2::password_hash::{self, PasswordVerifier};
@@ -8,6 +9,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use pbkdf2::Pbkdf2;
 use scrypt::Scrypt;
 use tokio::sync::Semaphore;
+use tracing::Span;
 
 use crate::config::{ConfigError, Environment};
 use crate::domain::{NewPassword, Password, PasswordHash, Scheme};
@@ -97,13 +99,23 @@ impl PasswordHasher {
         .await
     }
 
-    /// Runs `work` where it holds up nobody else's request.
+    /// Runs `work` where it holds up nobody else's request, and measures it.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let _core = self.cores.acquire().await;
-        tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
+        let span = Span::current();
+        let measured = move || {
+            let _entered = span.enter();
+            let start = Instant::now();
+            let done = work();
+            metrics::histogram!("HashTime").record(start.elapsed().as_secs_f64() * 1000.0);
+            done
+        };
+        tokio::task::spawn_blocking(measured)
+            .await
+            .map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
     }
 }
 

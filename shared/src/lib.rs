@@ -12,7 +12,8 @@
 //! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
 //! | [`tokens`] | JSON Web Tokens: issuing, verifying, and whom they stand for. |
 //! | [`error`] | What can go wrong on our side. |
-//! | [`config`], [`telemetry`], [`aws`], [`clock`], [`random`] | Environment variables, logs, SDK settings, the time, the operating system's randomness. |
+//! | [`telemetry`] | Logs and metrics. |
+//! | [`config`], [`aws`], [`clock`], [`random`] | Environment variables, the SDK's settings and errors, the time, the operating system's randomness. |
 
 pub mod authentication;
 pub mod aws;

@@ -9,10 +9,9 @@ use std::time::Duration;
 use askama::Template;
 use aws_config::SdkConfig;
 use aws_sdk_sesv2::Client;
-use aws_sdk_sesv2::error::ProvideErrorMetadata;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
 
-use crate::aws;
+use crate::aws::Dependency::Ses;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{EmailAddress, ResetCode, SessionInformation, Timestamp, User};
 use crate::error::Failure;
@@ -50,6 +49,7 @@ impl FromStr for Language {
 pub struct Mailer {
     client: Client,
     sender: EmailAddress,
+    configuration_set: Option<String>,
     product_name: String,
     /// For users without a language of their own.
     language: Language,
@@ -107,13 +107,15 @@ struct PasswordChangedText<'a> {
 }
 
 impl Mailer {
-    /// A mailer that sends from `MAIL_FROM`, in the name of `PRODUCT_NAME`, in the language `MAIL_LANGUAGE`.
+    /// A mailer that sends from `MAIL_FROM`, by the SES configuration set `MAIL_CONFIGURATION_SET` if that is set, in
+    /// the name of `PRODUCT_NAME`, in the language `MAIL_LANGUAGE`.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let sender = EmailAddress::parse(&environment.required("MAIL_FROM")?)
             .ok_or_else(|| ConfigError::new("MAIL_FROM", "must be an e-mail address"))?;
         Ok(Self {
             client: Client::new(aws),
             sender,
+            configuration_set: environment.optional("MAIL_CONFIGURATION_SET"),
             product_name: environment.text("PRODUCT_NAME", "Postern"),
             language: environment.one_of("MAIL_LANGUAGE", Language::English, "en, de")?,
         })
@@ -191,18 +193,13 @@ impl Mailer {
         self.client
             .send_email()
             .from_email_address(self.sender.as_str())
+            .set_configuration_set_name(self.configuration_set.clone())
             .destination(Destination::builder().set_bcc_addresses(Some(recipients)).build())
             .content(EmailContent::builder().simple(message).build())
             .send()
             .await
             .map(drop)
-            .map_err(|error| match error.as_service_error() {
-                // SES's own messages can name addresses.
-                Some(refusal) => {
-                    Failure::Unavailable(format!("SendEmail: {}", refusal.code().unwrap_or("unknown code")))
-                }
-                None => aws::failure("SendEmail", &error),
-            })
+            .map_err(|error| Ses.failure("SendEmail", &error))
     }
 }
 

@@ -10,7 +10,7 @@ use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
-use crate::aws;
+use crate::aws::Dependency::SecretsManager;
 use crate::config::{ConfigError, Environment};
 use crate::error::Failure;
 
@@ -133,7 +133,7 @@ impl SecretKeys {
             {
                 return Ok(None);
             }
-            Err(error) => return Err(aws::failure("GetSecretValue", &error)),
+            Err(error) => return Err(SecretsManager.failure("GetSecretValue", &error)),
         };
         match (value.version_id, value.secret_string) {
             (Some(version), Some(key)) if key.len() >= MIN_KEY_BYTES => {

@@ -78,7 +78,7 @@ impl Service {
         Self::at(&api, &aws, Some(stack))
     }
 
-    fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
+    pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
         let address = api.starts_with("http://127.").then(|| {
             IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000))
         });

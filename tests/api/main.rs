@@ -18,6 +18,7 @@ mod forgot_password;
 mod http;
 mod mails;
 mod manage_users;
+mod metrics;
 mod migration;
 mod passwords;
 mod races;

@@ -10,7 +10,7 @@ use shared::domain::{EmailAddress, Locale, PasswordHash, User};
 use shared::error::Failure;
 use shared::http::{Field, Fields, Page};
 use shared::store::Store;
-use shared::telemetry::invocation_span;
+use shared::telemetry::{count_answer, invocation_span};
 use tracing::Instrument;
 
 /// The function `export_users`.
@@ -52,31 +52,36 @@ impl Function {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
-            let payload: Payload = serde_json::from_value(payload).unwrap_or_default();
-            let mut fields = Fields::default();
-            let Some(page) = fields.page(&payload.limit, payload.cursor) else {
-                tracing::info!(event = "export_users", outcome = "validation_failed", "answered");
-                return json!({
-                    "ok": false,
-                    "error_code": "validation_failed",
-                    "msg": "The given data was invalid",
-                    "errors": fields.into_errors(),
-                });
-            };
-            match self.export(&page).await {
-                Ok(answer) => {
-                    tracing::info!(event = "export_users", outcome = "exported", "answered");
-                    answer
-                }
-                Err(failure) => {
-                    tracing::error!(event = "export_users", cause = %failure, "failed");
-                    tracing::info!(event = "export_users", outcome = failure.error_code(), "answered");
-                    json!({ "ok": false, "error_code": failure.error_code(), "msg": failure.msg() })
-                }
-            }
+            let (outcome, answer) = self.answer(payload).await;
+            tracing::info!(event = "export_users", outcome, "answered");
+            count_answer("export_users", outcome);
+            answer
         }
         .instrument(span)
         .await
+    }
+
+    /// The answer, and what the audit log calls it.
+    async fn answer(&self, payload: Value) -> (&'static str, Value) {
+        let payload: Payload = serde_json::from_value(payload).unwrap_or_default();
+        let mut fields = Fields::default();
+        let Some(page) = fields.page(&payload.limit, payload.cursor) else {
+            let answer = json!({
+                "ok": false,
+                "error_code": "validation_failed",
+                "msg": "The given data was invalid",
+                "errors": fields.into_errors(),
+            });
+            return ("validation_failed", answer);
+        };
+        match self.export(&page).await {
+            Ok(answer) => ("exported", answer),
+            Err(failure) => {
+                tracing::error!(event = "export_users", cause = %failure, "failed");
+                let answer = json!({ "ok": false, "error_code": failure.error_code(), "msg": failure.msg() });
+                (failure.error_code(), answer)
+            }
+        }
     }
 
     async fn export(&self, page: &Page) -> Result<Value, Failure> {

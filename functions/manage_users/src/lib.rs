@@ -14,11 +14,11 @@ use shared::hashing::PasswordHasher;
 use shared::http::{FieldErrors, identify};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{CreateUserError, PasswordChange, Store};
-use shared::telemetry::invocation_span;
+use shared::telemetry::{count_answer, invocation_span};
 use shared::{clock, random};
 use tracing::Instrument;
 
-use crate::payload::{Command, Credential, ImportedUser, NewUser};
+use crate::payload::{Command, Credential, ImportedUser, NewUser, action};
 
 /// How often a password change starts over because the user changed while it ran.
 const ROUNDS: usize = 3;
@@ -126,6 +126,7 @@ impl Function {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
+            let action = action(&payload);
             let result = match Command::parse(payload, self.policy) {
                 Ok(command) => self.execute(command).await,
                 Err(errors) => Err(Refusal::Validation(errors)),
@@ -134,7 +135,8 @@ impl Function {
                 tracing::error!(event = "manage_users", cause = %failure, "failed");
             }
             let outcome = result.as_ref().map_or_else(Refusal::error_code, |(outcome, _)| outcome);
-            tracing::info!(event = "manage_users", outcome, "answered");
+            tracing::info!(event = "manage_users", action, outcome, "answered");
+            count_answer("manage_users", outcome);
             result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer)
         }
         .instrument(span)
@@ -156,8 +158,7 @@ impl Function {
                 ("password_set", show(&user))
             }
             Command::Unlock { username } => {
-                let user = self.user(&username).await?;
-                identify(&user.user_id);
+                self.user(&username).await?;
                 self.store.unlock(&username, clock::now()).await?;
                 ("unlocked", done)
             }
@@ -186,7 +187,9 @@ impl Function {
     }
 
     async fn user(&self, username: &Username) -> Result<User, Refusal> {
-        self.store.user(username).await?.ok_or(Refusal::UnknownUsername)
+        let user = self.store.user(username).await?.ok_or(Refusal::UnknownUsername)?;
+        identify(&user.user_id);
+        Ok(user)
     }
 
     async fn create(&self, new: NewUser) -> Result<User, Refusal> {
@@ -241,7 +244,6 @@ impl Function {
     async fn delete(&self, username: &Username) -> Result<(), Refusal> {
         for _ in 0..ROUNDS {
             let user = self.user(username).await?;
-            identify(&user.user_id);
             if self.store.delete_user(&user).await? {
                 return Ok(());
             }

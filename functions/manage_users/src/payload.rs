@@ -9,11 +9,27 @@ use shared::store::UserUpdate;
 /// SES sends one mail to at most this many recipients.
 const MAX_EMAIL_ADDRESSES: usize = 50;
 
-/// The most users of one import: with passwords to hash it still ends within the time-out.
+/// The most users of one import: with passwords to hash it still ends within the time-out, and a line of metrics
+/// can hold how long each hash took.
 const MAX_IMPORTED: usize = 100;
 
-const ACTIONS: &str = "must be one of create, get, list, update, set_password, revoke_sessions, unlock, delete, \
-                       import, count_outdated_hashes";
+const ACTIONS: [&str; 10] = [
+    "create",
+    "get",
+    "list",
+    "update",
+    "set_password",
+    "revoke_sessions",
+    "unlock",
+    "delete",
+    "import",
+    "count_outdated_hashes",
+];
+
+/// The action that a payload asks for, if there is one of this name.
+pub(crate) fn action(payload: &Value) -> Option<&'static str> {
+    ACTIONS.into_iter().find(|action| payload["action"] == *action)
+}
 
 /// What is to be done.
 pub(crate) enum Command {
@@ -105,7 +121,7 @@ impl Command {
             Some("update") => update(payload, &mut fields),
             Some("set_password") => set_password(payload, policy, &mut fields),
             Some("unlock") => fields.username(payload.username).map(|username| Self::Unlock { username }),
-            Some(_) => fields.refuse("action", ACTIONS),
+            Some(_) => fields.refuse("action", &format!("must be one of {}", ACTIONS.join(", "))),
             None => None,
         };
         command.ok_or_else(|| fields.into_errors())

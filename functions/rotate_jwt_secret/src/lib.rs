@@ -11,10 +11,11 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use lambda_runtime::{Error, LambdaEvent};
 use serde::Deserialize;
+use shared::aws::Dependency::SecretsManager;
 use shared::config::{ConfigError, Environment};
 use shared::error::Failure;
-use shared::telemetry::invocation_span;
-use shared::{aws, random};
+use shared::random;
+use shared::telemetry::{count_answer, invocation_span};
 use tracing::Instrument;
 
 /// The staging label of the version to come.
@@ -67,20 +68,19 @@ impl Function {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
-            let step = payload.step;
-            let outcome = match step {
-                Step::CreateSecret => self.create(&payload).await,
-                Step::SetSecret => Ok(()),
-                Step::TestSecret => self.test(&payload).await,
-                Step::FinishSecret => self.finish(&payload).await,
+            let (step, done) = match payload.step {
+                Step::CreateSecret => ("CreateSecret", self.create(&payload).await),
+                Step::SetSecret => ("SetSecret", Ok(())),
+                Step::TestSecret => ("TestSecret", self.test(&payload).await),
+                Step::FinishSecret => ("FinishSecret", self.finish(&payload).await),
             };
-            match &outcome {
-                Ok(()) => tracing::info!(event = "rotate_jwt_secret", outcome = ?step, "answered"),
-                Err(failure) => {
-                    tracing::error!(event = "rotate_jwt_secret", ?step, cause = %failure, "failed");
-                }
+            if let Err(failure) = &done {
+                tracing::error!(event = "rotate_jwt_secret", step, cause = %failure, "failed");
             }
-            outcome.map_err(Error::from)
+            let outcome = done.as_ref().map_or_else(Failure::error_code, |()| step);
+            tracing::info!(event = "rotate_jwt_secret", outcome, "answered");
+            count_answer("rotate_jwt_secret", outcome);
+            done.map_err(Error::from)
         }
         .instrument(span)
         .await
@@ -114,7 +114,7 @@ impl Function {
             .send()
             .await
             .map(drop)
-            .map_err(|error| aws::failure("PutSecretValue", &error))
+            .map_err(|error| SecretsManager.failure("PutSecretValue", &error))
     }
 
     async fn test(&self, rotation: &Rotation) -> Result<(), Failure> {
@@ -142,12 +142,12 @@ impl Function {
             .send()
             .await
             .map(drop)
-            .map_err(|error| aws::failure("UpdateSecretVersionStage", &error))
+            .map_err(|error| SecretsManager.failure("UpdateSecretVersionStage", &error))
     }
 
     async fn current(&self, rotation: &Rotation) -> Result<GetSecretValueOutput, Failure> {
         let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
-        current.map_err(|error| aws::failure("GetSecretValue", &error))
+        current.map_err(|error| SecretsManager.failure("GetSecretValue", &error))
     }
 
     /// The key of the new version, while that is the one to come.
@@ -169,7 +169,7 @@ impl Function {
             {
                 Ok(None)
             }
-            Err(error) => Err(aws::failure("GetSecretValue", &error)),
+            Err(error) => Err(SecretsManager.failure("GetSecretValue", &error)),
         }
     }
 }

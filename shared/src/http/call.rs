@@ -9,6 +9,7 @@ use tracing::{Instrument, Span, field};
 use super::answer::{Envelope, Error, Success, render};
 use crate::domain::UserId;
 use crate::error::Failure;
+use crate::telemetry::{count_answer, trace_id};
 
 /// One request on its way through a function: who sent it, and under which ids it is logged.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl Call {
             "request",
             request_id = lambda.map(|context| context.request_id.as_str()),
             api_request_id = gateway.and_then(|context| context.request_id.as_deref()),
-            trace_id = lambda.and_then(|context| context.xray_trace_id.as_deref()),
+            trace_id = lambda.and_then(trace_id),
             source_ip = %source_ip,
             user_id = field::Empty,
         );
@@ -50,7 +51,7 @@ impl Call {
         self.source_ip
     }
 
-    /// Awaits the outcome, logs it, and turns it into the answer. A panic becomes an internal error.
+    /// Awaits the outcome, logs and counts it, and turns it into the answer. A panic becomes an internal error.
     pub async fn answer(
         self,
         outcome: impl Future<Output = Result<Success, Error>> + Send,
@@ -66,6 +67,7 @@ impl Call {
             }
             let (outcome, response) = render(&result, envelope);
             tracing::info!(event, outcome, status = response.status().as_u16(), "answered");
+            count_answer(event, outcome);
             response
         }
         .instrument(span)

@@ -9,11 +9,12 @@ use aws_sdk_dynamodb::types::{
 use super::Store;
 use super::item::{Item, condition_failure, instant, number, text, ttl};
 use super::users::defect;
+use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     ADDRESS_WINDOW, DAILY_SENDS, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, Timestamp, Username, wait_after,
 };
 use crate::error::Failure;
-use crate::{aws, random};
+use crate::random;
 
 /// A reserved attempt from one source IP address.
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ impl Store {
             .send()
             .await
             .map(drop)
-            .map_err(|error| aws::failure("DeleteItem attempts", &error))
+            .map_err(|error| DynamoDb.failure("DeleteItem attempts", &error))
     }
 
     /// Counts an attempt from `address`, as if it had failed, unless `limit` were counted in its current window,
@@ -168,7 +169,7 @@ impl Store {
             Ok(_) => Ok(()),
             // The window is over: there is nothing left to give back to.
             Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(aws::failure("UpdateItem attempts", &error)),
+            Err(error) => Err(DynamoDb.failure("UpdateItem attempts", &error)),
         }
     }
 
@@ -196,7 +197,7 @@ impl Store {
             .send()
             .await
             .map(drop)
-            .map_err(|error| aws::failure("TransactWriteItems unlock", &error))
+            .map_err(|error| DynamoDb.failure("TransactWriteItems unlock", &error))
     }
 
     /// An update of one counter; its expression is still to be given.
@@ -259,7 +260,7 @@ async fn reserve(update: UpdateItemFluentBuilder) -> Result<Reservation, Failure
         Ok(output) => Ok(Reservation::Made(Item(output.attributes.unwrap_or_default()))),
         Err(error) => condition_failure(&error)
             .map(Reservation::Refused)
-            .ok_or_else(|| aws::failure("UpdateItem attempts", &error)),
+            .ok_or_else(|| DynamoDb.failure("UpdateItem attempts", &error)),
     }
 }
 

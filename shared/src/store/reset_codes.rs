@@ -4,9 +4,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 
 use super::Store;
 use super::item::{Item, bytes, condition_failure, instant, number, text, ttl};
+use crate::aws::Dependency::DynamoDb;
 use crate::domain::{CodeHash, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username};
 use crate::error::Failure;
-use crate::{aws, random};
+use crate::random;
 
 /// A code that is about to be sent.
 #[derive(Clone, Debug)]
@@ -105,7 +106,7 @@ impl Store {
                     });
                     Ok(Err(next.max().unwrap_or_default()))
                 }
-                None => Err(aws::failure("UpdateItem reset codes", &error)),
+                None => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
             },
         }
     }
@@ -147,7 +148,7 @@ impl Store {
                     Err(TryError::Exhausted)
                 }
                 Some(_) => Err(TryError::NoCode),
-                None => Err(aws::failure("UpdateItem reset codes", &error).into()),
+                None => Err(DynamoDb.failure("UpdateItem reset codes", &error).into()),
             },
         }
     }
@@ -169,7 +170,7 @@ impl Store {
             Ok(_) => Ok(()),
             // The code was replaced or used meanwhile, and its tries went with it.
             Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(aws::failure("UpdateItem reset codes", &error)),
+            Err(error) => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
         }
     }
 }

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 use super::Store;
 use super::item::{Item, condition_failure, instant, text, ttl};
 use super::users::{defect, has_failed_condition};
-use crate::aws;
+use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     SecurityStamp, SessionId, SessionInformation, Timestamp, User, UserId, Username, session_end,
 };
@@ -74,7 +74,7 @@ impl Store {
             .send()
             .await
             .map(drop)
-            .map_err(|error| aws::failure("PutItem sessions", &error))
+            .map_err(|error| DynamoDb.failure("PutItem sessions", &error))
     }
 
     /// The session with this id and its user, if it has not ended.
@@ -91,7 +91,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| aws::failure("GetItem sessions", &error))?;
+            .map_err(|error| DynamoDb.failure("GetItem sessions", &error))?;
         let Some(item) = output.item.map(Item) else {
             return Ok(None);
         };
@@ -136,7 +136,7 @@ impl Store {
         match request.send().await {
             Ok(_) => Ok(true),
             Err(error) if condition_failure(&error).is_some() => Ok(false),
-            Err(error) => Err(aws::failure("UpdateItem sessions", &error)),
+            Err(error) => Err(DynamoDb.failure("UpdateItem sessions", &error)),
         }
     }
 
@@ -157,7 +157,7 @@ impl Store {
             .send();
         let mut sessions = Vec::new();
         while let Some(item) = pages.next().await {
-            let item = Item(item.map_err(|error| aws::failure("Query sessions", &error))?);
+            let item = Item(item.map_err(|error| DynamoDb.failure("Query sessions", &error))?);
             sessions.push(session(&item)?);
         }
         Ok(sessions)
@@ -187,7 +187,7 @@ impl Store {
         match request.send().await {
             Ok(_) => Ok(true),
             Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(aws::failure("TransactWriteItems delete session", &error)),
+            Err(error) => Err(DynamoDb.failure("TransactWriteItems delete session", &error)),
         }
     }
 }

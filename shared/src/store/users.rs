@@ -7,11 +7,12 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, Transact
 use super::attempts::username_subject;
 use super::item::{Item, boolean, condition_failure, instant, text};
 use super::{NewSession, Store};
+use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     CodeId, EmailAddress, Locale, PasswordHash, SecurityStamp, Timestamp, User, UserId, Username,
 };
 use crate::error::Failure;
-use crate::{aws, random};
+use crate::random;
 
 /// Why a user was not created.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| aws::failure("GetItem user ids", &error))?;
+            .map_err(|error| DynamoDb.failure("GetItem user ids", &error))?;
         let Some(item) = reservation.item else {
             return Ok(None);
         };
@@ -118,7 +119,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| aws::failure("GetItem users", &error))?;
+            .map_err(|error| DynamoDb.failure("GetItem users", &error))?;
         output.item.map(|item| user(&Item(item))).transpose()
     }
 
@@ -151,7 +152,7 @@ impl Store {
         match error.as_service_error().map(failed_conditions).as_deref() {
             Some([true, ..]) => Err(CreateUserError::UsernameTaken),
             Some([_, true]) => Err(CreateUserError::UserIdTaken),
-            _ => Err(aws::failure("TransactWriteItems create user", &error).into()),
+            _ => Err(DynamoDb.failure("TransactWriteItems create user", &error).into()),
         }
     }
 
@@ -197,7 +198,7 @@ impl Store {
         match request.send().await {
             Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
             Err(error) if condition_failure(&error).is_some() => Ok(None),
-            Err(error) => Err(aws::failure("UpdateItem users", &error)),
+            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
         }
     }
 
@@ -218,7 +219,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| aws::failure("Scan users", &error))?;
+            .map_err(|error| DynamoDb.failure("Scan users", &error))?;
         let users = page.items.unwrap_or_default().into_iter().map(|item| user(&Item(item)));
         let next = page.last_evaluated_key.map(Item);
         let next = next.map(|key| key.text("username").map(str::to_owned)).transpose()?;
@@ -241,7 +242,7 @@ impl Store {
         match outcome {
             Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
             Err(error) if condition_failure(&error).is_some() => Ok(None),
-            Err(error) => Err(aws::failure("UpdateItem users", &error)),
+            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
         }
     }
 
@@ -266,7 +267,7 @@ impl Store {
         match request.send().await {
             Ok(_) => Ok(true),
             Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(aws::failure("TransactWriteItems delete user", &error)),
+            Err(error) => Err(DynamoDb.failure("TransactWriteItems delete user", &error)),
         }
     }
 
@@ -293,9 +294,14 @@ impl Store {
             None => request.update_expression("SET last_signin_at = :now"),
         };
         match request.send().await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                if rehashed.is_some() {
+                    metrics::counter!("Rehashes").increment(1);
+                }
+                Ok(())
+            }
             Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(aws::failure("UpdateItem users", &error)),
+            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
         }
     }
 
@@ -337,7 +343,7 @@ impl Store {
         match request.send().await {
             Ok(_) => Ok(true),
             Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(aws::failure("TransactWriteItems change password", &error)),
+            Err(error) => Err(DynamoDb.failure("TransactWriteItems change password", &error)),
         }
     }
 
