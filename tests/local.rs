@@ -1,6 +1,7 @@
 //! The whole service on this machine, until it is interrupted.
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the whole service on this machine, with no AWS account: the API, and the AWS services that it uses.
 ///
-/// Settings are environment variables. Everything listens on 127.0.0.1 only.
+/// Settings are environment variables: `PASSWORD_MIN_LENGTH` is the parameter `PasswordMinLength` of `template.yaml`,
+/// which says how all of this is set up. Everything listens on 127.0.0.1 only, unless told otherwise.
 #[derive(Parser)]
 #[command(name = "local")]
 struct Arguments {
@@ -20,13 +22,19 @@ struct Arguments {
     /// The port of DynamoDB, SES, Secrets Manager and Lambda's Invoke; sent mail is at /_aws/ses
     #[arg(long, default_value_t = 4566)]
     aws_port: u16,
+    /// The address that these listen on, where clients in containers need another one than 127.0.0.1
+    #[arg(long, value_name = "ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    aws_host: IpAddr,
     /// Keep data in this folder instead of in memory
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Use the DynamoDB that runs there; the variable `DYNAMODB_URL` says the same, to the tests too
+    #[arg(long, value_name = "URL")]
+    dynamodb_url: Option<String>,
     /// Do not create the user st.huber with the password Password1234! in a fresh store
     #[arg(long)]
     no_demo: bool,
-    /// Run the functions' binaries in this folder, such as target/release, as Lambda would
+    /// Run the functions' binaries in this folder, such as target/release or .aws-sam/build, as Lambda would
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
 }
@@ -51,7 +59,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let stack = Stack::start(Options {
         api_port: arguments.api_port,
         aws_port: arguments.aws_port,
+        aws_host: Some(arguments.aws_host),
         data_dir: arguments.data_dir,
+        dynamodb_url: arguments.dynamodb_url,
         demo_user: !arguments.no_demo,
         binaries: arguments.binaries,
         ..Options::default()

@@ -13,11 +13,13 @@ use crate::answers::{
     change_password_errors,
 };
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
+use crate::template;
 
 // What the files contain, and the tests replace with what is their own.
 const USERNAME: &str = "st.huber";
 const CODE: &str = "482901";
 const SESSION_TOKEN: &str = "2XRq1yubqq53A347PcWLRVlOj1rArsvx5u4keovU1T20FG51vXyVzNU73K1RDBhh";
+const JWT_SECRET_ID: &str = "postern/jwt-secret";
 const SESSION_ID: &str = "1e9c09c79fd1636ae610af8ea81361785d2ad77c33740a9956b6cf1cac92b44c";
 const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJsdW1lbi1qd3QiLCJzdWIiOjMzLCJpYXQiOjE1NjkyN\
      TQ0MzcsImV4cCI6MTU2OTI1ODAzN30.8fCp9Jdgbz8BotM6bW_OuRLb4Zl36YcKS9eo8pbVbwQ";
@@ -70,41 +72,18 @@ fn cases(function: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_function_has_its_events_and_every_event_its_function() {
-    let mut functions: Vec<String> = std::fs::read_dir(directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    functions.sort_unstable();
-    assert_eq!(
-        functions,
-        [
-            "change_password",
-            "change_password_after_signin",
-            "export_users",
-            "forgot_password_check_code",
-            "forgot_password_reset_password",
-            "forgot_password_send_email",
-            "manage_users",
-            "rotate_jwt_secret",
-            "session_signin",
-            "sessions",
-            "signin",
-        ]
-    );
-}
-
-#[test]
-fn every_http_event_is_one_of_payload_format_2() {
-    for function in cases("") {
-        if ["manage_users", "export_users", "rotate_jwt_secret"].contains(&function.as_str()) {
-            continue;
-        }
-        for case in cases(&function) {
-            let text = read(&format!("{function}/{case}")).to_string();
-            let request = lambda_http::request::from_str(&text).unwrap();
-            assert!(["GET", "POST", "DELETE"].contains(&request.method().as_str()), "{function}/{case}");
-            assert!(request.uri().path().starts_with("/api/"), "{function}/{case}");
+fn every_http_event_is_one_of_payload_format_2_and_of_a_route_of_its_function() {
+    for function in template::functions().iter().filter(|function| !function.routes.is_empty()) {
+        for case in cases(&function.name) {
+            let event = read(&format!("{}/{case}", function.name));
+            let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+            let mut routes = function
+                .routes
+                .iter()
+                .filter(|route| event["routeKey"] == format!("{} {}", route.method, route.path));
+            let route =
+                routes.next().unwrap_or_else(|| panic!("{}/{case}: {}", function.name, event["routeKey"]));
+            assert_eq!(request.method().as_str(), route.method, "{}/{case}", function.name);
         }
     }
 }
@@ -369,7 +348,8 @@ async fn rotate_jwt_secret() {
     let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
 
     for step in steps {
-        let event = read(&format!("{function}/{step}"));
+        let event =
+            with_own(&read(&format!("{function}/{step}")), &[(JWT_SECRET_ID, &service.jwt_secret_id)]);
         let version = &event["ClientRequestToken"];
         assert_ne!(service.jwt_secret().await.version_id, version.as_str().unwrap());
         service.invoke(function, &event).await;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -51,6 +52,7 @@ pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The service as one client sees it, from a source address of its own, so that no test spends another's
 /// budget of failures per address; and, beside it, what an operator can reach.
+#[derive(Clone)]
 pub(crate) struct Service {
     api: String,
     aws: String,
@@ -59,8 +61,12 @@ pub(crate) struct Service {
     http: reqwest::Client,
     store: aws_sdk_dynamodb::Client,
     pub(crate) tables: TableNames,
+    /// The secret that signs tokens.
+    pub(crate) jwt_secret_id: String,
+    /// The secret that hashes codes.
+    pub(crate) code_key_id: String,
     /// Kept running as long as the test that asked for it.
-    _stack: Option<Stack>,
+    pub(crate) stack: Option<Arc<Stack>>,
 }
 
 impl Service {
@@ -70,38 +76,46 @@ impl Service {
         Self::at(&endpoints.api, &endpoints.aws, None)
     }
 
-    /// A service of this test alone, with settings of its own.
+    /// A service of this test alone, with settings of its own. So is its name, which the names of its tables begin
+    /// with, because a DynamoDB that is not embedded is one for all.
     pub(crate) async fn with_settings<const N: usize>(settings: [(&str, &str); N]) -> Self {
+        let name = Some(format!("postern-{}", Uuid::new_v4().simple()));
         let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let stack = Stack::start(Options { settings, ..Options::default() }).await.unwrap();
+        let stack = Stack::start(Options { name, settings, ..Options::default() }).await.unwrap();
         let (api, aws) = (stack.api_url(), stack.aws_url());
         Self::at(&api, &aws, Some(stack))
     }
 
     pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
-        let address = api.starts_with("http://127.").then(|| {
-            IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000))
-        });
+        let (address, http) = client_of(api);
         let store = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
             .endpoint_url(aws)
             .build();
+        let deployed = stack.as_ref().map(|stack| stack.template().functions().unwrap().remove(0).variables);
+        let environment = Environment::new(move |name| match &deployed {
+            Some(variables) => variables.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        });
         Self {
             api: api.to_owned(),
             aws: aws.to_owned(),
             address,
-            http: reqwest::Client::builder().local_address(address).build().unwrap(),
+            http,
             store: aws_sdk_dynamodb::Client::from_conf(store),
-            tables: TableNames::from_environment(&Environment::from_process()),
-            _stack: stack,
+            tables: TableNames::from_environment(&environment),
+            jwt_secret_id: environment.text("JWT_SECRET_ID", "postern/jwt-secret"),
+            code_key_id: environment.text("CODE_KEY_SECRET_ID", "postern/code-key"),
+            stack: stack.map(Arc::new),
         }
     }
 
     /// The same service as a client at another address sees it.
     pub(crate) fn seen_from_elsewhere(&self) -> Self {
-        Self::at(&self.api, &self.aws, None)
+        let (address, http) = client_of(&self.api);
+        Self { address, http, ..self.clone() }
     }
 
     /// A request to the API, for what [`Service::post`] cannot say.
@@ -279,7 +293,7 @@ impl Service {
 
     /// The current secret that signs tokens.
     pub(crate) async fn jwt_secret(&self) -> Secret {
-        let answer = self.secrets_manager("GetSecretValue", &json!({"SecretId": "postern/jwt-secret"})).await;
+        let answer = self.secrets_manager("GetSecretValue", &json!({"SecretId": self.jwt_secret_id})).await;
         serde_json::from_value(answer).unwrap()
     }
 
@@ -423,6 +437,14 @@ impl Service {
         }
         self.put(&self.tables.reset_codes, item).await;
     }
+}
+
+/// A source address of its own, if the API is on this machine, and a client that sends from there.
+fn client_of(api: &str) -> (Option<IpAddr>, reqwest::Client) {
+    let address = api
+        .starts_with("http://127.")
+        .then(|| IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000)));
+    (address, reqwest::Client::builder().local_address(address).build().unwrap())
 }
 
 /// What the service answered, read to its end.

@@ -30,4 +30,5 @@ mod session_lifetimes;
 mod sessions;
 mod sign_in_failures;
 mod signin;
+mod template;
 mod tokens;

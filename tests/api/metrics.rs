@@ -42,6 +42,8 @@ impl Local {
         let mut process = Command::new(env!("CARGO_BIN_EXE_local"))
             .args(["--no-demo", "--api-port", "0", "--aws-port", &aws_port.to_string()])
             .env("METRICS_NAMESPACE", NAMESPACE)
+            // One that others use too must not lose a table.
+            .env_remove("DYNAMODB_URL")
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
             .spawn()
@@ -183,7 +185,8 @@ async fn what_a_dependency_fails_counts_against_it_and_a_condition_that_does_not
     let rotation = json!({"Step": "createSecret", "SecretId": "nowhere", "ClientRequestToken": "none"});
     service.try_invoke("rotate_jwt_secret", &rotation).await.unwrap_err();
     assert_eq!(local.dependency_errors(), [0, 1, 1]);
-    assert_eq!(local.answers("rotate_jwt_secret", "service_unavailable"), 1);
+    // The function may use its own secret only.
+    assert_eq!(local.answers("rotate_jwt_secret", "internal_error"), 1);
 
     service.lose_table(&service.tables.attempts).await;
     service.signin(&user.username, PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);

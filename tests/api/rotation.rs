@@ -11,9 +11,8 @@ use uuid::Uuid;
 use crate::answers::{CODE_CORRECT, TOKEN_INCORRECT};
 use crate::helpers::{Secret, Service, User, claims};
 
-const JWT_SECRET: &str = "postern/jwt-secret";
 /// The steps of a rotation, in their order.
-const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
+pub(crate) const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 /// With these, rotations may follow one another at once, and nothing goes on signing with a replaced version.
 const ROTATING: [(&str, &str); 2] =
     [("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"), ("SECRETS_CACHE_SECONDS", "0")];
@@ -24,7 +23,7 @@ async fn tokens_outlive_one_rotation_of_the_secret_and_new_ones_name_the_new_ver
     let user = service.user().create().await;
     let first = service.token_of(&user).await;
 
-    service.rotate(JWT_SECRET).await;
+    service.rotate(&service.jwt_secret_id).await;
     let second = service.token_of(&user).await;
 
     let kid = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
@@ -33,7 +32,7 @@ async fn tokens_outlive_one_rotation_of_the_secret_and_new_ones_name_the_new_ver
     assert!(service.takes(&first).await);
     assert!(service.takes(&second).await);
 
-    service.rotate(JWT_SECRET).await;
+    service.rotate(&service.jwt_secret_id).await;
     assert!(!service.takes(&first).await);
     assert!(service.takes(&second).await);
 }
@@ -45,7 +44,7 @@ async fn a_version_that_the_cache_does_not_know_is_fetched() {
     let first = service.token_of(&user).await;
     assert!(service.takes(&first).await);
 
-    service.rotate(JWT_SECRET).await;
+    service.rotate(&service.jwt_secret_id).await;
     let secret = service.jwt_secret().await;
     let mut header = jsonwebtoken::decode_header(&first).unwrap();
     header.kid = Some(secret.version_id.clone());
@@ -61,7 +60,7 @@ async fn a_code_outlives_a_rotation_of_its_key() {
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
 
-    service.rotate("postern/code-key").await;
+    service.rotate(&service.code_key_id).await;
 
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     let newer = service.code_for(&user).await;
@@ -84,14 +83,15 @@ async fn the_issuer_is_configured() {
 }
 
 /// One step of a rotation, as Secrets Manager asks for it.
-async fn step(service: &Service, step: &str, version: &str) -> Result<Value, Value> {
-    let event = json!({"Step": step, "SecretId": JWT_SECRET, "ClientRequestToken": version});
+pub(crate) async fn step(service: &Service, step: &str, version: &str) -> Result<Value, Value> {
+    let event = json!({"Step": step, "SecretId": service.jwt_secret_id, "ClientRequestToken": version});
     service.try_invoke("rotate_jwt_secret", &event).await
 }
 
 /// Everything about the secret that a rotation could change.
 async fn state(service: &Service) -> (Value, Secret) {
-    let description = service.secrets_manager("DescribeSecret", &json!({"SecretId": JWT_SECRET})).await;
+    let description =
+        service.secrets_manager("DescribeSecret", &json!({"SecretId": service.jwt_secret_id})).await;
     (description["VersionIdsToStages"].clone(), service.jwt_secret().await)
 }
 
@@ -103,7 +103,7 @@ async fn every_step_of_a_rotation_can_be_repeated() {
     let (_, before) = state(&service).await;
     let version = Uuid::new_v4().to_string();
     let pending = async || {
-        let get = json!({"SecretId": JWT_SECRET, "VersionId": version});
+        let get = json!({"SecretId": service.jwt_secret_id, "VersionId": version});
         service.secrets_manager("GetSecretValue", &get).await["SecretString"].clone()
     };
 

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::header::InvalidHeaderValue;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION,
@@ -19,45 +20,40 @@ use axum::response::{IntoResponse, Response};
 use lambda_http::aws_lambda_events::encodings::Base64Data;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shared::config::Environment;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::aws;
 use crate::lambda::Functions;
+use crate::stack::StartError;
+use crate::template;
 
-/// The routes: method, path, function. A segment in braces is a parameter.
-const ROUTES: [(Method, &str, &str); 10] = [
-    (Method::POST, "/api/auth/signin", "signin"),
-    (Method::POST, "/api/auth/changePasswordAfterSignin", "change_password_after_signin"),
-    (Method::POST, "/api/auth/forgotPassword/sendEmail", "forgot_password_send_email"),
-    (Method::POST, "/api/auth/forgotPassword/checkCode", "forgot_password_check_code"),
-    (Method::POST, "/api/auth/forgotPassword/resetPassword", "forgot_password_reset_password"),
-    (Method::POST, "/api/v1/profile/change_password", "change_password"),
-    (Method::POST, "/api/auth/IamLoggedIn", "session_signin"),
-    (Method::GET, "/api/v1/user/myself/session", "sessions"),
-    (Method::DELETE, "/api/v1/user/myself/session/{id}", "sessions"),
-    (Method::POST, "/api/v1/user/myself/session/logoutCurrentSession", "sessions"),
-];
 /// The largest body that API Gateway takes.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
-const ALLOWED_METHODS: &str = "GET,POST,DELETE";
-const ALLOWED_HEADERS: &str = "authorization,content-type";
-const EXPOSED_HEADERS: &str = "retry-after";
-const MAX_AGE: &str = "3600";
 
 struct Gateway {
     /// The API's own address, the only host that API Gateway would answer for.
     domain: String,
+    routes: Vec<Route>,
     cors: Cors,
     functions: Arc<Functions>,
 }
 
-/// Which origins may read answers.
-#[derive(Debug)]
-enum Cors {
-    Any,
-    These(Vec<String>),
+/// Which requests go to which function.
+pub(crate) struct Route {
+    method: String,
+    /// A segment in braces is a parameter.
+    path: String,
+    function: String,
+}
+
+/// Which origins may read answers, and what they are told.
+struct Cors {
+    origins: Vec<String>,
+    allowed_methods: HeaderValue,
+    allowed_headers: HeaderValue,
+    exposed_headers: HeaderValue,
+    max_age: HeaderValue,
 }
 
 /// What a function answers, in payload format 2.0.
@@ -75,10 +71,22 @@ struct Answer {
 }
 
 /// The API, to be served at `address`.
-pub(crate) fn router(environment: &Environment, address: SocketAddr, functions: Arc<Functions>) -> Router {
-    let cors = Cors::allowing(&environment.text("CORS_ALLOW_ORIGINS", "*"));
-    let gateway = Gateway { domain: address.to_string(), cors, functions };
-    Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::new(gateway))
+pub(crate) fn router(
+    deployed: &[template::Function],
+    cors: &template::Cors,
+    address: SocketAddr,
+    functions: Arc<Functions>,
+) -> Result<Router, StartError> {
+    let routes = deployed.iter().flat_map(|function| {
+        function.routes.iter().map(|template::Route { method, path }| Route {
+            method: method.clone(),
+            path: path.clone(),
+            function: function.name.clone(),
+        })
+    });
+    let cors = Cors::new(cors).map_err(|error| StartError::new("CORS", error))?;
+    let gateway = Gateway { domain: address.to_string(), routes: routes.collect(), cors, functions };
+    Ok(Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::new(gateway)))
 }
 
 async fn answer(
@@ -108,9 +116,9 @@ impl Gateway {
         request_id: &str,
         body: Result<Bytes, BytesRejection>,
     ) -> Response {
-        let route = ROUTES.iter().find_map(|(method, path, function)| {
-            let parameters = (request.method == *method).then(|| match_path(path, request.uri.path()))??;
-            Some((format!("{method} {path}"), parameters, *function))
+        let route = self.routes.iter().find_map(|Route { method, path, function }| {
+            let parameters = (request.method == **method).then(|| match_path(path, request.uri.path()))??;
+            Some((format!("{method} {path}"), parameters, function))
         });
         let Some((route_key, parameters, function)) = route else {
             return message(StatusCode::NOT_FOUND, "Not Found");
@@ -170,13 +178,14 @@ impl Answer {
 }
 
 impl Cors {
-    fn allowing(origins: &str) -> Self {
-        let origins: Vec<String> = origins
-            .split(',')
-            .map(|origin| origin.trim().to_owned())
-            .filter(|origin| !origin.is_empty())
-            .collect();
-        if origins.iter().any(|origin| origin == "*") { Self::Any } else { Self::These(origins) }
+    fn new(cors: &template::Cors) -> Result<Self, InvalidHeaderValue> {
+        Ok(Self {
+            origins: cors.allow_origins.clone(),
+            allowed_methods: cors.allow_methods.join(",").parse()?,
+            allowed_headers: cors.allow_headers.join(",").parse()?,
+            exposed_headers: cors.expose_headers.join(",").parse()?,
+            max_age: cors.max_age.into(),
+        })
     }
 
     /// Replaces whatever a function says about CORS, as API Gateway does once it has a configuration of its own.
@@ -193,23 +202,22 @@ impl Cors {
         let Some(origin) = request.headers.get(ORIGIN) else {
             return;
         };
-        let allowed = match self {
-            Self::Any => HeaderValue::from_static("*"),
-            Self::These(origins) => {
-                response.append(VARY, HeaderValue::from_static("origin"));
-                if !origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
-                    return;
-                }
-                origin.clone()
+        let allowed = if self.origins.iter().any(|allowed| allowed == "*") {
+            HeaderValue::from_static("*")
+        } else {
+            response.append(VARY, HeaderValue::from_static("origin"));
+            if !self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+                return;
             }
+            origin.clone()
         };
         response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         if request.method != Method::OPTIONS {
-            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED_HEADERS));
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed_headers.clone());
         } else if request.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-            response.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(ALLOWED_METHODS));
-            response.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(ALLOWED_HEADERS));
-            response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
+            response.insert(ACCESS_CONTROL_ALLOW_METHODS, self.allowed_methods.clone());
+            response.insert(ACCESS_CONTROL_ALLOW_HEADERS, self.allowed_headers.clone());
+            response.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
         }
     }
 }
@@ -465,7 +473,15 @@ mod tests {
         headers.extend(origin.map(|origin| ("origin", origin.as_bytes())));
         let mut response = HeaderMap::new();
         response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("of the function"));
-        Cors::allowing(origins).apply(&request(method, "/", &headers), &mut response);
+        let texts = |texts: &str| texts.split(',').map(str::to_owned).collect();
+        let cors = Cors::new(&template::Cors {
+            allow_origins: texts(origins),
+            allow_methods: texts("GET,POST,DELETE"),
+            allow_headers: texts("authorization,content-type"),
+            expose_headers: texts("retry-after"),
+            max_age: 3600,
+        });
+        cors.unwrap().apply(&request(method, "/", &headers), &mut response);
         let mut headers: Vec<String> =
             response.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect();
         headers.sort();
@@ -480,7 +496,7 @@ mod tests {
             cors("*", "POST", Some(here)),
             ["access-control-allow-origin: *", "access-control-expose-headers: retry-after"]
         );
-        let list = "https://here.example, https://there.example";
+        let list = "https://here.example,https://there.example";
         assert_eq!(
             cors(list, "OPTIONS", Some(here)),
             [

@@ -6,11 +6,13 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::dynamodb;
+use crate::iam::{self, Iam};
 use crate::lambda::{self, Functions};
 use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
@@ -20,18 +22,19 @@ pub(crate) const REGION: &str = "eu-central-1";
 /// The account that everything here belongs to.
 pub(crate) const ACCOUNT: &str = "000000000000";
 /// As large as DynamoDB's largest request.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
+pub(crate) const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// The AWS services as they are reached by `AWS_ENDPOINT_URL`.
 pub(crate) fn router(
     dynamodb: dynamodb::Client,
-    secrets: SecretsManager,
+    secrets: Arc<SecretsManager>,
     inbox: Inbox,
     functions: Arc<Functions>,
+    iam: Arc<Iam>,
 ) -> Router {
-    let by_target = post(call_target).with_state(Arc::new((dynamodb, secrets)));
+    let by_target = post(call_target).with_state((dynamodb, Arc::clone(&secrets)));
     let mail = Router::new()
-        .route("/v2/email/outbound-emails", post(ses::send_email))
+        .route(ses::SEND_EMAIL, post(ses::send_email))
         .route("/_aws/ses", get(ses::show).delete(ses::clear))
         .route("/_aws/ses.html", get(ses::page))
         .with_state(Arc::new(inbox));
@@ -39,22 +42,31 @@ pub(crate) fn router(
         .route("/", by_target)
         .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke).with_state(functions))
         .merge(mail)
+        .layer(middleware::from_fn_with_state((iam, secrets), iam::authorize))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
 /// DynamoDB and Secrets Manager name the operation in a header.
 async fn call_target(
-    State(services): State<Arc<(dynamodb::Client, SecretsManager)>>,
+    State((dynamodb, secrets)): State<(dynamodb::Client, Arc<SecretsManager>)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (dynamodb, secrets) = &*services;
-    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    match target.split_once('.') {
+    match target(&headers) {
         Some(("secretsmanager", operation)) => secrets.call(operation, &body),
         Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(headers, body).await,
         _ => refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "there is no such operation here"),
     }
+}
+
+/// The service and the operation that the header names.
+pub(crate) fn target(headers: &HeaderMap) -> Option<(&str, &str)> {
+    headers.get("x-amz-target")?.to_str().ok()?.split_once('.')
+}
+
+/// The ARN of a resource here.
+pub(crate) fn arn(service: &str, resource: &str) -> String {
+    format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}")
 }
 
 /// An error as the SDKs read it: its code is in a header for the REST protocols, in the body for the others.

@@ -1,4 +1,4 @@
-//! DynamoDB: dynoxide, in memory or in a file.
+//! DynamoDB: dynoxide, in memory or in a file, or another implementation that runs already.
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -7,25 +7,35 @@ use std::thread;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use dynoxide::{Database, DynoxideError};
-use serde_json::{Value, json};
-use shared::store::TableNames;
+use dynoxide::Database;
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tracing::subscriber::NoSubscriber;
 
 use crate::aws;
 use crate::stack::StartError;
+use crate::template::Table;
 
 /// How often expired items are removed. DynamoDB itself takes up to days.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
+
+/// What a call has to have to be taken as signed. Nobody verifies it.
+const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20000101/eu-central-1/dynamodb/aws4_request, \
+                         SignedHeaders=host, Signature=local";
 
 /// A running DynamoDB.
 pub(crate) struct DynamoDb {
     client: Client,
     fresh: bool,
+    /// The one that runs here.
+    embedded: Option<Embedded>,
+}
+
+struct Embedded {
+    address: SocketAddr,
     stop: oneshot::Sender<()>,
     /// Closed once it has stopped.
     stopped: oneshot::Receiver<()>,
@@ -39,31 +49,29 @@ pub(crate) struct Client {
 }
 
 impl DynamoDb {
-    /// Opens the database, and creates the tables that are missing.
-    pub(crate) fn start(data_dir: Option<&Path>, tables: &TableNames) -> Result<Self, StartError> {
+    /// Opens the database, or goes to the one at `url`, and creates the tables that are missing.
+    pub(crate) async fn start(
+        data_dir: Option<&Path>,
+        url: Option<String>,
+        tables: &[Table],
+    ) -> Result<Self, StartError> {
         let failed = |error: &dyn Display| StartError::new("DynamoDB", error);
-        let database = match data_dir {
-            None => Database::memory(),
-            Some(folder) => Database::new(&folder.join("dynamodb.sqlite").to_string_lossy()),
-        }
-        .map_err(|error| failed(&error))?;
-        let mut fresh = false;
-        for (name, definition, expires) in definitions(tables) {
-            let created =
-                create_table(&database, name, definition, expires).map_err(|error| failed(&error))?;
-            fresh |= created && *name == tables.users;
-        }
-
-        let (stop, stopping) = oneshot::channel();
-        let (done, stopped) = oneshot::channel();
-        let address = serve(database.clone(), stopping, done).map_err(|error| failed(&error))?;
-        tokio::spawn(sweep(database));
+        let (url, embedded) = if let Some(url) = url {
+            (url, None)
+        } else {
+            let embedded = Embedded::start(data_dir).map_err(|error| failed(&error))?;
+            (format!("http://{}", embedded.address), Some(embedded))
+        };
         let http = reqwest::Client::builder().no_proxy().build().map_err(|error| failed(&error))?;
-        let client = Client { url: format!("http://{address}"), http };
-        Ok(Self { client, fresh, stop, stopped })
+        let client = Client { url, http };
+        let mut fresh = true;
+        for table in tables {
+            fresh &= client.create(table).await.map_err(|error| failed(&error))?;
+        }
+        Ok(Self { client, fresh, embedded })
     }
 
-    /// Whether there was no users' table before.
+    /// Whether there was no table before.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -72,14 +80,60 @@ impl DynamoDb {
         self.client.clone()
     }
 
-    /// Stops, and returns once the file is closed.
+    /// Stops what runs here, and returns once the file is closed.
     pub(crate) async fn stop(self) {
-        drop(self.stop);
-        let _ = self.stopped.await;
+        if let Some(Embedded { stop, stopped, .. }) = self.embedded {
+            drop(stop);
+            let _ = stopped.await;
+        }
+    }
+}
+
+impl Embedded {
+    fn start(data_dir: Option<&Path>) -> Result<Self, Box<dyn std::error::Error>> {
+        let database = match data_dir {
+            None => Database::memory()?,
+            Some(folder) => Database::new(&folder.join("dynamodb.sqlite").to_string_lossy())?,
+        };
+        let (stop, stopping) = oneshot::channel();
+        let (done, stopped) = oneshot::channel();
+        let address = serve(database.clone(), stopping, done)?;
+        tokio::spawn(sweep(database));
+        Ok(Self { address, stop, stopped })
     }
 }
 
 impl Client {
+    /// Creates a table unless it is there, and says whether it was created.
+    async fn create(&self, table: &Table) -> Result<bool, String> {
+        match self.request("CreateTable", &table.definition).await {
+            Ok(()) => {}
+            Err(error) if error.contains("ResourceInUseException") => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        if let Some(time_to_live) = &table.time_to_live {
+            self.request("UpdateTimeToLive", time_to_live).await?;
+        }
+        Ok(true)
+    }
+
+    async fn request(&self, operation: &str, request: &Value) -> Result<(), String> {
+        let answer = self
+            .http
+            .post(&self.url)
+            .header(AUTHORIZATION, SIGNATURE)
+            .header("x-amz-date", "20000101T000000Z")
+            .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+            .header(CONTENT_TYPE, "application/x-amz-json-1.0")
+            .body(request.to_string())
+            .send();
+        let answer = answer.await.map_err(|error| error.to_string())?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(answer.text().await.unwrap_or_else(|error| error.to_string()))
+    }
+
     /// Passes a call on and its answer back.
     pub(crate) async fn call(&self, mut headers: HeaderMap, body: Bytes) -> Response {
         for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
@@ -148,62 +202,4 @@ async fn sweep(database: Database) {
             Err(error) => tracing::error!(%error, "could not remove expired items"),
         }
     }
-}
-
-/// Every table with its keys and indexes, and whether its items expire.
-fn definitions(tables: &TableNames) -> [(&String, Value, bool); 5] {
-    let keyed_by = |key: &str| {
-        json!({
-            "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
-            "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
-        })
-    };
-    let sessions = json!({
-        "AttributeDefinitions": [
-            {"AttributeName": "session_id", "AttributeType": "S"},
-            {"AttributeName": "user_id", "AttributeType": "S"},
-            {"AttributeName": "created_at", "AttributeType": "N"},
-        ],
-        "KeySchema": [{"AttributeName": "session_id", "KeyType": "HASH"}],
-        "GlobalSecondaryIndexes": [{
-            "IndexName": "by_user",
-            "KeySchema": [
-                {"AttributeName": "user_id", "KeyType": "HASH"},
-                {"AttributeName": "created_at", "KeyType": "RANGE"},
-            ],
-            "Projection": {"ProjectionType": "ALL"},
-        }],
-    });
-    [
-        (&tables.users, keyed_by("username"), false),
-        (&tables.user_ids, keyed_by("user_id"), false),
-        (&tables.reset_codes, keyed_by("username"), true),
-        (&tables.sessions, sessions, true),
-        (&tables.attempts, keyed_by("subject"), true),
-    ]
-}
-
-/// Creates a table unless it is there, and says whether it was created.
-fn create_table(
-    database: &Database,
-    name: &str,
-    mut definition: Value,
-    expires: bool,
-) -> Result<bool, DynoxideError> {
-    let unreadable = |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
-    definition["TableName"] = name.into();
-    definition["BillingMode"] = "PAY_PER_REQUEST".into();
-    match database.create_table(serde_json::from_value(definition).map_err(unreadable)?) {
-        Ok(_) => {}
-        Err(DynoxideError::ResourceInUseException(_)) => return Ok(false),
-        Err(error) => return Err(error),
-    }
-    if expires {
-        let request = json!({
-            "TableName": name,
-            "TimeToLiveSpecification": {"AttributeName": "ttl", "Enabled": true},
-        });
-        database.update_time_to_live(serde_json::from_value(request).map_err(unreadable)?)?;
-    }
-    Ok(true)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use axum::body::Bytes;
 use axum::extract::{Path as PathParameter, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -18,7 +19,7 @@ use lambda_runtime::{Context, LambdaEvent, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use shared::config::{ConfigError, Environment};
+use shared::config::Environment;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -26,23 +27,27 @@ use uuid::Uuid;
 use crate::aws;
 use crate::runtime_api::Environments;
 use crate::stack::StartError;
+use crate::template;
 
-/// How long an invocation may take, as `template.yaml` has it.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);
 /// How many invocations run at the same time in this process. More would only compete for its cores, until the
 /// functions took the delay for a slow dependency. The others wait, as they do for an account's concurrency.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 16;
 /// The largest payload of a call.
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
 
 /// The deployed functions by their names.
 pub(crate) struct Functions {
-    functions: HashMap<&'static str, Arc<Function>>,
+    functions: HashMap<String, Arc<Function>>,
     /// Read by every invocation for as long as it runs.
     running: Arc<RwLock<()>>,
 }
 
-enum Function {
+struct Function {
+    deployed: template::Function,
+    runner: Runner,
+}
+
+enum Runner {
     InProcess { handler: Handler, concurrency: Arc<Semaphore> },
     Binary(Environments),
 }
@@ -61,54 +66,72 @@ impl FunctionError {
         Self(json!({"errorType": error_type, "errorMessage": message}).to_string().into())
     }
 
-    pub(crate) fn timed_out(request_id: &str) -> Self {
-        let message = format!(
-            "RequestId: {request_id} Error: Task timed out after {:.2} seconds",
-            TIMEOUT.as_secs_f32()
-        );
+    pub(crate) fn timed_out(request_id: &str, limit: Duration) -> Self {
+        let message =
+            format!("RequestId: {request_id} Error: Task timed out after {:.2} seconds", limit.as_secs_f32());
         Self::new("Sandbox.Timedout", &message)
     }
 }
 
 impl Functions {
     /// The functions in this process, talking to the AWS services at `aws_url`.
-    pub(crate) async fn in_process(environment: &Environment, aws_url: &str) -> Result<Self, ConfigError> {
+    pub(crate) async fn in_process(
+        deployed: &[template::Function],
+        aws_url: &str,
+    ) -> Result<Self, StartError> {
         // Nothing of this machine's own AWS configuration counts: neither its variables nor the files that they name.
         let loader = aws_config::defaults(BehaviorVersion::latest())
             .empty_test_environment()
-            .test_credentials()
+            .no_credentials()
             .region(Region::new(aws::REGION))
             .endpoint_url(aws_url);
         let aws = shared::aws::configure(loader).load().await;
         let concurrency = Arc::new(Semaphore::new(CONCURRENCY));
-        let functions = handlers(environment, &aws)?.into_iter().map(|(name, handler)| {
-            (name, Arc::new(Function::InProcess { handler, concurrency: Arc::clone(&concurrency) }))
-        });
-        Ok(Self { functions: functions.collect(), running: Arc::default() })
+        let mut functions = Vec::new();
+        for deployed in deployed {
+            let handler = handler(deployed, &aws)?;
+            let runner = Runner::InProcess { handler, concurrency: Arc::clone(&concurrency) };
+            functions.push(Function { deployed: deployed.clone(), runner });
+        }
+        Ok(Self::new(functions))
     }
 
-    /// The functions as the binaries in a folder, talking to the AWS services at `aws_url`.
+    /// The functions as the binaries in a folder, be it of cargo or of `sam build`, talking to the AWS services at `aws_url`.
     pub(crate) async fn as_binaries(
+        deployed: &[template::Function],
         folder: &Path,
-        settings: &HashMap<String, String>,
         aws_url: &str,
     ) -> Result<Self, StartError> {
-        let mut functions = HashMap::new();
-        for name in NAMES {
-            let environments = Environments::start(name, &folder.join(name), settings, aws_url).await?;
-            functions.insert(name, Arc::new(Function::Binary(environments)));
+        let mut functions = Vec::new();
+        for deployed in deployed {
+            let built_by_sam = folder.join(&deployed.id).join("bootstrap");
+            let binary = if built_by_sam.exists() { built_by_sam } else { folder.join(&deployed.name) };
+            let environments = Environments::start(deployed, &binary, aws_url).await?;
+            functions.push(Function { deployed: deployed.clone(), runner: Runner::Binary(environments) });
         }
-        Ok(Self { functions, running: Arc::default() })
+        Ok(Self::new(functions))
+    }
+
+    fn new(functions: Vec<Function>) -> Self {
+        let functions =
+            functions.into_iter().map(|function| (function.deployed.name.clone(), Arc::new(function)));
+        Self { functions: functions.collect(), running: Arc::default() }
+    }
+
+    /// The function of this name, be it the crate's or the one that Lambda knows it by.
+    fn get(&self, name: &str) -> Option<&Arc<Function>> {
+        self.functions
+            .get(name)
+            .or_else(|| self.functions.values().find(|function| function.deployed.function_name == name))
     }
 
     /// Runs a function, if there is one of this name. It runs to its end, even if nobody waits for it any more.
     pub(crate) async fn invoke(&self, name: &str, payload: Bytes) -> Option<Outcome> {
-        let (&name, function) = self.functions.get_key_value(name)?;
-        let function = Arc::clone(function);
+        let function = Arc::clone(self.get(name)?);
         let running = Arc::clone(&self.running).read_owned().await;
         let task = tokio::spawn(async move {
             let _running = running;
-            function.run(name, payload).await
+            function.run(payload).await
         });
         Some(task.await.unwrap_or_else(|error| Err(FunctionError::new("Runtime.Panic", &error.to_string()))))
     }
@@ -120,32 +143,33 @@ impl Functions {
 }
 
 impl Function {
-    async fn run(&self, name: &str, payload: Bytes) -> Outcome {
+    async fn run(&self, payload: Bytes) -> Outcome {
         let request_id = Uuid::new_v4().to_string();
-        match self {
-            Self::InProcess { handler, concurrency } => {
+        match &self.runner {
+            Runner::InProcess { handler, concurrency } => {
                 let Ok(_slot) = concurrency.acquire().await else {
                     return Err(FunctionError::new("Runtime.Stopped", "stopped"));
                 };
-                let handled = timeout(TIMEOUT, handler(payload, context(name, &request_id)));
-                handled.await.unwrap_or_else(|_| Err(FunctionError::timed_out(&request_id)))
+                let limit = self.deployed.timeout;
+                let handled = timeout(limit, handler(payload, context(&self.deployed, &request_id)));
+                handled.await.unwrap_or_else(|_| Err(FunctionError::timed_out(&request_id, limit)))
             }
-            Self::Binary(environments) => environments.run(request_id, payload).await,
+            Runner::Binary(environments) => environments.run(request_id, payload).await,
         }
     }
 }
 
-/// When an invocation that starts now has to be done, in milliseconds since the epoch.
-pub(crate) fn deadline() -> u64 {
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + TIMEOUT;
+/// When an invocation that starts now and may take so long has to be done, in milliseconds since the epoch.
+pub(crate) fn deadline(limit: Duration) -> u64 {
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + limit;
     u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn context(name: &str, request_id: &str) -> Context {
+fn context(function: &template::Function, request_id: &str) -> Context {
     let mut context = Context::default();
     request_id.clone_into(&mut context.request_id);
-    context.deadline = deadline();
-    context.invoked_function_arn = arn(name);
+    context.deadline = deadline(function.timeout);
+    context.invoked_function_arn = arn(&function.function_name);
     context.xray_trace_id = Some(trace_id());
     context
 }
@@ -157,55 +181,45 @@ pub(crate) fn trace_id() -> String {
     format!("Root=1-{seconds:08x}-{trace:.24};Parent={segment:.16};Sampled=0")
 }
 
-/// Every function's name, which is also its crate's and its binary's.
-const NAMES: [&str; 11] = [
-    "signin",
-    "change_password_after_signin",
-    "forgot_password_send_email",
-    "forgot_password_check_code",
-    "forgot_password_reset_password",
-    "change_password",
-    "session_signin",
-    "sessions",
-    "manage_users",
-    "export_users",
-    "rotate_jwt_secret",
-];
-
-fn handlers(environment: &Environment, aws: &SdkConfig) -> Result<Vec<(&'static str, Handler)>, ConfigError> {
+/// The function with its own environment variables and its own identity.
+fn handler(deployed: &template::Function, aws: &SdkConfig) -> Result<Handler, StartError> {
+    let variables = deployed.variables.clone();
+    let environment = &Environment::new(move |variable| variables.get(variable).cloned());
+    let credentials = Credentials::new(&deployed.function_name, "local", None, None, "local");
+    let credentials = SharedCredentialsProvider::new(credentials);
+    let aws = &aws.to_builder().credentials_provider(credentials).build();
     macro_rules! http {
         ($name:ident) => {{
             let function = Arc::new($name::Function::new(environment, aws)?);
-            let handler = http_handler(move |request| {
+            http_handler(move |request| {
                 let function = Arc::clone(&function);
                 async move { function.handle(request).await }
-            });
-            (stringify!($name), handler)
+            })
         }};
     }
     macro_rules! event {
         ($name:ident, $answer:expr) => {{
             let function = Arc::new($name::Function::new(environment, aws)?);
-            let handler = event_handler(move |event| {
+            event_handler(move |event| {
                 let function = Arc::clone(&function);
                 async move { $answer(function.handle(event).await) }
-            });
-            (stringify!($name), handler)
+            })
         }};
     }
-    Ok(vec![
-        http!(signin),
-        http!(change_password_after_signin),
-        http!(forgot_password_send_email),
-        http!(forgot_password_check_code),
-        http!(forgot_password_reset_password),
-        http!(change_password),
-        http!(session_signin),
-        http!(sessions),
-        event!(manage_users, Ok),
-        event!(export_users, Ok),
-        event!(rotate_jwt_secret, std::convert::identity),
-    ])
+    Ok(match deployed.name.as_str() {
+        "change_password" => http!(change_password),
+        "change_password_after_signin" => http!(change_password_after_signin),
+        "export_users" => event!(export_users, Ok),
+        "forgot_password_check_code" => http!(forgot_password_check_code),
+        "forgot_password_reset_password" => http!(forgot_password_reset_password),
+        "forgot_password_send_email" => http!(forgot_password_send_email),
+        "manage_users" => event!(manage_users, Ok),
+        "rotate_jwt_secret" => event!(rotate_jwt_secret, std::convert::identity),
+        "session_signin" => http!(session_signin),
+        "sessions" => http!(sessions),
+        "signin" => http!(signin),
+        name => return Err(StartError::new(name, "there is no such function")),
+    })
 }
 
 /// A function that takes events of its own.
@@ -267,7 +281,7 @@ pub(crate) async fn invoke(
         (status, [("x-amzn-errortype", code)], axum::Json(body)).into_response()
     };
     let name = function_name(&name).to_owned();
-    if !functions.functions.contains_key(name.as_str()) {
+    if functions.get(&name).is_none() {
         let message = format!("Function not found: {}", arn(&name));
         return refuse(StatusCode::NOT_FOUND, "ResourceNotFoundException", &message);
     }
@@ -317,8 +331,8 @@ fn function_name(id: &str) -> &str {
     .unwrap_or_default()
 }
 
-pub(crate) fn arn(name: &str) -> String {
-    format!("arn:aws:lambda:{}:{}:function:{name}", aws::REGION, aws::ACCOUNT)
+pub(crate) fn arn(function_name: &str) -> String {
+    aws::arn("lambda", &format!("function:{function_name}"))
 }
 
 #[cfg(test)]

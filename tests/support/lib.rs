@@ -6,8 +6,10 @@
 //! |---|---|
 //! | `api_gateway` | the HTTP API: routes, CORS, events in payload format 2.0 |
 //! | `lambda`, `runtime_api` | Lambda: running the functions, in this process or as the deployed binaries |
+//! | `template` | SAM: all of this is set up as `template.yaml` says |
 //! | `aws` | one port for all that the AWS SDK and CLI talk to |
-//! | `dynamodb` | DynamoDB, by dynoxide |
+//! | `iam` | IAM: a function may do what its role allows |
+//! | `dynamodb` | DynamoDB, by dynoxide or by another implementation |
 //! | `secrets_manager` | Secrets Manager |
 //! | `ses` | SES v2, and the inbox that shows what was sent |
 //!
@@ -16,15 +18,18 @@
 mod api_gateway;
 mod aws;
 mod dynamodb;
+mod iam;
 mod lambda;
 mod runtime_api;
 mod secrets_manager;
 mod ses;
 mod stack;
+pub mod template;
 
 use std::sync::OnceLock;
 use std::thread;
 
+pub use iam::Permission;
 pub use stack::{Options, Stack, StartError};
 
 /// Where the tests find the service.

@@ -1,7 +1,6 @@
 //! Runs a built function as Lambda does: as processes that fetch their invocations from the Runtime API, one at a
 //! time each.
 
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
@@ -24,7 +23,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::aws;
 use crate::lambda::{self, FunctionError, Outcome};
-use crate::stack::{DEFAULT_MAIL_FROM, StartError};
+use crate::stack::StartError;
+use crate::template::Function;
 
 /// How many processes a function has, that is how many invocations of it run at the same time.
 const ENVIRONMENTS: usize = 4;
@@ -46,7 +46,7 @@ struct Invocation {
 
 /// One process's view of the Runtime API.
 struct Environment {
-    function: &'static str,
+    function: Function,
     /// Shared by all environments of a function: whichever is idle takes the next.
     queue: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Invocation>>>,
     /// The invocation being processed.
@@ -59,12 +59,7 @@ struct Environment {
 
 impl Environments {
     /// Starts the processes, and returns once they are ready for invocations.
-    pub(crate) async fn start(
-        function: &'static str,
-        binary: &Path,
-        settings: &HashMap<String, String>,
-        aws_url: &str,
-    ) -> Result<Self, StartError> {
+    pub(crate) async fn start(function: &Function, binary: &Path, aws_url: &str) -> Result<Self, StartError> {
         let failed =
             |problem: &dyn Display| StartError::new(format_args!("cannot run {}", binary.display()), problem);
         let (queue, invocations) = mpsc::unbounded_channel();
@@ -73,15 +68,14 @@ impl Environments {
         for _ in 0..ENVIRONMENTS {
             let (started, start) = watch::channel(None);
             let environment = Arc::new(Environment {
-                function,
+                function: function.clone(),
                 queue: Arc::clone(&invocations),
                 current: Mutex::default(),
                 kill: Notify::new(),
                 started,
             });
             let address = environment.serve().await.map_err(|error| failed(&error))?;
-            let command =
-                command(function, binary, settings, aws_url, address).map_err(|error| failed(&error))?;
+            let command = command(function, binary, aws_url, address).map_err(|error| failed(&error))?;
             tokio::spawn(environment.keep_running(command));
             starting.push(start);
         }
@@ -140,7 +134,7 @@ impl Environment {
                 },
                 Err(error) => error.to_string(),
             };
-            let function = self.function;
+            let function = &self.function.name;
             tracing::warn!(function, ended, "an execution environment ended");
             self.started.send_if_modified(|started| {
                 let first = started.is_none();
@@ -181,17 +175,18 @@ async fn next(State(environment): State<Arc<Environment>>) -> Response {
         // Everything is about to stop, this process included.
         return std::future::pending().await;
     };
+    let limit = environment.function.timeout;
     let headers = [
         ("lambda-runtime-aws-request-id", request_id.clone()),
-        ("lambda-runtime-deadline-ms", lambda::deadline().to_string()),
-        ("lambda-runtime-invoked-function-arn", lambda::arn(environment.function)),
+        ("lambda-runtime-deadline-ms", lambda::deadline(limit).to_string()),
+        ("lambda-runtime-invoked-function-arn", lambda::arn(&environment.function.function_name)),
         ("lambda-runtime-trace-id", lambda::trace_id()),
         ("content-type", "application/json".to_owned()),
     ];
     *environment.current() = Some((request_id.clone(), reply));
     tokio::spawn(async move {
-        sleep(lambda::TIMEOUT).await;
-        let outcome = Err(FunctionError::timed_out(&request_id));
+        sleep(limit).await;
+        let outcome = Err(FunctionError::timed_out(&request_id, limit));
         if environment.complete(&request_id, outcome).status() == StatusCode::ACCEPTED {
             environment.kill.notify_one();
         }
@@ -216,36 +211,30 @@ async fn error(
 }
 
 async fn init_error(State(environment): State<Arc<Environment>>, error: Bytes) -> Response {
-    let function = environment.function;
+    let function = &environment.function.name;
     tracing::error!(function, error = %String::from_utf8_lossy(&error), "initialisation failed");
     StatusCode::ACCEPTED.into_response()
 }
 
-/// The process as Lambda would start it: its environment holds what Lambda sets and the settings; what this
-/// machine's own AWS configuration says does not count.
+/// The process as Lambda would start it: its environment holds what Lambda sets and what the template sets, and
+/// nothing of this machine's own.
 fn command(
-    function: &str,
+    function: &Function,
     binary: &Path,
-    settings: &HashMap<String, String>,
     aws_url: &str,
     runtime_api: SocketAddr,
 ) -> std::io::Result<Command> {
     let mut command = Command::new(binary);
     command
         .env_clear()
-        .env("MAIL_FROM", DEFAULT_MAIL_FROM)
-        .envs(
-            std::env::vars_os()
-                .filter(|(name, value)| !name.as_encoded_bytes().starts_with(b"AWS_") && !value.is_empty()),
-        )
-        .envs(settings)
+        .envs(&function.variables)
         .env("_HANDLER", "bootstrap")
         .env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string())
-        .env("AWS_LAMBDA_FUNCTION_NAME", function)
+        .env("AWS_LAMBDA_FUNCTION_NAME", &function.function_name)
         .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string())
         .env("AWS_REGION", aws::REGION)
-        .env("AWS_ACCESS_KEY_ID", "local")
+        .env("AWS_ACCESS_KEY_ID", &function.function_name)
         .env("AWS_SECRET_ACCESS_KEY", "local")
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")

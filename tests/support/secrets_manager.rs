@@ -21,11 +21,10 @@ use uuid::Uuid;
 
 use crate::aws;
 use crate::stack::StartError;
+use crate::template;
 
 const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
-/// As many characters as the keys of a deployment have.
-const KEY_CHARS: usize = 64;
 /// More versions than these, and those without a label go, oldest first.
 const MAX_VERSIONS: usize = 100;
 
@@ -138,13 +137,26 @@ impl SecretsManager {
         Ok(Self { secrets: Mutex::new(secrets), file })
     }
 
-    /// Makes the secret with a random value, unless it is there.
-    pub(crate) fn create_missing(&self, name: &str) -> Result<(), StartError> {
-        let value = Alphanumeric.sample_string(&mut UnwrapErr(SysRng), KEY_CHARS);
-        match self.change("CreateSecret", &json!({"Name": name, "SecretString": value})) {
-            Ok(_) | Err(Refusal("ResourceExistsException", _)) => Ok(()),
-            Err(Refusal(_, message)) => Err(StartError::new("Secrets Manager", message)),
+    /// Makes the secret with a random value, unless it is there, and returns its ARN.
+    pub(crate) fn create_missing(&self, secret: &template::Secret) -> Result<String, StartError> {
+        if let Some(arn) = self.arn(&secret.name) {
+            return Ok(arn);
         }
+        let create = || {
+            let value = random_password(&parse(&secret.generate)?)?;
+            self.change(
+                "CreateSecret",
+                &json!({"Name": secret.name, "SecretString": value["RandomPassword"]}),
+            )
+        };
+        let created = create().map_err(|Refusal(_, message)| StartError::new("Secrets Manager", message))?;
+        Ok(created["ARN"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The ARN of the secret, if there is one of this name or ARN.
+    pub(crate) fn arn(&self, id: &str) -> Option<String> {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.find(id).ok().map(|(_, secret)| secret.arn.clone())
     }
 
     /// Answers a call.
@@ -208,7 +220,7 @@ impl Secrets {
         let suffix = Alphanumeric.sample_string(&mut UnwrapErr(SysRng), 6);
         let now = now();
         let mut secret = Secret {
-            arn: format!("arn:aws:secretsmanager:{}:{}:secret:{name}-{suffix}", aws::REGION, aws::ACCOUNT),
+            arn: aws::arn("secretsmanager", &format!("secret:{name}-{suffix}")),
             description,
             created: now,
             changed: now,

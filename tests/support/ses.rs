@@ -21,6 +21,8 @@ use uuid::Uuid;
 use crate::aws;
 use crate::stack::StartError;
 
+/// The path of `SendEmail`.
+pub(crate) const SEND_EMAIL: &str = "/v2/email/outbound-emails";
 /// The most recipients that one mail may have.
 const MAX_RECIPIENTS: usize = 50;
 
@@ -212,7 +214,7 @@ impl SendEmail {
 }
 
 /// The address in `Name <address>`, or the whole.
-fn bare(address: &str) -> &str {
+pub(crate) fn bare(address: &str) -> &str {
     let inner = address.rsplit_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or(address, |(inner, _)| inner).trim()
 }

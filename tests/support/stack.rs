@@ -1,9 +1,9 @@
 //! Starting everything in the right order, and stopping it in the opposite one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Display};
 use std::fs::{DirBuilder, File, TryLockError};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
-use shared::store::TableNames;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -21,9 +20,11 @@ use tokio::time::timeout;
 use crate::api_gateway;
 use crate::aws;
 use crate::dynamodb::DynamoDb;
+use crate::iam::{Iam, Permission};
 use crate::lambda::Functions;
 use crate::secrets_manager::SecretsManager;
 use crate::ses::Inbox;
+use crate::template::Template;
 
 /// How long a shutdown waits for requests that are being answered, or that a client does not finish sending.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
@@ -39,13 +40,20 @@ pub struct Options {
     pub api_port: u16,
     /// The AWS services' port; 0 for any free one.
     pub aws_port: u16,
+    /// The address that the AWS services listen on, for clients in containers; 127.0.0.1 if none.
+    pub aws_host: Option<IpAddr>,
     /// Where data is kept; in memory if nowhere.
     pub data_dir: Option<PathBuf>,
+    /// A DynamoDB that runs already, in place of the one that would run here; if none, the one at `DYNAMODB_URL`.
+    pub dynamodb_url: Option<String>,
+    /// The stack's name, which the names of all that is its own begin with; `postern` if none.
+    pub name: Option<String>,
     /// Whether a fresh store gets the user `st.huber` with the password `Password1234!`.
     pub demo_user: bool,
-    /// The folder of the built functions, to be run as Lambda runs them; in this process if none.
+    /// The folder of the built functions, cargo's or `sam build`'s, to be run as Lambda runs them; in this process if
+    /// none.
     pub binaries: Option<PathBuf>,
-    /// Settings by their variables' names, in preference to this process's environment.
+    /// Settings by their names, in preference to those in this process's environment.
     pub settings: HashMap<String, String>,
 }
 
@@ -54,6 +62,8 @@ pub struct Options {
 pub struct Stack {
     api: SocketAddr,
     aws: SocketAddr,
+    template: Template,
+    iam: Arc<Iam>,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
@@ -78,7 +88,8 @@ impl Stack {
                 match Services::start(options).await {
                     Ok(services) => {
                         let addresses = (services.api.address, services.aws.address);
-                        if started.send(Ok(addresses)).is_ok() {
+                        let parts = (addresses, services.template.clone(), Arc::clone(&services.iam));
+                        if started.send(Ok(parts)).is_ok() {
                             services.run_until(stopping).await;
                         }
                     }
@@ -88,8 +99,9 @@ impl Stack {
             // This ends the processes of functions as well; a hash being computed is not waited for long.
             runtime.shutdown_timeout(RUNTIME_SHUTDOWN_LIMIT);
         });
-        let (api, aws) = starting.await.map_err(|error| StartError::new("the stack broke off", error))??;
-        Ok(Self { api, aws, stop, stopped })
+        let ((api, aws), template, iam) =
+            starting.await.map_err(|error| StartError::new("the stack broke off", error))??;
+        Ok(Self { api, aws, template, iam, stop, stopped })
     }
 
     /// The API's base URL.
@@ -102,6 +114,18 @@ impl Stack {
     #[must_use]
     pub fn aws_url(&self) -> String {
         format!("http://{}", self.aws)
+    }
+
+    /// The template as it is deployed here.
+    #[must_use]
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// What the functions were allowed to do, and did.
+    #[must_use]
+    pub fn permissions_used(&self) -> BTreeSet<Permission> {
+        self.iam.used()
     }
 
     /// Takes no more requests, finishes those being answered, and stops.
@@ -137,6 +161,8 @@ impl From<ConfigError> for StartError {
 struct Services {
     api: Server,
     aws: Server,
+    template: Template,
+    iam: Arc<Iam>,
     functions: Arc<Functions>,
     dynamodb: DynamoDb,
     /// Locked for as long as this stack uses the folder.
@@ -152,35 +178,60 @@ struct Server {
 
 impl Services {
     async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { api_port, aws_port, data_dir, demo_user, binaries, settings } = options;
+        let Options {
+            api_port,
+            aws_port,
+            aws_host,
+            data_dir,
+            dynamodb_url,
+            name,
+            demo_user,
+            binaries,
+            settings,
+        } = options;
         // Both ports are taken first: whoever starts a second stack learns it before any data is touched.
-        let aws_listener = listen(aws_port).await?;
-        let api_listener = listen(api_port).await?;
+        let aws_listener = listen(aws_host.unwrap_or(Ipv4Addr::LOCALHOST.into()), aws_port).await?;
+        let api_listener = listen(Ipv4Addr::LOCALHOST.into(), api_port).await?;
         let aws_url = format!("http://{}", address(&aws_listener)?);
 
         let lock = data_dir.as_deref().map(take_data_dir).transpose()?;
         let data_dir = data_dir.as_deref();
-        let environment = environment(settings.clone());
-        let tables = TableNames::from_environment(&environment);
-        let dynamodb = DynamoDb::start(data_dir, &tables)?;
+        let mut template =
+            Template::for_stack(name.as_deref().unwrap_or("postern"), &environment(settings.clone()))?;
+        if let Some(setting) = settings.keys().find(|setting| template.parameter(setting).is_none()) {
+            return Err(StartError::new(setting, "template.yaml has no such parameter"));
+        }
+        let dynamodb_url = dynamodb_url.or_else(|| crate::url("DYNAMODB_URL"));
+        let dynamodb = DynamoDb::start(data_dir, dynamodb_url, &template.tables()?).await?;
         let secrets = SecretsManager::open(data_dir)?;
-        secrets.create_missing(&environment.text("JWT_SECRET_ID", "postern/jwt-secret"))?;
-        secrets.create_missing(&environment.text("CODE_KEY_SECRET_ID", "postern/code-key"))?;
+        for secret in template.secrets()? {
+            let arn = secrets.create_missing(&secret)?;
+            template.created(secret, arn);
+        }
         let inbox = Inbox::open(data_dir)?;
 
+        let deployed = template.functions()?;
+        let iam = Arc::new(Iam::new(&deployed));
         let functions = match binaries {
-            None => Functions::in_process(&environment, &aws_url).await?,
-            Some(binaries) => Functions::as_binaries(&binaries, &settings, &aws_url).await?,
+            None => Functions::in_process(&deployed, &aws_url).await?,
+            Some(binaries) => Functions::as_binaries(&deployed, &binaries, &aws_url).await?,
         };
         let functions = Arc::new(functions);
-        let router = aws::router(dynamodb.client(), secrets, inbox, Arc::clone(&functions));
+        let router = aws::router(
+            dynamodb.client(),
+            Arc::new(secrets),
+            inbox,
+            Arc::clone(&functions),
+            Arc::clone(&iam),
+        );
         let aws = Server::start(aws_listener, router)?;
         if dynamodb.is_fresh() && demo_user {
             create_demo_user(&functions).await;
         }
-        let router = api_gateway::router(&environment, address(&api_listener)?, Arc::clone(&functions));
+        let api_address = address(&api_listener)?;
+        let router = api_gateway::router(&deployed, &template.cors()?, api_address, Arc::clone(&functions))?;
         let api = Server::start(api_listener, router)?;
-        Ok(Self { api, aws, functions, dynamodb, _data_dir: lock })
+        Ok(Self { api, aws, template, iam, functions, dynamodb, _data_dir: lock })
     }
 
     /// Serves until `stopping` is sent something, and then stops in good order; or until its sender is dropped.
@@ -222,10 +273,11 @@ impl Server {
     }
 }
 
-async fn listen(port: u16) -> Result<TcpListener, StartError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+async fn listen(host: IpAddr, port: u16) -> Result<TcpListener, StartError> {
+    let address = SocketAddr::new(host, port);
+    TcpListener::bind(address)
         .await
-        .map_err(|error| StartError::new(format_args!("cannot listen on 127.0.0.1:{port}"), error))
+        .map_err(|error| StartError::new(format_args!("cannot listen on {address}"), error))
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
@@ -239,12 +291,9 @@ fn environment(settings: HashMap<String, String>) -> Environment {
             .get(variable)
             .cloned()
             .or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
-            .or_else(|| (variable == "MAIL_FROM").then(|| DEFAULT_MAIL_FROM.to_owned()))
+            .or_else(|| (variable == "MAIL_FROM").then(|| "no-reply@example.com".to_owned()))
     })
 }
-
-/// The sender of mail unless `MAIL_FROM` is set.
-pub(crate) const DEFAULT_MAIL_FROM: &str = "no-reply@example.com";
 
 /// Makes the folder if need be, and keeps any other stack out of it.
 fn take_data_dir(folder: &Path) -> Result<File, StartError> {

@@ -1,0 +1,328 @@
+//! `template.yaml`, the code and README.md agree on functions, routes, settings and rights.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use serde_json::json;
+use shared::config::{ConfigError, Environment};
+use support::Permission;
+use support::template::{Function, Statement, Template};
+use uuid::Uuid;
+
+use crate::answers::{
+    CHANGED_PASSWORD, CODE_CORRECT, LOGGED_OUT, NEW_PASSWORD_SET, SESSION_DELETED,
+    USERNAME_OR_PASSWORD_INCORRECT,
+};
+use crate::helpers::{
+    CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH,
+    PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS, SIGNIN, Service, WRONG_PASSWORD,
+};
+use crate::rotation::{STEPS, step};
+
+/// The documented routes: method, path, and the function that answers.
+const ROUTES: [(&str, &str, &str); 10] = [
+    ("DELETE", "/api/v1/user/myself/session/{id}", "sessions"),
+    ("GET", SESSIONS, "sessions"),
+    ("POST", SESSION_SIGNIN, "session_signin"),
+    ("POST", CHANGE_PASSWORD_AFTER_SIGNIN, "change_password_after_signin"),
+    ("POST", CHECK_CODE, "forgot_password_check_code"),
+    ("POST", RESET_PASSWORD, "forgot_password_reset_password"),
+    ("POST", SEND_EMAIL, "forgot_password_send_email"),
+    ("POST", SIGNIN, "signin"),
+    ("POST", CHANGE_PASSWORD, "change_password"),
+    ("POST", LOG_OUT, "sessions"),
+];
+/// Settings that are not parameters, because they name what is the stack's own.
+const OWN: [&str; 6] = [
+    "ATTEMPTS_TABLE",
+    "CODE_KEY_SECRET_ID",
+    "JWT_SECRET_ID",
+    "MAIL_CONFIGURATION_SET",
+    "RESET_CODES_TABLE",
+    "SESSIONS_TABLE",
+];
+/// A setting that is read before there is a function, where logs and metrics are started.
+const READ_BEFORE: &str = "METRICS_NAMESPACE";
+/// A setting of API Gateway, which no function reads.
+const READ_BY_API: &str = "CORS_ALLOW_ORIGINS";
+/// A variable that is no setting: another value makes Lambda start another version.
+const REVISION: &str = "SETTINGS_REVISION";
+
+/// The stack with the default of every parameter that has one.
+fn template() -> Template {
+    let sender = |setting: &str| (setting == "MAIL_FROM").then(|| "no-reply@example.com".to_owned());
+    Template::for_stack("postern", &Environment::new(sender)).unwrap()
+}
+
+pub(crate) fn functions() -> Vec<Function> {
+    template().functions().unwrap()
+}
+
+/// Starts a function, and shows what it made of its settings.
+fn start(function: &str, environment: &Environment) -> Result<String, ConfigError> {
+    let aws = &SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+    macro_rules! start {
+        ($($name:ident)*) => {
+            match function {
+                $(stringify!($name) => {
+                    Ok(without_clients(&format!("{:?}", ::$name::Function::new(environment, aws)?)))
+                })*
+                _ => panic!("no function is called {function}"),
+            }
+        };
+    }
+    start!(
+        change_password change_password_after_signin export_users forgot_password_check_code
+        forgot_password_reset_password forgot_password_send_email manage_users rotate_jwt_secret session_signin
+        sessions signin
+    )
+}
+
+/// What a function shows of itself without its clients of AWS, which never show themselves twice the same.
+fn without_clients(shown: &str) -> String {
+    let mut pieces = shown.split("Client { handle: ");
+    let mut rest = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        let mut depth = 1;
+        let end = piece.find(|character| {
+            depth += match character {
+                '{' => 1,
+                '}' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        rest.push_str(&piece[end.unwrap()..]);
+    }
+    rest
+}
+
+/// Starts a function with its variables, one of which has this value or is not there.
+fn start_with(function: &Function, setting: &str, value: Option<&str>) -> Result<String, ConfigError> {
+    let mut variables = function.variables.clone();
+    variables.remove(setting);
+    variables.extend(value.map(|value| (setting.to_owned(), value.to_owned())));
+    start(&function.name, &Environment::new(move |name| variables.get(name).cloned()))
+}
+
+/// The settings that a function looks up when it is started.
+fn read_by(function: &Function) -> BTreeSet<String> {
+    let (variables, read) = (function.variables.clone(), Arc::new(Mutex::new(BTreeSet::new())));
+    let noted = Arc::clone(&read);
+    let environment = Environment::new(move |name| {
+        noted.lock().unwrap().insert(name.to_owned());
+        variables.get(name).cloned()
+    });
+    start(&function.name, &environment).unwrap();
+    drop(environment);
+    Arc::into_inner(read).unwrap().into_inner().unwrap()
+}
+
+/// Every setting that is read, with a function that reads it.
+fn readers() -> BTreeMap<String, Function> {
+    let readers = functions()
+        .into_iter()
+        .flat_map(|function| read_by(&function).into_iter().map(move |setting| (setting, function.clone())));
+    readers.collect()
+}
+
+/// The folders in a folder of the project.
+fn folders_in(folder: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder)).unwrap();
+    let folders = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_dir());
+    folders.map(|folder| folder.file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn every_function_is_deployed_and_has_its_events() {
+    let deployed: BTreeSet<String> = functions().into_iter().map(|function| function.name).collect();
+    assert_eq!(deployed, folders_in("functions"));
+    assert_eq!(deployed, folders_in("events"));
+}
+
+#[test]
+fn every_documented_route_leads_to_its_function() {
+    let mut deployed = BTreeSet::new();
+    for function in functions() {
+        for route in function.routes {
+            deployed.insert((route.method, route.path, function.name.clone()));
+        }
+    }
+    let documented = ROUTES.map(|(method, path, name)| (method.to_owned(), path.to_owned(), name.to_owned()));
+    assert_eq!(deployed, BTreeSet::from(documented));
+}
+
+#[test]
+fn functions_get_the_settings_that_are_read() {
+    let mut read: BTreeSet<String> = readers().into_keys().collect();
+    read.extend([READ_BEFORE, REVISION].map(str::to_owned));
+    for function in functions() {
+        assert_eq!(function.variables.into_keys().collect::<BTreeSet<_>>(), read, "{}", function.name);
+    }
+}
+
+#[test]
+fn parameters_have_the_defaults_and_the_limits_of_the_code() {
+    let template = template();
+    let (parameters, own): (Vec<_>, Vec<_>) =
+        readers().into_iter().partition(|(setting, _)| template.parameter(setting).is_some());
+    assert_eq!(own.iter().map(|(setting, _)| setting.as_str()).collect::<Vec<_>>(), OWN);
+    for (setting, function) in parameters {
+        let parameter = template.parameter(&setting).unwrap();
+        let started = |value: Option<&str>| start_with(&function, &setting, value);
+        let limits = (parameter.min_value, parameter.max_value, &parameter.allowed_values[..]);
+        let texts = |numbers: [i64; 2]| numbers.iter().map(i64::to_string).collect();
+        let (taken, refused): (Vec<String>, Vec<String>) = match limits {
+            (Some(min), Some(max), []) => (texts([min, max]), texts([min - 1, max + 1])),
+            (None, None, []) => (vec!["any.text@example.com".to_owned()], Vec::new()),
+            (None, None, values) => (values.to_vec(), vec!["none of these".to_owned()]),
+            _ => panic!("half a limit of {setting}"),
+        };
+        for value in &refused {
+            assert!(started(Some(value)).is_err(), "{setting} may not be {value}");
+        }
+        if parameter.default.is_some() {
+            assert_eq!(
+                started(None),
+                started(Some(&function.variables[&setting])),
+                "the default of {setting}"
+            );
+            assert!(
+                taken.iter().any(|value| started(Some(value)) != started(None)),
+                "{setting} changes nothing"
+            );
+        } else {
+            assert!(started(None).is_err(), "{setting} has a default");
+        }
+        for value in &taken {
+            started(Some(value)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let (_, section) = include_str!("../../README.md").split_once("\n## Configure\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let mut listed = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let [_, names, defaults, ..] = row.split('|').collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let [names, defaults] =
+            [names, defaults].map(|cell| cell.trim().split(", ").map(|item| item.trim_matches('`')));
+        assert_eq!(names.clone().count(), defaults.clone().count(), "{row}");
+        listed.extend(names.zip(defaults));
+    }
+
+    let readers = readers();
+    let mut settings: BTreeSet<&str> = readers.keys().map(String::as_str).collect();
+    settings.extend([READ_BEFORE, READ_BY_API]);
+    assert_eq!(listed.keys().copied().collect::<BTreeSet<_>>(), settings);
+    for (setting, function) in &readers {
+        // One that is empty counts as one that is not set.
+        let default =
+            if listed[setting.as_str()].starts_with("none") { "" } else { listed[setting.as_str()] };
+        assert_eq!(
+            start_with(function, setting, Some(default)),
+            start_with(function, setting, None),
+            "the default of {setting}"
+        );
+    }
+    let origins = template().parameter(READ_BY_API).unwrap().default.clone();
+    assert_eq!(origins.as_deref(), Some(listed[READ_BY_API]));
+}
+
+/// Has every function do all that it does.
+async fn use_everything(service: &Service) {
+    let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
+    service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    let (token, session_token) = service.session_of(&user).await;
+    service.session_of(&user).await;
+    service.session_signin(&session_token).await.token_of_session();
+    service.log_out(&token, &session_token).await.is(LOGGED_OUT);
+    let [id] = &service.session_ids(&token).await[..] else { panic!("not one session") };
+    service.delete_session(&token, id).await.is(SESSION_DELETED);
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
+
+    let code = service.code_for(&user).await;
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
+
+    let due = service.user().due_a_password_change().create().await;
+    let change = json!({
+        "username": due.username,
+        "old_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+        "stay_logged_in": true,
+    });
+    service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &change).await.token_and_session_token();
+
+    service.update(&user, json!({"activated": true})).await;
+    let set_password = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
+    assert_eq!(service.manage(&set_password).await["ok"], true);
+    for action in ["get", "list", "revoke_sessions", "unlock", "delete"] {
+        assert_eq!(service.manage_user(action, &user).await["ok"], true, "{action}");
+    }
+    assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
+    let version = Uuid::new_v4().to_string();
+    for next in STEPS {
+        step(service, next, &version).await.unwrap();
+    }
+}
+
+/// That the functions made use of all that their roles allow. (More was refused to them.)
+fn assert_nothing_else_is_allowed(service: &Service) {
+    let stack = service.stack.as_ref().unwrap();
+    let mut allowed = BTreeSet::new();
+    for function in stack.template().functions().unwrap() {
+        for statement in &function.statements {
+            for (action, resource) in statement.permissions() {
+                // These are for what Lambda does itself.
+                if !action.starts_with("logs:") && !action.starts_with("xray:") {
+                    let function = function.function_name.clone();
+                    allowed.insert(Permission { function, action, resource });
+                }
+            }
+        }
+    }
+    assert_eq!(stack.permissions_used(), allowed);
+}
+
+#[tokio::test]
+async fn functions_may_do_what_they_do_and_nothing_else() {
+    let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
+    use_everything(&service).await;
+    assert_nothing_else_is_allowed(&service);
+}
+
+#[tokio::test]
+async fn restored_tables_are_used_in_place_of_the_own_ones() {
+    let [users, user_ids] = [(); 2].map(|()| format!("restored-{}", Uuid::new_v4().simple()));
+    let service = Service::with_settings([
+        ("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"),
+        ("USERS_TABLE", &users),
+        ("USER_IDS_TABLE", &user_ids),
+    ])
+    .await;
+    use_everything(&service).await;
+    assert_nothing_else_is_allowed(&service);
+    assert_eq!((&service.tables.users, &service.tables.user_ids), (&users, &user_ids));
+}
+
+#[test]
+fn functions_may_write_their_logs_and_traces() {
+    for function in functions() {
+        let mut allowed: Vec<_> = function.statements.iter().flat_map(Statement::permissions).collect();
+        allowed.retain(|(action, _)| action.starts_with("logs:") || action.starts_with("xray:"));
+        allowed.sort_unstable();
+        let log = "arn:aws:logs:eu-central-1:000000000000:log-group:/aws/lambda/postern:*";
+        let expected = [
+            ("logs:CreateLogStream", log),
+            ("logs:PutLogEvents", log),
+            ("xray:PutTelemetryRecords", "*"),
+            ("xray:PutTraceSegments", "*"),
+        ];
+        assert_eq!(allowed, expected.map(|(action, resource)| (action.to_owned(), resource.to_owned())));
+    }
+}
