@@ -16,6 +16,7 @@ use support::{Options, Stack};
 use uuid::Uuid;
 
 use crate::answers::{Documented, SENT};
+use crate::document::assert_documented;
 
 /// The password of every user that [`Service::user`] makes.
 pub(crate) const PASSWORD: &str = "Password1234!";
@@ -116,6 +117,13 @@ impl Service {
     pub(crate) fn seen_from_elsewhere(&self) -> Self {
         let (address, http) = client_of(&self.api);
         Self { address, http, ..self.clone() }
+    }
+
+    /// What a page beside the AWS services says: its content type and its text.
+    pub(crate) async fn page(&self, path: &str) -> (String, String) {
+        let response = self.http.get(format!("{}{path}", self.aws)).send().await.unwrap();
+        let kind = response.headers()[reqwest::header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        (kind, response.text().await.unwrap())
     }
 
     /// A request to the API, for what [`Service::post`] cannot say.
@@ -456,13 +464,20 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Sends a request to the API. Whatever is answered has to be in `openapi.yaml`.
     pub(crate) async fn to(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
-        Self {
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default().to_vec();
+        let response = client.execute(request).await.unwrap();
+        let answer = Self {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.text().await.unwrap(),
-        }
+        };
+        assert_documented(&method, &path, &body, &answer);
+        answer
     }
 
     /// Asserts the documented status and body, and the headers that every answer has.

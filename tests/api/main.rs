@@ -11,6 +11,7 @@ mod helpers;
 
 mod change_password;
 mod change_password_after_signin;
+mod document;
 mod events;
 mod failures;
 mod fields;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::dynamodb;
 use crate::iam::{self, Iam};
 use crate::lambda::{self, Functions};
+use crate::openapi;
 use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
 
@@ -42,6 +44,7 @@ pub(crate) fn router(
         .route("/", by_target)
         .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke).with_state(functions))
         .merge(mail)
+        .merge(openapi::router())
         .layer(middleware::from_fn_with_state((iam, secrets), iam::authorize))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
@@ -67,6 +70,13 @@ pub(crate) fn target(headers: &HeaderMap) -> Option<(&str, &str)> {
 /// The ARN of a resource here.
 pub(crate) fn arn(service: &str, resource: &str) -> String {
     format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}")
+}
+
+/// A page for a browser, in which nothing that it shows can run or load anything.
+pub(crate) fn page(html: &'static str) -> Response {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+                  connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    ([(CONTENT_SECURITY_POLICY, policy)], Html(html)).into_response()
 }
 
 /// An error as the SDKs read it: its code is in a header for the REST protocols, in the body for the others.

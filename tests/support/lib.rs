@@ -12,6 +12,7 @@
 //! | `dynamodb` | DynamoDB, by dynoxide or by another implementation |
 //! | `secrets_manager` | Secrets Manager |
 //! | `ses` | SES v2, and the inbox that shows what was sent |
+//! | `openapi` | nothing: it shows the API's description |
 //!
 //! Everything listens on 127.0.0.1 only.
 
@@ -20,6 +21,7 @@ mod aws;
 mod dynamodb;
 mod iam;
 mod lambda;
+mod openapi;
 mod runtime_api;
 mod secrets_manager;
 mod ses;
