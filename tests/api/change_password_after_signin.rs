@@ -1,14 +1,10 @@
 //! Documents 000 and 001: the password change that is due before a sign-in.
 
-use serde_json::json;
-
 use crate::answers::{
     NO_PASSWORD_CHANGE_NEEDED, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, USERNAME_OR_PASSWORD_INCORRECT,
     validation_failed,
 };
-use crate::helpers::{
-    CHANGE_PASSWORD_AFTER_SIGNIN, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD, unknown_username,
-};
+use crate::helpers::{MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD, unknown_username};
 
 #[tokio::test]
 async fn the_new_password_replaces_the_old_and_is_no_longer_due() {
@@ -31,15 +27,7 @@ async fn staying_logged_in_gets_a_session_token_too() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
 
-    let body = json!({
-        "username": user.username,
-        "old_password": PASSWORD,
-        "new_password": NEW_PASSWORD,
-        "session_information": "Firefox: 69; Mobile: true;",
-        "stay_logged_in": true,
-    });
-    let (token, session_token) =
-        service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await.token_and_session_token();
+    let (token, session_token) = service.session_of_forced_change(&user).await;
 
     assert!(service.takes(&token).await);
     assert_eq!(session_token.len(), 64);

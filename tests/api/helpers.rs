@@ -198,6 +198,19 @@ impl Service {
         self.post_json(SIGNIN, &body).await.token_and_session_token()
     }
 
+    /// Makes the change that is due, from [`PASSWORD`] to [`NEW_PASSWORD`], to stay logged in, and returns the session
+    /// token too.
+    pub(crate) async fn session_of_forced_change(&self, user: &User) -> (String, String) {
+        let body = json!({
+            "username": user.username,
+            "old_password": PASSWORD,
+            "new_password": NEW_PASSWORD,
+            "session_information": SESSION_INFORMATION,
+            "stay_logged_in": true,
+        });
+        self.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await.token_and_session_token()
+    }
+
     pub(crate) async fn session_signin(&self, session_token: &str) -> Answer {
         self.post_json(SESSION_SIGNIN, &json!({"session_token": session_token})).await
     }

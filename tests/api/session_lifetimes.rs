@@ -8,9 +8,7 @@ use crate::answers::{
     SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_INCORRECT, UNKNOWN_USERNAME,
     USERNAME_OR_PASSWORD_INCORRECT,
 };
-use crate::helpers::{
-    CHANGE_PASSWORD_AFTER_SIGNIN, DAY, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, count,
-};
+use crate::helpers::{DAY, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, count};
 
 #[tokio::test]
 async fn a_session_ends_when_it_is_idle_for_thirty_days() {
@@ -86,14 +84,7 @@ async fn a_forced_change_ends_every_session_but_its_own() {
     let (old_token, session_tokens) = two_sessions(&service, &user).await;
     service.update(&user, json!({"must_change_password": true})).await;
 
-    let body = json!({
-        "username": user.username,
-        "old_password": PASSWORD,
-        "new_password": NEW_PASSWORD,
-        "stay_logged_in": true,
-    });
-    let changed = service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await;
-    let (token, session_token) = changed.token_and_session_token();
+    let (token, session_token) = service.session_of_forced_change(&user).await;
 
     assert_revoked(&service, &session_tokens).await;
     service.sessions(&old_token).await.is(TOKEN_INCORRECT);

@@ -10,8 +10,7 @@ use crate::answers::{
     validation_failed,
 };
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, DAY, LOG_OUT, NEW_PASSWORD, PASSWORD, SESSION_INFORMATION,
-    SESSION_SIGNIN, SESSIONS, SIGNIN, Service, claims,
+    Answer, DAY, LOG_OUT, PASSWORD, SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, Service, claims,
 };
 
 /// The sessions of a list, which has nothing else and is written exactly as documented.
@@ -52,15 +51,7 @@ async fn a_session_token_is_good_for_tokens() {
 async fn a_forced_change_begins_a_session_too() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
-    let body = json!({
-        "username": user.username,
-        "old_password": PASSWORD,
-        "new_password": NEW_PASSWORD,
-        "session_information": SESSION_INFORMATION,
-        "stay_logged_in": true,
-    });
-    let changed = service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await;
-    let (token, session_token) = changed.token_and_session_token();
+    let (token, session_token) = service.session_of_forced_change(&user).await;
 
     assert_eq!(listed(&service.sessions(&token).await)[0]["information"], SESSION_INFORMATION);
     service.session_signin(&session_token).await.token_of_session();

@@ -250,13 +250,7 @@ async fn use_everything(service: &Service) {
     service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
 
     let due = service.user().due_a_password_change().create().await;
-    let change = json!({
-        "username": due.username,
-        "old_password": PASSWORD,
-        "new_password": NEW_PASSWORD,
-        "stay_logged_in": true,
-    });
-    service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &change).await.token_and_session_token();
+    service.session_of_forced_change(&due).await;
 
     service.update(&user, json!({"activated": true})).await;
     let set_password = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
