@@ -32,4 +32,5 @@ mod sessions;
 mod sign_in_failures;
 mod signin;
 mod template;
+mod timing;
 mod tokens;
