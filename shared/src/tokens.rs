@@ -121,6 +121,10 @@ impl Tokens {
 
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Incorrect)?;
+        // RFC 7515 §4.1.11: no extension is understood here. The library does not look.
+        if header.crit.is_some() {
+            return Err(TokenError::Incorrect);
+        }
         let kid = header.kid.ok_or(TokenError::Incorrect)?;
         let key = self.keys.version(&kid).await?.ok_or(TokenError::Incorrect)?;
         let claims = jsonwebtoken::decode(token, &DecodingKey::from_secret(key.expose()), &self.validation());

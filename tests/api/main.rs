@@ -27,6 +27,7 @@ mod request_bodies;
 mod reset_codes;
 mod rotation;
 mod safe_mode;
+mod security;
 mod session_lifetimes;
 mod sessions;
 mod sign_in_failures;

@@ -450,6 +450,13 @@ async fn what_is_no_action_is_refused() {
 }
 
 #[tokio::test]
+async fn a_new_deployment_has_no_user() {
+    let service = Service::with_settings([]).await;
+
+    assert_eq!(service.manage(&json!({"action": "list"})).await, json!({"ok": true, "users": []}));
+}
+
+#[tokio::test]
 async fn every_user_is_listed_once_whoever_comes_and_goes_meanwhile() {
     let service = Service::with_settings([]).await;
     let mut users = Vec::new();

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::answers::{CODE_CORRECT, TOKEN_INCORRECT};
-use crate::helpers::{Secret, Service, User, claims};
+use crate::helpers::{PASSWORD, Secret, Service, User, claims};
 
 /// The steps of a rotation, in their order.
 pub(crate) const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
@@ -65,6 +65,26 @@ async fn a_code_outlives_a_rotation_of_its_key() {
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     let newer = service.code_for(&user).await;
     service.check_code(&user.username, &newer).await.is(CODE_CORRECT);
+}
+
+/// RFC 7518 §3.2: a key of HS256 has 256 bits at least.
+#[tokio::test]
+async fn a_key_that_is_too_short_signs_and_verifies_nothing() {
+    let service = Service::with_settings([("SECRETS_CACHE_SECONDS", "0")]).await;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let replace = async |key: &str| {
+        let put = json!({"SecretId": service.jwt_secret_id, "SecretString": key});
+        service.secrets_manager("PutSecretValue", &put).await
+    };
+
+    replace(&"k".repeat(31)).await;
+    for answer in [service.signin(&user.username, PASSWORD).await, service.sessions(&token).await] {
+        assert_eq!((answer.status, &answer.json()["error_code"]), (500, &json!("internal_error")));
+    }
+
+    replace(&"k".repeat(32)).await;
+    service.token_of(&user).await;
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, NEW_PASSWORD_SET, UNAUTHORIZED};
-use crate::helpers::{NEW_PASSWORD, PASSWORD, Service, claims, micros_now};
+use crate::helpers::{NEW_PASSWORD, PASSWORD, Secret, Service, claims, micros_now};
 
 #[tokio::test]
 async fn a_token_claims_what_the_documents_say() {
@@ -103,6 +103,67 @@ async fn only_the_services_own_signature_counts() {
             "{kid:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn keys_that_a_token_brings_or_names_are_not_used() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let (secret, forger) = (service.jwt_secret().await, "f".repeat(64));
+    let key = BASE64_URL_SAFE_NO_PAD.encode(&forger);
+    let forger = Secret { version_id: secret.version_id.clone(), value: forger };
+
+    let jwk = serde_json::from_value(json!({"kty": "oct", "alg": "HS256", "k": key})).unwrap();
+    let elsewhere = Some("http://127.0.0.1:9/keys".to_owned());
+    for header in [
+        Header { jwk: Some(jwk), ..header.clone() },
+        Header { jku: elsewhere.clone(), ..header.clone() },
+        Header { x5u: elsewhere, ..header.clone() },
+        Header { x5c: Some(vec![key]), ..header },
+    ] {
+        assert!(!service.takes(&forger.sign(&header, &claims)).await, "{header:?}");
+        assert!(service.takes(&secret.sign(&header, &claims)).await, "{header:?}");
+    }
+}
+
+/// RFC 7515 §4.1.11: who does not understand what a token calls critical has to refuse it.
+#[tokio::test]
+async fn a_token_with_critical_extensions_is_refused() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+
+    for crit in [vec!["exp".to_owned()], vec!["b64".to_owned()]] {
+        let header = Header { crit: Some(crit), ..header.clone() };
+        assert!(!service.takes(&secret.sign(&header, &claims)).await, "{header:?}");
+    }
+}
+
+/// RFC 8725 §3.7.
+#[tokio::test]
+async fn claims_that_are_not_utf_8_are_refused() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, _) = token.split_once('.').unwrap();
+    let secret = service.jwt_secret().await;
+    let signed = |claims: &[u8]| {
+        let message = format!("{header}.{}", BASE64_URL_SAFE_NO_PAD.encode(claims));
+        let key = EncodingKey::from_secret(secret.value.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    };
+
+    let mut claims = claims(&token);
+    claims["jti"] = json!("?");
+    let good = claims.to_string().into_bytes();
+    assert!(service.takes(&signed(&good)).await);
+    let bad: Vec<_> = good.iter().map(|&byte| if byte == b'?' { 0xff } else { byte }).collect();
+    assert!(!service.takes(&signed(&bad)).await);
 }
 
 #[tokio::test]

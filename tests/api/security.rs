@@ -1,0 +1,25 @@
+//! `SECURITY.md` names, for what it claims, the tests that show it.
+
+use std::fs;
+use std::path::Path;
+
+/// Every `module::test` between backquotes is there: `races::…` in `tests/api/races.rs`, `shared::domain::…` in
+/// `shared/src`.
+#[test]
+fn every_test_that_a_claim_rests_on_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let cited = text.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains('…'));
+    let mut count = 0;
+    for name in cited {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let file = match module.strip_prefix("shared::") {
+            Some(module) => format!("shared/src/{}.rs", module.replace("::", "/")),
+            None => format!("tests/api/{module}.rs"),
+        };
+        let source = fs::read_to_string(root.join(&file)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(source.contains(&format!("fn {test}(")), "{name} is not in {file}");
+        count += 1;
+    }
+    assert!(count > 50, "{count}");
+}
