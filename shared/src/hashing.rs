@@ -1,11 +1,12 @@
 //! Hashing and verifying passwords: Argon2id for every new hash, and the imported forms until their user signs in.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use argon2::password_hash::phc::{self, Output, Salt};
-use argon2::password_hash::{self, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::{self, Error, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use pbkdf2::Pbkdf2;
 use scrypt::Scrypt;
 use tokio::sync::Semaphore;
@@ -27,7 +28,13 @@ pub struct PasswordHasher {
     decoy: Arc<PasswordHash>,
     /// A hash occupies a core and its memory: more at a time than there are cores would be no faster, only larger.
     cores: Arc<Semaphore>,
+    arenas: Arenas,
 }
+
+/// The memory that Argon2 works in, kept because the kernel takes as long to provide fresh pages as Argon2 to fill
+/// them, and because the allocator keeps what each thread gave back.
+#[derive(Clone, Default)]
+struct Arenas(Arc<Mutex<Vec<Vec<Block>>>>);
 
 /// What verifying a password found.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,7 +60,8 @@ impl PasswordHasher {
         let decoy = decoy(&params)
             .ok_or_else(|| ConfigError::new("ARGON2_MEMORY_KIB", "is out of the bounds of stored hashes"))?;
         let cores = std::thread::available_parallelism().map_or(1, Into::into);
-        Ok(Self { params, decoy: Arc::new(decoy), cores: Arc::new(Semaphore::new(cores)) })
+        let cores = Arc::new(Semaphore::new(cores));
+        Ok(Self { params, decoy: Arc::new(decoy), cores, arenas: Arenas::default() })
     }
 
     /// Hashes a new password with a salt from the operating system's random source.
@@ -70,14 +78,23 @@ impl PasswordHasher {
     pub async fn verify(&self, password: &Password, hash: Option<&PasswordHash>) -> Result<Verdict, Failure> {
         let stored = hash.unwrap_or(&self.decoy).clone();
         let (password, params) = (password.clone(), self.params.clone());
-        self.run(move || match stored.scheme() {
-            Scheme::Argon2 => {
-                let outdated = |hash: &phc::PasswordHash| is_outdated(hash, &params);
-                verify_phc(&Argon2::default(), password.expose(), &stored, outdated)
+        self.run(move |arena| {
+            let (password, scheme) = (password.expose(), stored.scheme());
+            if scheme == Scheme::Bcrypt {
+                return verify_bcrypt(password, &stored);
             }
-            Scheme::Pbkdf2 => verify_phc(&Pbkdf2::SHA256, password.expose(), &stored, |_| true),
-            Scheme::Scrypt => verify_phc(&Scrypt::default(), password.expose(), &stored, |_| true),
-            Scheme::Bcrypt => verify_bcrypt(password.expose(), &stored),
+            // A PHC string's own parameters count; `PasswordHash` bounds them.
+            let hash = phc::PasswordHash::new(stored.expose()).map_err(|error| unusable(&error))?;
+            let verified = match scheme {
+                Scheme::Pbkdf2 => Pbkdf2::SHA256.verify_password(password, &hash),
+                Scheme::Scrypt => Scrypt::default().verify_password(password, &hash),
+                _ => verify_argon2(password, &hash, arena),
+            };
+            match verified {
+                Ok(()) => Ok(Verdict::Right { outdated: is_outdated(&hash, &params) }),
+                Err(Error::PasswordInvalid) => Ok(Verdict::Wrong),
+                Err(error) => Err(unusable(&error)),
+            }
         })
         .await
     }
@@ -89,9 +106,9 @@ impl PasswordHasher {
     }
 
     async fn hash_password(&self, password: &Password) -> Result<PasswordHash, Failure> {
-        let (password, argon2) = (password.clone(), argon2id(&self.params));
-        self.run(move || {
-            let hash = password_hash::PasswordHasher::hash_password(&argon2, password.expose());
+        let (password, params) = (password.clone(), self.params.clone());
+        self.run(move |arena| {
+            let hash = hash_argon2id(password.expose(), &params, arena);
             let hash = hash.map_err(|error| Failure::Defect(format!("hashing: {error}")))?;
             PasswordHash::parse(&hash.to_string())
                 .ok_or_else(|| Failure::Defect("a new hash is out of the bounds of stored hashes".to_owned()))
@@ -102,14 +119,19 @@ impl PasswordHasher {
     /// Runs `work` where it holds up nobody else's request, and measures it.
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&mut Vec<Block>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let _core = self.cores.acquire().await;
-        let span = Span::current();
+        let (span, arenas, kept_blocks) = (Span::current(), self.arenas.clone(), self.params.block_count());
         let measured = move || {
             let _entered = span.enter();
             let start = Instant::now();
-            let done = work();
+            let mut arena = arenas.take();
+            let done = work(&mut arena);
+            // A stored hash may have asked for more than any new one will.
+            if arena.len() <= kept_blocks {
+                arenas.keep(arena);
+            }
             metrics::histogram!("HashTime").record(start.elapsed().as_secs_f64() * 1000.0);
             done
         };
@@ -119,24 +141,78 @@ impl PasswordHasher {
     }
 }
 
-fn argon2id(params: &Params) -> Argon2<'static> {
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+impl Arenas {
+    /// One that nobody works in; empty if there is none.
+    fn take(&self) -> Vec<Block> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn keep(&self, arena: Vec<Block>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(arena);
+    }
 }
 
-/// Verifies against a PHC string, whose own parameters count; `PasswordHash` bounds them.
-fn verify_phc(
-    verifier: &impl PasswordVerifier<phc::PasswordHash>,
-    password: &[u8],
-    stored: &PasswordHash,
-    outdated: impl FnOnce(&phc::PasswordHash) -> bool,
-) -> Result<Verdict, Failure> {
-    let defect = |error: &dyn std::fmt::Display| Failure::Defect(format!("a stored hash: {error}"));
-    let hash = phc::PasswordHash::new(stored.expose()).map_err(|error| defect(&error))?;
-    match verifier.verify_password(password, &hash) {
-        Ok(()) => Ok(Verdict::Right { outdated: outdated(&hash) }),
-        Err(password_hash::Error::PasswordInvalid) => Ok(Verdict::Wrong),
-        Err(error) => Err(defect(&error)),
+impl fmt::Debug for Arenas {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Arenas").finish_non_exhaustive()
     }
+}
+
+/// The hash of a new password, with a salt from the operating system's random source.
+fn hash_argon2id(
+    password: &[u8],
+    params: &Params,
+    arena: &mut Vec<Block>,
+) -> password_hash::Result<phc::PasswordHash> {
+    let salt = Salt::generate();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+    Ok(phc::PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: params.try_into()?,
+        hash: Some(compute_argon2(&argon2, password, &salt, arena)?),
+        salt: Some(salt),
+    })
+}
+
+/// What the library's own verification does, in `arena`.
+fn verify_argon2(
+    password: &[u8],
+    hash: &phc::PasswordHash,
+    arena: &mut Vec<Block>,
+) -> password_hash::Result<()> {
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+        return Err(Error::PasswordInvalid);
+    };
+    let version = hash.version.map_or(Ok(Version::default()), Version::try_from)?;
+    let argon2 = Argon2::new(Algorithm::new(hash.algorithm)?, version, Params::try_from(hash)?);
+    // Outputs are compared in constant time.
+    let right = compute_argon2(&argon2, password, salt, arena)? == *expected;
+    if right { Ok(()) } else { Err(Error::PasswordInvalid) }
+}
+
+/// Computes in `arena`, which has as many blocks afterwards as it needs, and nothing in them.
+fn compute_argon2(
+    argon2: &Argon2<'_>,
+    password: &[u8],
+    salt: &Salt,
+    arena: &mut Vec<Block>,
+) -> password_hash::Result<Output> {
+    let blocks = argon2.params().block_count();
+    if arena.len() < blocks {
+        arena.resize(blocks, Block::new());
+    }
+    let output_len = argon2.params().output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let mut output = [0; Output::MAX_LENGTH];
+    let output = output.get_mut(..output_len).ok_or(Error::OutputSize)?;
+    let computed = argon2.hash_password_into_with_memory(password, salt, output, &mut arena[..blocks]);
+    arena[..blocks].fill(Block::new());
+    computed?;
+    Ok(Output::new(output)?)
+}
+
+fn unusable(error: &dyn fmt::Display) -> Failure {
+    Failure::Defect(format!("a stored hash: {error}"))
 }
 
 /// Whether `hash` is not what a new hash with the `wanted` parameters would be.
@@ -156,7 +232,7 @@ fn verify_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<Verdict, Fail
         Ok(true) if password.len() > BCRYPT_MAX_BYTES || password.contains(&0) => Ok(Verdict::Wrong),
         Ok(true) => Ok(Verdict::Right { outdated: true }),
         Ok(false) => Ok(Verdict::Wrong),
-        Err(error) => Err(Failure::Defect(format!("a stored hash: {error}"))),
+        Err(error) => Err(unusable(&error)),
     }
 }
 
@@ -176,6 +252,9 @@ fn decoy(params: &Params) -> Option<PasswordHash> {
 
 #[cfg(test)]
 mod tests {
+    use argon2::password_hash::PasswordHasher as _;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::PasswordPolicy;
 
@@ -211,6 +290,54 @@ mod tests {
             assert_eq!(right, Ok(Verdict::Right { outdated }));
             assert_eq!(hasher.verify(&password("password1234!"), Some(&hash)).await, Ok(Verdict::Wrong));
         }
+    }
+
+    proptest! {
+        /// The library's own functions, which take fresh memory, are the oracle.
+        #[test]
+        fn hashes_in_kept_memory_are_the_library_s(
+            hashes in prop::collection::vec(
+                (
+                    any::<[u8; 12]>(),
+                    prop::sample::select(vec![Algorithm::Argon2id, Algorithm::Argon2i, Algorithm::Argon2d]),
+                    prop::sample::select(vec![Version::V0x10, Version::V0x13]),
+                    (8..64_u32, 1..4_u32, 1..4_u32),
+                ),
+                1..4,
+            ),
+        ) {
+            let arena = &mut Vec::new();
+            for (password, algorithm, version, (memory, iterations, lanes)) in hashes {
+                let params = Params::new(memory * lanes, iterations, lanes, None).unwrap();
+                let argon2 = Argon2::new(algorithm, version, params.clone());
+                let hash = argon2.hash_password(&password).unwrap();
+                prop_assert_eq!(verify_argon2(&password, &hash, arena), Ok(()));
+                prop_assert_eq!(verify_argon2(&password[1..], &hash, arena), Err(Error::PasswordInvalid));
+                let hash = hash_argon2id(&password, &params, arena).unwrap();
+                prop_assert_eq!(Argon2::default().verify_password(&password, &hash), Ok(()));
+                prop_assert!(!is_outdated(&hash, &params));
+                prop_assert!(arena.iter().all(|block| block.as_ref().iter().all(|&word| word == 0)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_for_each_core_and_none_that_only_a_stored_hash_needed() {
+        let hasher = hasher("128");
+        let kept = || hasher.arenas.0.lock().unwrap().iter().map(Vec::len).collect::<Vec<_>>();
+        let (cores, password) = (hasher.cores.available_permits(), password("Password1234!"));
+        futures_util::future::join_all((0..3 * cores).map(|_| hasher.verify(&password, None))).await;
+        assert!(
+            (1..=cores).contains(&kept().len()) && kept().iter().all(|&blocks| blocks == 128),
+            "{:?}",
+            kept()
+        );
+
+        let larger = PasswordHash::parse(
+            "$argon2id$v=19$m=256,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        );
+        let (before, verdict) = (kept().len(), hasher.verify(&password, larger.as_ref()).await);
+        assert_eq!((verdict, kept().len()), (Ok(Verdict::Wrong), before - 1));
     }
 
     #[tokio::test]

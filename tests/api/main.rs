@@ -32,6 +32,7 @@ mod session_lifetimes;
 mod sessions;
 mod sign_in_failures;
 mod signin;
+mod soak;
 mod template;
 mod timing;
 mod tokens;

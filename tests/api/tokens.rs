@@ -91,7 +91,7 @@ async fn only_the_services_own_signature_counts() {
 
     assert!(service.takes(&secret.sign(&header, &claims)).await);
 
-    let other_secret = jsonwebtoken::EncodingKey::from_secret(secret.version_id.as_bytes());
+    let other_secret = EncodingKey::from_secret(secret.version_id.as_bytes());
     let forged = jsonwebtoken::encode(&header, &claims, &other_secret).unwrap();
     assert!(!service.takes(&forged).await);
     for alg in [Algorithm::HS384, Algorithm::HS512] {
