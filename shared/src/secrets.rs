@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_sdk_secretsmanager::error::SdkError;
+use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
@@ -113,31 +114,33 @@ impl SecretKeys {
     }
 
     async fn fetch(&self, with_previous: bool) -> Result<Cached, Failure> {
+        let failure = |error| SecretsManager.failure("GetSecretValue", &error);
         let fetched = Instant::now();
-        let current = self.stage("AWSCURRENT").await?;
-        let current = current
-            .ok_or_else(|| Failure::Unavailable(format!("{} has no current version", self.secret_id)))?;
+        let current = self.key(self.stage("AWSCURRENT").await.map_err(failure)?)?;
         // After the current one, so that a rotation between the two shows its version twice rather than not at all.
-        let previous = if with_previous { self.stage("AWSPREVIOUS").await? } else { None };
-        Ok(Cached { current, previous, with_previous, fetched })
-    }
-
-    async fn stage(&self, stage: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
-        let request = self.client.get_secret_value().secret_id(&self.secret_id).version_stage(stage);
-        let value = match request.send().await {
-            Ok(value) => value,
-            Err(error)
+        let previous = if with_previous { Some(self.stage("AWSPREVIOUS").await) } else { None };
+        let previous = match previous {
+            Some(Err(error))
                 if error
                     .as_service_error()
                     .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
             {
-                return Ok(None);
+                None
             }
-            Err(error) => return Err(SecretsManager.failure("GetSecretValue", &error)),
+            previous => previous.transpose().map_err(failure)?,
         };
+        let previous = previous.map(|value| self.key(value)).transpose()?;
+        Ok(Cached { current, previous, with_previous, fetched })
+    }
+
+    async fn stage(&self, stage: &str) -> Result<GetSecretValueOutput, SdkError<GetSecretValueError>> {
+        self.client.get_secret_value().secret_id(&self.secret_id).version_stage(stage).send().await
+    }
+
+    fn key(&self, value: GetSecretValueOutput) -> Result<Arc<SecretKey>, Failure> {
         match (value.version_id, value.secret_string) {
             (Some(version), Some(key)) if key.len() >= MIN_KEY_BYTES => {
-                Ok(Some(Arc::new(SecretKey { version, key: SecretString::from(key) })))
+                Ok(Arc::new(SecretKey { version, key: SecretString::from(key) }))
             }
             _ => Err(Failure::Defect(format!(
                 "{} is not a string of {MIN_KEY_BYTES} bytes or more",
