@@ -44,7 +44,8 @@
 //!   changed.
 //! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
 //!   and attempts are told by theirs, a transaction has a token. Only an attempt from an address counts twice, or is
-//!   not given back, which is the safe side.
+//!   not given back, which is the safe side. Where all answers to a change of a password got lost, the user is read
+//!   again: who has the new stamp was changed.
 
 mod attempts;
 mod item;
