@@ -265,7 +265,7 @@ impl Function {
             if self.store.change_password(PasswordChange { must_change_password, ..change }).await? {
                 let notice = PasswordChanged { changed_at: now, source_ip: None, information: None };
                 self.mailer.notify_password_changed(&user, &notice).await;
-                return self.user(username).await;
+                return Ok(User { must_change_password, password_changed_at: Some(now), ..user });
             }
         }
         Err(Failure::Unavailable("others changed the user each time".to_owned()).into())

@@ -32,7 +32,7 @@
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
 //! | `manage_users` get, update, `revoke_sessions` | | one operation on the user |
 //! | `manage_users` unlock, delete | get user | one transaction |
-//! | `manage_users` `set_password` | get user | transaction: user · get user |
+//! | `manage_users` `set_password` | get user | transaction: user |
 //! | `manage_users` list, `count_outdated_hashes`, `export_users` | | one page of a scan |
 //!
 //! # What holds when calls race
