@@ -133,16 +133,22 @@ impl Function {
         }
         // A version that was current before, or was given up, must never become so by a step that comes late.
         self.pending(rotation).await?.ok_or_else(not_pending)?;
-        self.client
+        let moved = self
+            .client
             .update_secret_version_stage()
             .secret_id(&rotation.secret_id)
             .version_stage("AWSCURRENT")
             .move_to_version_id(&rotation.client_request_token)
             .set_remove_from_version_id(current)
             .send()
-            .await
-            .map(drop)
-            .map_err(|error| SecretsManager.failure("UpdateSecretVersionStage", &error))
+            .await;
+        let Err(error) = moved else {
+            return Ok(());
+        };
+        let failure = SecretsManager.failure("UpdateSecretVersionStage", &error);
+        // Where an answer got lost, its repetition is refused, because the label has left the version before.
+        let current = self.current(rotation).await?.version_id;
+        if current.as_ref() == Some(&rotation.client_request_token) { Ok(()) } else { Err(failure) }
     }
 
     async fn current(&self, rotation: &Rotation) -> Result<GetSecretValueOutput, Failure> {
