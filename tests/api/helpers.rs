@@ -421,6 +421,13 @@ impl Service {
         self.put(&self.tables.attempts, item).await;
     }
 
+    /// How many failures are counted against this client's address.
+    pub(crate) async fn failures_of_address(&self) -> u32 {
+        let subject = format!("ip#{}", self.address.unwrap());
+        let item = self.item(&self.tables.attempts, "subject", &subject).await.unwrap();
+        item["failures"].as_n().unwrap().parse().unwrap()
+    }
+
     /// Closes the window in which the failures of this client's address are counted.
     pub(crate) async fn end_window_of_address(&self) {
         let subject = format!("ip#{}", self.address.unwrap());
@@ -445,6 +452,14 @@ impl Service {
     pub(crate) async fn expire_code(&self, user: &User) {
         let mut item = self.stored_code(user).await.unwrap();
         set_back(&mut item, "expires_at", HOUR);
+        self.put(&self.tables.reset_codes, item).await;
+    }
+
+    /// Makes it so that so many tries of the user's code are used.
+    pub(crate) async fn set_tries(&self, user: &User, tries: usize) {
+        let mut item = self.stored_code(user).await.unwrap();
+        let names = (0..tries).map(|name| name.to_string()).collect();
+        item.insert("tries".to_owned(), AttributeValue::Ss(names));
         self.put(&self.tables.reset_codes, item).await;
     }
 

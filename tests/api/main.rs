@@ -14,6 +14,7 @@ mod change_password_after_signin;
 mod document;
 mod events;
 mod failures;
+mod faults;
 mod fields;
 mod forgot_password;
 mod http;

@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::dynamodb;
+use crate::faults::{self, Faults};
 use crate::iam::{self, Iam};
 use crate::lambda::{self, Functions};
 use crate::openapi;
@@ -33,6 +34,7 @@ pub(crate) fn router(
     inbox: Inbox,
     functions: Arc<Functions>,
     iam: Arc<Iam>,
+    faults: Arc<Faults>,
 ) -> Router {
     let by_target = post(call_target).with_state((dynamodb, Arc::clone(&secrets)));
     let mail = Router::new()
@@ -45,6 +47,7 @@ pub(crate) fn router(
         .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke).with_state(functions))
         .merge(mail)
         .merge(openapi::router())
+        .layer(middleware::from_fn_with_state((faults, Arc::clone(&iam)), faults::inject))
         .layer(middleware::from_fn_with_state((iam, secrets), iam::authorize))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }

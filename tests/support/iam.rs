@@ -58,6 +58,11 @@ impl Iam {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The function that a request is from, if it is from one.
+    pub(crate) fn function<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        caller(headers).filter(|key| self.statements.contains_key(*key))
+    }
+
     /// Notes what `function` does, or returns the first thing that it may not do.
     fn check(&self, function: &str, call: Call) -> Result<(), Permission> {
         let statements = self.statements.get(function).map(Vec::as_slice).unwrap_or_default();
@@ -86,8 +91,7 @@ pub(crate) async fn authorize(
     request: Request,
     next: Next,
 ) -> Response {
-    let function = caller(request.headers()).filter(|key| iam.statements.contains_key(*key));
-    let Some(function) = function.map(str::to_owned) else {
+    let Some(function) = iam.function(request.headers()).map(str::to_owned) else {
         return next.run(request).await;
     };
     let (parts, body) = request.into_parts();

@@ -79,11 +79,13 @@ impl Functions {
         deployed: &[template::Function],
         aws_url: &str,
     ) -> Result<Self, StartError> {
+        // The SDK has one quota of retries for a process and a region: a stack's must not be spent by another.
+        let region = Region::new(format!("{}-{}", aws::REGION, Uuid::new_v4().simple()));
         // Nothing of this machine's own AWS configuration counts: neither its variables nor the files that they name.
         let loader = aws_config::defaults(BehaviorVersion::latest())
             .empty_test_environment()
             .no_credentials()
-            .region(Region::new(aws::REGION))
+            .region(region)
             .endpoint_url(aws_url);
         let aws = shared::aws::configure(loader).load().await;
         let concurrency = Arc::new(Semaphore::new(CONCURRENCY));

@@ -9,6 +9,7 @@
 //! | `template` | SAM: all of this is set up as `template.yaml` says |
 //! | `aws` | one port for all that the AWS SDK and CLI talk to |
 //! | `iam` | IAM: a function may do what its role allows |
+//! | `faults` | what can go wrong with all that |
 //! | `dynamodb` | DynamoDB, by dynoxide or by another implementation |
 //! | `secrets_manager` | Secrets Manager |
 //! | `ses` | SES v2, and the inbox that shows what was sent |
@@ -19,6 +20,7 @@
 mod api_gateway;
 mod aws;
 mod dynamodb;
+mod faults;
 mod iam;
 mod lambda;
 mod openapi;
@@ -31,6 +33,7 @@ pub mod template;
 use std::sync::OnceLock;
 use std::thread;
 
+pub use faults::{Fault, Faults, Plan};
 pub use iam::Permission;
 pub use stack::{Options, Stack, StartError};
 

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::api_gateway;
 use crate::aws;
 use crate::dynamodb::DynamoDb;
+use crate::faults::Faults;
 use crate::iam::{Iam, Permission};
 use crate::lambda::Functions;
 use crate::secrets_manager::SecretsManager;
@@ -64,6 +65,7 @@ pub struct Stack {
     aws: SocketAddr,
     template: Template,
     iam: Arc<Iam>,
+    faults: Arc<Faults>,
     stop: oneshot::Sender<()>,
     stopped: oneshot::Receiver<()>,
 }
@@ -88,7 +90,8 @@ impl Stack {
                 match Services::start(options).await {
                     Ok(services) => {
                         let addresses = (services.api.address, services.aws.address);
-                        let parts = (addresses, services.template.clone(), Arc::clone(&services.iam));
+                        let (iam, faults) = (Arc::clone(&services.iam), Arc::clone(&services.faults));
+                        let parts = (addresses, services.template.clone(), iam, faults);
                         if started.send(Ok(parts)).is_ok() {
                             services.run_until(stopping).await;
                         }
@@ -99,9 +102,9 @@ impl Stack {
             // This ends the processes of functions as well; a hash being computed is not waited for long.
             runtime.shutdown_timeout(RUNTIME_SHUTDOWN_LIMIT);
         });
-        let ((api, aws), template, iam) =
+        let ((api, aws), template, iam, faults) =
             starting.await.map_err(|error| StartError::new("the stack broke off", error))??;
-        Ok(Self { api, aws, template, iam, stop, stopped })
+        Ok(Self { api, aws, template, iam, faults, stop, stopped })
     }
 
     /// The API's base URL.
@@ -126,6 +129,12 @@ impl Stack {
     #[must_use]
     pub fn permissions_used(&self) -> BTreeSet<Permission> {
         self.iam.used()
+    }
+
+    /// What goes wrong with the AWS services: nothing, unless a test plans it.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Takes no more requests, finishes those being answered, and stops.
@@ -163,6 +172,7 @@ struct Services {
     aws: Server,
     template: Template,
     iam: Arc<Iam>,
+    faults: Arc<Faults>,
     functions: Arc<Functions>,
     dynamodb: DynamoDb,
     /// Locked for as long as this stack uses the folder.
@@ -196,8 +206,8 @@ impl Services {
 
         let lock = data_dir.as_deref().map(take_data_dir).transpose()?;
         let data_dir = data_dir.as_deref();
-        let mut template =
-            Template::for_stack(name.as_deref().unwrap_or("postern"), &environment(settings.clone()))?;
+        let name = name.unwrap_or_else(|| "postern".to_owned());
+        let mut template = Template::for_stack(&name, &environment(settings.clone()))?;
         if let Some(setting) = settings.keys().find(|setting| template.parameter(setting).is_none()) {
             return Err(StartError::new(setting, "template.yaml has no such parameter"));
         }
@@ -217,12 +227,14 @@ impl Services {
             Some(binaries) => Functions::as_binaries(&deployed, &binaries, &aws_url).await?,
         };
         let functions = Arc::new(functions);
+        let faults = Arc::new(Faults::new(name));
         let router = aws::router(
             dynamodb.client(),
             Arc::new(secrets),
             inbox,
             Arc::clone(&functions),
             Arc::clone(&iam),
+            Arc::clone(&faults),
         );
         let aws = Server::start(aws_listener, router)?;
         if dynamodb.is_fresh() && demo_user {
@@ -231,7 +243,7 @@ impl Services {
         let api_address = address(&api_listener)?;
         let router = api_gateway::router(&deployed, &template.cors()?, api_address, Arc::clone(&functions))?;
         let api = Server::start(api_listener, router)?;
-        Ok(Self { api, aws, template, iam, functions, dynamodb, _data_dir: lock })
+        Ok(Self { api, aws, template, iam, faults, functions, dynamodb, _data_dir: lock })
     }
 
     /// Serves until `stopping` is sent something, and then stops in good order; or until its sender is dropped.
