@@ -17,6 +17,7 @@ mod failures;
 mod faults;
 mod fields;
 mod forgot_password;
+mod hostile;
 mod http;
 mod mails;
 mod manage_users;

@@ -1,7 +1,6 @@
 //! Lambda: runs the functions, and answers `Invoke`.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use axum::extract::{Path as PathParameter, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lambda_http::request::LambdaRequest;
-use lambda_http::{Adapter, Body, Request, service_fn};
+use lambda_http::{Body, Request};
 use lambda_runtime::{Context, LambdaEvent, Service};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -254,14 +253,8 @@ where
         Box::pin(async move {
             let event: LambdaRequest =
                 serde_json::from_slice(&payload).map_err(|error| unreadable(&error))?;
-            let mut service = Adapter::from(service_fn(move |request| {
-                let answer = answer(request);
-                async { Ok::<_, Infallible>(answer.await) }
-            }));
-            let response = match service.call(LambdaEvent::new(event, context)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
+            let mut service = shared::http::service(answer);
+            let Ok(response) = service.call(LambdaEvent::new(event, context)).await;
             Ok(serde_json::to_vec(&response).map_err(|error| unreadable(&error))?.into())
         })
     })
