@@ -112,11 +112,15 @@ impl Mailer {
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let sender = EmailAddress::parse(&environment.required("MAIL_FROM")?)
             .ok_or_else(|| ConfigError::new("MAIL_FROM", "must be an e-mail address"))?;
+        let product_name = environment.text("PRODUCT_NAME", "Postern");
+        if product_name.contains(breaks_line) {
+            return Err(ConfigError::new("PRODUCT_NAME", "must be one line of text"));
+        }
         Ok(Self {
             client: Client::new(aws),
             sender,
             configuration_set: environment.optional("MAIL_CONFIGURATION_SET"),
-            product_name: environment.text("PRODUCT_NAME", "Postern"),
+            product_name,
             language: environment.one_of("MAIL_LANGUAGE", Language::English, "en, de")?,
         })
     }
@@ -159,7 +163,7 @@ impl Mailer {
         let changed_at = change.changed_at.to_rfc3339();
         // A client's line breaks must not start lines of their own in a text that we sign.
         let information =
-            change.information.map(|information| information.as_str().replace(char::is_control, " "));
+            change.information.map(|information| information.as_str().replace(breaks_line, " "));
         let changed_at = &*changed_at;
         let (source_ip, information) = (change.source_ip, information.as_deref());
         let html = PasswordChangedHtml {
@@ -201,6 +205,11 @@ impl Mailer {
             .map(drop)
             .map_err(|error| Ses.failure("SendEmail", &error))
     }
+}
+
+/// Whether a character could end a line (Unicode Standard, §5.8) or steer a terminal.
+fn breaks_line(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 fn render(template: &impl Template) -> Result<String, Failure> {

@@ -1,6 +1,8 @@
 //! What is sent to do harm: it is refused or taken as the text that it is, and nothing fails over it.
 
+use aws_config::{BehaviorVersion, SdkConfig};
 use serde_json::{Value, json};
+use shared::config::Environment;
 
 use crate::answers::{
     CODE_CORRECT, MALFORMED_JSON, NO_SESSIONS, SENT, TOKEN_NOT_PROVIDED, UNKNOWN_USERNAME,
@@ -8,7 +10,8 @@ use crate::answers::{
 };
 use crate::events;
 use crate::helpers::{
-    Answer, CHECK_CODE, PASSWORD, PASSWORD_HASH, SEND_EMAIL, Service, WRONG_PASSWORD, unknown_username,
+    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SEND_EMAIL,
+    Service, WRONG_PASSWORD, unknown_username,
 };
 
 /// Texts that end a line, a header, a string or an element somewhere.
@@ -167,6 +170,60 @@ async fn any_text_is_a_username_like_any_other() {
 
         let got = service.manage(&json!({"action": "get", "username": username})).await;
         assert_eq!(got["user"]["username"], username, "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn session_information_is_quoted_as_one_line_and_kept_as_it_is() {
+    let service = Service::new();
+    for text in TEXTS {
+        let user = service.user().due_a_password_change().create().await;
+        let body = json!({
+            "username": user.username,
+            "old_password": PASSWORD,
+            "new_password": NEW_PASSWORD,
+            "session_information": text,
+            "stay_logged_in": true,
+        });
+        let (token, _) =
+            service.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await.token_and_session_token();
+        let listed = service.sessions(&token).await.json();
+        assert_eq!(listed["sessions"][0]["information"], text);
+
+        let mail = service.mails_to(&user.email).await.pop().unwrap();
+        assert_eq!(mail.destination.bcc, [user.email]);
+        // Whatever a client could end a line with (Unicode Standard, §5.8).
+        let ends_line =
+            |character| ('\n'..='\r').contains(&character) || "\u{85}\u{2028}\u{2029}".contains(character);
+        let quoting: Vec<&str> =
+            mail.body.text_part.split(ends_line).filter(|line| line.starts_with("Session: ")).collect();
+        let [line] = quoting[..] else { panic!("{mail:?}") };
+        let shown = |text: &str| text.chars().filter(char::is_ascii_graphic).collect::<String>();
+        assert_eq!(shown(line), format!("Session:{}", shown(text)));
+        for part in [&mail.subject, &mail.body.text_part, &mail.body.html_part] {
+            let control = |character: char| character.is_control() && character != '\n';
+            assert!(!part.contains(control) && !part.contains(['\u{2028}', '\u{2029}']), "{part:?}");
+        }
+        assert!(
+            !mail.body.html_part.contains("<script>") && !mail.body.html_part.contains("<b>"),
+            "{mail:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_name_in_the_subject_is_one_line() {
+    let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+    for (name, fits) in
+        [("R&D", true), ("x\r\nBcc: everybody@example.com", false), ("x\u{2028}y", false), ("\t", false)]
+    {
+        let environment = Environment::new(move |variable| match variable {
+            "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
+            "PRODUCT_NAME" => Some(name.to_owned()),
+            _ => None,
+        });
+        let refused = shared::mail::Mailer::new(&environment, &aws).err().map(|error| error.to_string());
+        assert_eq!(refused, (!fits).then(|| "PRODUCT_NAME must be one line of text".to_owned()), "{name:?}");
     }
 }
 
