@@ -1,0 +1,222 @@
+//! Bodies: every endpoint takes what the contract allows, and refuses all the rest by the fields that break it.
+//!
+//! An input is the endpoint's digit and a body. What is allowed is written down here once more, on the values that
+//! `serde_json` reads.
+#![no_main]
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use fuzz::{Answer, SERVICE, good_token};
+use lambda_http::http::header;
+use lambda_http::{Body, Request};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
+
+type Rule = fn(&Value) -> bool;
+
+/// Each endpoint with its fields, in the order of the documents, and what each of them has to be.
+const ENDPOINTS: [(&str, &[(&str, Rule)]); 8] = [
+    (
+        "signin",
+        &[
+            ("username", username),
+            ("password", password),
+            ("session_information", information),
+            ("stay_logged_in", boolean),
+        ],
+    ),
+    (
+        "change_password_after_signin",
+        &[
+            ("username", username),
+            ("old_password", password),
+            ("new_password", new_password),
+            ("session_information", information),
+            ("stay_logged_in", boolean),
+        ],
+    ),
+    ("forgot_password_send_email", &[("username", username)]),
+    ("forgot_password_check_code", &[("username", username), ("code", code)]),
+    (
+        "forgot_password_reset_password",
+        &[("username", username), ("code", code), ("new_password", new_password)],
+    ),
+    ("session_signin", &[("session_token", session_token), ("session_information", information)]),
+    ("sessions", &[("session_token", session_token)]),
+    (CHANGE_PASSWORD, &[("old_password", any), ("new_password", any), ("new_password_check", any)]),
+];
+const CHANGE_PASSWORD: &str = "change_password";
+
+static AUTHORIZATION: LazyLock<String> = LazyLock::new(|| format!("Bearer {}", good_token()));
+
+fuzz_target!(|input: &[u8]| -> Corpus {
+    let Some((digit, body)) = input.split_first() else {
+        return Corpus::Reject;
+    };
+    let Some((function, rules)) = ENDPOINTS.get(usize::from(digit.wrapping_sub(b'0'))) else {
+        return Corpus::Reject;
+    };
+    let mut request = Request::new(Body::Binary(body.to_vec()));
+    *request.method_mut() = lambda_http::http::Method::POST;
+    request.headers_mut().insert(header::AUTHORIZATION, AUTHORIZATION.parse().unwrap());
+
+    let observed = outcome(&SERVICE.answer(function, request));
+
+    if let Some(expected) = expected(function, rules, body) {
+        assert_eq!(observed, expected, "{function}");
+    }
+    Corpus::Keep
+});
+
+/// What became of a body.
+#[derive(Debug, Eq, PartialEq)]
+enum Outcome {
+    Taken,
+    TooLarge,
+    Malformed,
+    /// The fields that fail, or the numbers of the errors of `change_password`.
+    Invalid(Vec<String>),
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    match answer.status {
+        400 if answer.body["error_code"] == "malformed_json" || answer.body["code"] == 400 => {
+            Outcome::Malformed
+        }
+        413 => Outcome::TooLarge,
+        422 => Outcome::Invalid(match &answer.body["errors"] {
+            Value::Object(errors) => errors.keys().cloned().collect(),
+            errors => errors.as_array().unwrap().iter().map(|error| error["code"].to_string()).collect(),
+        }),
+        // What AWS is asked for is refused.
+        500 if answer.asked_dynamodb => Outcome::Taken,
+        status => panic!("{status}: {}", answer.body),
+    }
+}
+
+/// `None` where JSON leaves it open what a text means, or `serde_json` has limits of its own.
+fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outcome> {
+    if body.len() > 16 * 1024 {
+        return Some(Outcome::TooLarge);
+    }
+    if body.iter().filter(|byte| b"{[".contains(byte)).count() > 100 {
+        return None;
+    }
+    let entries = match serde_json::from_slice::<Entries>(body) {
+        Ok(Entries(entries)) => entries,
+        Err(error) if ["out of range", "surrogate"].iter().any(|open| error.to_string().contains(open)) => {
+            return None;
+        }
+        Err(error) if error.to_string().contains("escape") => return None,
+        Err(_) => return Some(Outcome::Malformed),
+    };
+    let values = |name: &str| -> Vec<&Value> {
+        entries.iter().filter(|(given, _)| given == name).map(|(_, value)| value).collect()
+    };
+    if rules.iter().any(|(name, _)| values(name).len() > 1) {
+        return Some(Outcome::Malformed);
+    }
+    let value = |name: &str| values(name).first().copied().unwrap_or(&Value::Null);
+    let mut failing: Vec<String> = if function == CHANGE_PASSWORD {
+        return Some(numbered(value("old_password"), value("new_password"), value("new_password_check")));
+    } else {
+        rules.iter().filter(|(name, rule)| !rule(value(name))).map(|(name, _)| (*name).to_owned()).collect()
+    };
+    if value("old_password") == value("new_password")
+        && password(value("old_password"))
+        && new_password(value("new_password"))
+    {
+        failing.push("new_password".to_owned());
+    }
+    // An object's keys, which a `Value` keeps sorted.
+    failing.sort_unstable();
+    Some(if failing.is_empty() { Outcome::Taken } else { Outcome::Invalid(failing) })
+}
+
+/// What `change_password` says of its fields. An old password that could be right is looked up before any of it.
+fn numbered(old: &Value, new: &Value, check: &Value) -> Outcome {
+    if password(old) {
+        return Outcome::Taken;
+    }
+    let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let errors = [
+        !filled(old),
+        !filled(new),
+        !filled(check),
+        filled(old),
+        filled(new) && filled(check) && new != check,
+        filled(new) && !new_password(new),
+    ];
+    let numbers = (1..).zip(errors).filter(|(_, applies)| *applies);
+    Outcome::Invalid(numbers.map(|(number, _): (u8, _)| number.to_string()).collect())
+}
+
+fn chars(value: &Value) -> usize {
+    value.as_str().map_or(0, |text| text.chars().count())
+}
+
+fn username(value: &Value) -> bool {
+    let written = value.as_str().unwrap_or_default();
+    let normalised: String = written.nfkc().collect::<String>().to_lowercase().nfkc().collect();
+    (1..=190).contains(&chars(value))
+        && (1..=190).contains(&normalised.chars().count())
+        && !normalised.trim().is_empty()
+}
+
+fn password(value: &Value) -> bool {
+    (1..=256).contains(&chars(value))
+}
+
+fn new_password(value: &Value) -> bool {
+    (8..=256).contains(&chars(value))
+}
+
+fn session_token(value: &Value) -> bool {
+    (1..=190).contains(&chars(value))
+}
+
+fn information(value: &Value) -> bool {
+    value.is_null() || (1..=190).contains(&chars(value))
+}
+
+fn boolean(value: &Value) -> bool {
+    value.is_null() || value.is_boolean()
+}
+
+fn code(value: &Value) -> bool {
+    let digits = value.as_str().unwrap_or_default();
+    ((1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        || value.as_u64().is_some_and(|number| number < 1_000_000)
+}
+
+fn any(_: &Value) -> bool {
+    true
+}
+
+/// An object with everything that it says, also twice.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct EntriesVisitor;
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = Entries;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}

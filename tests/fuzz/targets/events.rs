@@ -1,0 +1,55 @@
+//! Events: whatever API Gateway may pass on, it is read without a panic, and the token is the one that the contract
+//! names: the header's, or else the last one of the query.
+//!
+//! An input is an event, in which `TOKEN` stands for a good token.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use fuzz::{SERVICE, good_token};
+use lambda_http::http::{HeaderMap, header};
+use lambda_http::request::LambdaRequest;
+use libfuzzer_sys::fuzz_target;
+
+static TOKEN: LazyLock<String> = LazyLock::new(good_token);
+
+fuzz_target!(|text: &str| {
+    let Ok(mut event) = serde_json::from_str(&text.replace("TOKEN", &TOKEN)) else {
+        return;
+    };
+    let LambdaRequest::ApiGatewayV2(request) = &mut event else {
+        return;
+    };
+    if request.is_base64_encoded {
+        // API Gateway encodes the body itself.
+        request.body = request.body.take().map(|body| BASE64_STANDARD.encode(body));
+    }
+    let query = request.raw_query_string.as_deref().unwrap_or_default();
+    let token = of_header(&request.headers).or_else(|| of_query(query));
+    let raw_query_is_there = request.raw_query_string.is_some();
+
+    let answer = SERVICE.answer_event(event);
+
+    if raw_query_is_there {
+        assert_eq!(answer.body["error_code"] == "token_not_provided", token.is_none(), "{token:?}");
+        assert_eq!(answer.asked_dynamodb, token.as_deref() == Some(&**TOKEN), "{token:?}");
+    }
+});
+
+/// The token of a header `Authorization: Bearer …`, whose scheme may end in a colon.
+fn of_header(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    if !value.get(..6)?.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let rest = value[6..].trim_start_matches(':');
+    let token = rest.trim();
+    (rest.starts_with([' ', '\t']) && !token.is_empty()).then(|| token.to_owned())
+}
+
+fn of_query(query: &str) -> Option<String> {
+    let tokens = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
+    tokens.last().map(|(_, token)| token.into_owned()).filter(|token| !token.is_empty())
+}

@@ -1,0 +1,42 @@
+//! Usernames, e-mail addresses, ids and language tags: what is taken is within its bounds, and nothing in it can begin
+//! a line, a header or another address of a mail.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use shared::domain::{EmailAddress, Locale, SessionId, SessionInformation, UserId, Username};
+
+fuzz_target!(|text: &str| {
+    let chars = text.chars().count();
+    match Username::parse(text) {
+        Ok(username) => {
+            let normalised = username.normalised();
+            assert!((1..=190).contains(&chars) && (1..=190).contains(&normalised.chars().count()));
+            assert!(!normalised.trim().is_empty());
+            assert_eq!(username.display(), text);
+            assert_eq!(Username::parse(normalised).unwrap().normalised(), normalised);
+        }
+        // NFKC makes 18 characters of one at most, and lower-casing 3.
+        Err(_) => assert!(text.trim().is_empty() || chars > 190 / 18 / 3, "{text:?}"),
+    }
+    if let Some(address) = EmailAddress::parse(text) {
+        assert_eq!(address.as_str(), text);
+        assert!(text.len() <= 254 && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text:?}");
+        let (local, domain) = text.rsplit_once('@').unwrap();
+        let plain = |text: &str| text.bytes().all(|byte| !b" \"(),:;<>@[\\]".contains(&byte));
+        let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
+        assert!(!domain.is_empty() && plain(domain) && (plain(local) || quoted), "{text:?}");
+    }
+    if let Some(user_id) = UserId::parse(text) {
+        assert!((1..=190).contains(&chars) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte)));
+        assert_eq!(user_id.as_str(), text);
+    }
+    if let Some(locale) = Locale::parse(text) {
+        assert!(text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+        assert!((2..=8).contains(&locale.language().len()));
+    }
+    assert_eq!(
+        SessionId::parse(text).is_some(),
+        text.len() == 64 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+    );
+    assert_eq!(SessionInformation::parse(text.to_owned()).is_some(), (1..=190).contains(&chars));
+});
