@@ -97,6 +97,19 @@ mod tests {
         assert!(!format!("{password:?}").contains("1234"));
     }
 
+    #[test]
+    fn the_bounds_are_exact() {
+        let parse = |chars| Password::parse("😀".repeat(chars)).map(drop);
+        assert_eq!((parse(0), parse(1)), (Err(PasswordError::Empty), Ok(())));
+        assert_eq!((parse(256), parse(257)), (Ok(()), Err(PasswordError::TooLong)));
+
+        let policy = PasswordPolicy::new(12);
+        assert_eq!(policy.min_chars(), 12);
+        let parse = |chars| policy.parse("😀".repeat(chars)).map(drop);
+        assert_eq!((parse(0), parse(11)), (Err(PasswordError::Empty), Err(PasswordError::TooShort)));
+        assert_eq!((parse(12), parse(257)), (Ok(()), Err(PasswordError::TooLong)));
+    }
+
     proptest! {
         #[test]
         fn a_password_is_kept_to_the_byte(typed in ".{1,256}") {

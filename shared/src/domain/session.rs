@@ -111,6 +111,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_shows_or_says_has_1_to_190_characters() {
+        for (chars, fits) in [(0, false), (1, true), (190, true), (191, false)] {
+            let text = "😀".repeat(chars);
+            let token = SessionToken::parse(text.clone());
+            assert_eq!(token.as_ref().map(SessionToken::expose), fits.then_some(&*text));
+            let information = SessionInformation::parse(text.clone());
+            assert_eq!(information.as_ref().map(SessionInformation::as_str), fits.then_some(&*text));
+        }
+    }
+
+    #[test]
+    fn an_id_is_64_hexadecimal_digits_in_lower_case() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(SessionId::parse(&id).as_ref().map(SessionId::as_str), Some(&*id));
+        for other in [&id[1..], &format!("{id}0"), &id.to_uppercase(), &id.replace('f', "g"), ""] {
+            assert_eq!(SessionId::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn ends_after_thirty_idle_days_or_ninety_in_all() {
         let day = Duration::from_hours(24);
         let start = Timestamp::from_micros(0);

@@ -77,6 +77,16 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_rounded_down() {
+        for (micros, seconds) in
+            [(0, 0), (999_999, 0), (1_000_000, 1), (-1, -1), (1_591_897_693_000_042, 1_591_897_693)]
+        {
+            let instant = Timestamp::from_micros(micros);
+            assert_eq!((instant.as_micros(), instant.as_seconds()), (micros, seconds));
+        }
+    }
+
+    #[test]
     fn time_since_a_later_instant_is_zero() {
         let earlier = Timestamp::from_micros(5);
         let later = earlier + Duration::from_micros(7);

@@ -120,9 +120,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_is_1_to_190_printable_ascii_characters() {
+        for written in ["33", "!", "~", &"x".repeat(190)] {
+            assert_eq!(UserId::parse(written).as_ref().map(UserId::as_str), Some(written));
+        }
+        for written in ["", " ", "a b", "a\n", "\u{7f}", "ü", &"x".repeat(191)] {
+            assert_eq!(UserId::parse(written), None, "{written:?}");
+        }
+    }
+
+    #[test]
     fn a_locale_is_a_language_tag() {
         for (written, language) in [("de", "de"), ("de-AT", "de"), ("EN-us", "en"), ("zh-Hant-TW", "zh")] {
-            assert_eq!(Locale::parse(written).map(|locale| locale.language()).as_deref(), Some(language));
+            let locale = Locale::parse(written).unwrap();
+            assert_eq!((locale.as_str(), &*locale.language()), (written, language));
         }
         for written in ["", "d", "de_AT", "de-", "-de", "de AT", "d3", "deutschland", "de-1234567890"] {
             assert_eq!(Locale::parse(written), None, "{written}");

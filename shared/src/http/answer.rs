@@ -405,4 +405,123 @@ mod tests {
         }
         assert_eq!(answer(Error::RateLimitExceeded(None), Envelope::Auth).2, None);
     }
+
+    #[test]
+    fn every_error_has_its_answer_in_both_envelopes() {
+        let unavailable = || Error::Failure(Failure::Unavailable(String::new()));
+        let defect = || Error::Failure(Failure::Defect(String::new()));
+        for (error, status, error_code, msg) in [
+            (Error::MalformedJson, 400, "malformed_json", "The request body is not valid JSON"),
+            (Error::PayloadTooLarge, 413, "payload_too_large", "The request body is too large"),
+            (Error::TokenNotProvided, 401, "token_not_provided", "Token not provided."),
+            (Error::TokenExpired, 401, "token_expired", "Provided token is expired."),
+            (Error::TokenIncorrect, 401, "token_incorrect", "Your token is incorrect!"),
+            (Error::SessionTokenIncorrect, 400, "session_token_incorrect", "Session token is incorrect"),
+            (Error::SessionTokenUnknown, 404, "session_token_incorrect", "Session token is incorrect"),
+            (Error::SessionNotFound, 404, "session_token_not_found", "Session not found"),
+            (
+                Error::UsernameOrPasswordIncorrect,
+                400,
+                "username_or_password_incorrect",
+                "Username or password is wrong",
+            ),
+            (Error::NotActivated, 400, "not_activated", "Account is not activated"),
+            (Error::ChangePassword, 400, "change_password", "You have to change your password"),
+            (
+                Error::NoPasswordChangeNeeded,
+                400,
+                "no_password_change_needed_for_user",
+                "User does not need to change his password",
+            ),
+            (Error::UnknownUsername, 404, "unknown_username", "Unknown username"),
+            (
+                Error::NoEmailAddresses,
+                400,
+                "no_email_addresses",
+                "There are no email addresses for this account",
+            ),
+            (Error::CodeIncorrect, 400, "code_incorrect", "The code is incorrect"),
+            (Error::RateLimitExceeded(None), 400, "rate_limit_exceeded", "Rate limit exceeded"),
+            (unavailable(), 503, "service_unavailable", "Service unavailable, try again later"),
+            (defect(), 500, "internal_error", "Internal error"),
+        ] {
+            assert_eq!(error.outcome(), error_code);
+            let body = format!(r#"{{"msg":"{msg}","error_code":"{error_code}"}}"#);
+            let (seen_status, seen_body, _) = answer(error, Envelope::Auth);
+            assert_eq!((seen_status, seen_body), (status, body));
+        }
+        assert_eq!(Error::NoCodeRequested.outcome(), "no_code_requested");
+        let without_a_code = r#"{"msg":"There was no code for a password reset requested"}"#;
+        assert_eq!(answer(Error::NoCodeRequested, Envelope::Auth), (400, without_a_code.to_owned(), None));
+
+        for (error, status, message) in [
+            (Error::MalformedJson, 400, "Please, check data you send and try again"),
+            (Error::PayloadTooLarge, 413, "The request body is too large"),
+            (Error::TokenNotProvided, 401, "Unauthorized"),
+            (Error::TokenExpired, 401, "Unauthorized"),
+            (Error::TokenIncorrect, 401, "Unauthorized"),
+            (Error::RateLimitExceeded(None), 429, "Too many attempts, try again later"),
+            (unavailable(), 503, "Service unavailable, try again later"),
+            (defect(), 500, "Internal error"),
+        ] {
+            let body = format!(r#"{{"success":false,"code":{status},"message":"{message}"}}"#);
+            let (seen_status, seen_body, _) = answer(error, Envelope::Profile);
+            assert_eq!((seen_status, seen_body), (status, body));
+        }
+        assert_eq!(answer(unavailable(), Envelope::Auth).2.as_deref(), Some("5"));
+        assert_eq!(answer(defect(), Envelope::Auth).2, None);
+    }
+
+    #[test]
+    fn what_is_invalid_is_told_field_by_field_or_by_number() {
+        let mut errors = FieldErrors::default();
+        errors.add("username", "a".to_owned());
+        errors.add("code", "b".to_owned());
+        let error = Error::Validation(errors);
+        assert_eq!(error.outcome(), "validation_failed");
+        let (status, body, _) = answer(error, Envelope::Auth);
+        let expected = r#"{"msg":"The given data was invalid","error_code":"validation_failed","errors":{"username":["a"],"code":["b"]}}"#;
+        assert_eq!((status, &*body), (422, expected));
+
+        let mut all = vec![
+            PasswordChangeError::NewPasswordLength { min: 8, max: 256 },
+            PasswordChangeError::NewPasswordCheckUnequal,
+            PasswordChangeError::OldPasswordIncorrect,
+            PasswordChangeError::NewPasswordCheckMissing,
+            PasswordChangeError::NewPasswordMissing,
+            PasswordChangeError::OldPasswordMissing,
+        ];
+        all.sort();
+        let error = Error::PasswordChange(all);
+        assert_eq!(error.outcome(), "validation_failed");
+        let (status, body, _) = answer(error, Envelope::Profile);
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["message"]), (422, &"There are validation errors found.".into()));
+        let errors = body["errors"].as_array().unwrap().iter();
+        let seen: Vec<_> =
+            errors.map(|error| (error["code"].as_u64().unwrap(), error["param"].as_str().unwrap())).collect();
+        let expected = [
+            (1, "old_password"),
+            (2, "new_password"),
+            (3, "new_password_check"),
+            (4, "old_password"),
+            (5, "new_password_check"),
+            (6, "new_password"),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(body["errors"][5]["message"], "New password must be between 8 and 256 characters long");
+    }
+
+    #[test]
+    fn a_success_is_its_body_and_is_not_to_be_kept() {
+        let token = serde_json::json!({"token": "a"});
+        let success = Success::new("signed_in", &token).unwrap();
+        let (outcome, response) = render(&Ok(success), Envelope::Auth);
+        assert_eq!((outcome, response.status().as_u16()), ("signed_in", 200));
+        assert_eq!(response.body(), &Body::Text(token.to_string()));
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        let accepted = Success::new("session_signed_in", &token).unwrap().accepted();
+        assert_eq!(render(&Ok(accepted), Envelope::Auth).1.status().as_u16(), 202);
+    }
 }
