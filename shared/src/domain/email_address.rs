@@ -9,8 +9,9 @@ impl EmailAddress {
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
         let options = email_address::Options::default().without_display_text().without_domain_literal();
-        let valid =
-            written.is_ascii() && email_address::EmailAddress::parse_with_options(written, options).is_ok();
+        // RFC 5321 §4.1.2 has no control characters, where RFC 5322 folds lines even within an address.
+        let printable = written.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let valid = printable && email_address::EmailAddress::parse_with_options(written, options).is_ok();
         valid.then(|| Self(written.to_owned()))
     }
 
@@ -33,7 +34,7 @@ mod tests {
 
     #[test]
     fn only_plain_ascii_addresses_are_taken() {
-        for written in ["st.huber@example.com", "a+b@xn--mnchen-3ya.example"] {
+        for written in ["st.huber@example.com", "a+b@xn--mnchen-3ya.example", "\"st huber\"@example.com"] {
             assert!(EmailAddress::parse(written).is_some(), "{written}");
         }
         for written in [
@@ -47,6 +48,10 @@ mod tests {
             "hüber@example.com",
             "huber@example.com\r\nBcc: x@example.com",
             "huber@example.com,x@example.com",
+            "\"st\thuber\"@example.com",
+            "\"st\r\n huber\"@example.com",
+            "\"st\0huber\"@example.com",
+            "\"st\u{7f}huber\"@example.com",
         ] {
             assert!(EmailAddress::parse(written).is_none(), "{written}");
         }
