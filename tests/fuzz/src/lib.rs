@@ -187,6 +187,7 @@ async fn aws() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .credentials_provider(Credentials::new("fuzz", "fuzz", None, None, "fuzz"))
         .region(Region::new("eu-central-1"))
+        .endpoint_url("http://localhost")
         .retry_config(RetryConfig::disabled())
         .http_client(client)
         .load()
