@@ -1,0 +1,316 @@
+//! Every interleaving of a few clients, and of the answers that get lost, on the real functions.
+//!
+//! A scenario is a beginning, some clients, and what has to hold at each end. The functions run in this process; their
+//! calls of `DynamoDB` go to an embedded one, but one at a time: each call waits until all clients wait, and is then
+//! applied and answered when the search chooses it (`explorer`). It goes on until every order was run, but for those that
+//! differ only in steps that commute. Where the budget for losses allows it, a call is also applied without its answer
+//! coming back, which makes the SDK repeat it. A call that is refused or throttled before it is applied, and repeated, is
+//! no case of its own: it is one that comes later. Time passes when a client lets it.
+//!
+//! Nothing is drawn at random: what is printed at the end of a scenario (`--nocapture`) is all there is, and a failure
+//! is shown with the order that leads to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod explorer;
+mod service;
+
+use serde_json::json;
+
+use crate::explorer::explore;
+use crate::service::{Answer, Beginning, Client, End, PASSWORD, WRONG_CODE, code};
+
+const NEW_PASSWORD: &str = "NewPassword1234!";
+const OTHER_PASSWORD: &str = "OtherPassword1234!";
+const WRONG_PASSWORD: &str = "Password1234?";
+
+/// What calls the store makes to count, as they are applied.
+const RESERVE_SIGNIN: &str = "UpdateItem postern-attempts";
+const CLEAR_FAILURES: &str = "DeleteItem postern-attempts";
+const UPDATE_CODE: &str = "UpdateItem postern-reset-codes";
+
+const CODE_INCORRECT: &str = "code_incorrect";
+const NO_CODE: &str = "There was no code for a password reset requested";
+const RATE_LIMIT: &str = "rate_limit_exceeded";
+const INCORRECT: &str = "username_or_password_incorrect";
+
+/// A user with a code of which so many tries are used, and the code.
+fn with_tries(tries: usize) -> (Beginning, String) {
+    let beginning = Beginning::with_user(json!({}));
+    let code = beginning.code();
+    for _ in 0..tries {
+        assert_eq!(beginning.after(&Client::checks(WRONG_CODE)).error(), CODE_INCORRECT);
+    }
+    (beginning, code)
+}
+
+/// How many of the answers are one of these errors.
+fn count(answers: &[Answer], errors: &[&str]) -> usize {
+    answers.iter().filter(|answer| !answer.is_success() && errors.contains(&answer.error())).count()
+}
+
+/// Asserts that each answer is a success or one of these errors.
+#[track_caller]
+fn assert_among(answers: &[Answer], errors: &[&str]) {
+    let successes = answers.iter().filter(|answer| answer.is_success()).count();
+    assert_eq!(successes + count(answers, errors), answers.len(), "{answers:?}");
+}
+
+/// Asserts that the user's password is this one and no other, and that so many changes were told of.
+#[track_caller]
+fn assert_password(end: &End<'_>, password: &str, changes: usize) {
+    for other in [PASSWORD, NEW_PASSWORD, OTHER_PASSWORD] {
+        assert_eq!(end.password_is(other), other == password, "{other}");
+    }
+    assert_eq!(end.notices(), changes);
+}
+
+/// Asserts that the password is a new one if, and only if, this change of it was acknowledged.
+#[track_caller]
+fn assert_changed(end: &End<'_>, change: &Answer) {
+    let changed = change.is_success();
+    assert_password(end, if changed { NEW_PASSWORD } else { PASSWORD }, changed.into());
+}
+
+#[test]
+fn wrong_codes_and_the_right_one_share_the_last_tries() {
+    for used in [10, 11] {
+        let (beginning, code) = with_tries(used);
+        let clients = [Client::checks(WRONG_CODE), Client::checks(WRONG_CODE), Client::checks(&code)];
+        explore("wrong codes and the right one share the last tries", &beginning, &clients, 1, |end| {
+            let (wrong, right) = end.answers.split_at(2);
+            let compared = count(wrong, &[CODE_INCORRECT]);
+            assert_eq!(compared + count(wrong, &[RATE_LIMIT]), 2);
+            assert_among(right, &[RATE_LIMIT]);
+            // Each wrong one keeps its try, and the right one gives its own back.
+            assert_eq!(end.tries(), used + compared);
+            assert!(end.tries() <= 12);
+            // Nobody is refused but for others who were let in.
+            assert!(right[0].is_success() || end.tries() == 12);
+        });
+    }
+}
+
+#[test]
+fn of_two_resets_one_wins() {
+    for (used, guesses, losses) in [(10, 1, 0), (11, 1, 0), (10, 0, 1), (11, 0, 1)] {
+        let (beginning, code) = with_tries(used);
+        let mut clients = vec![Client::resets(&code, NEW_PASSWORD), Client::resets(&code, OTHER_PASSWORD)];
+        clients.extend((0..guesses).map(|_| Client::checks(WRONG_CODE)));
+        explore("of two resets one wins", &beginning, &clients, losses, |end| {
+            let (resets, wrong) = end.answers.split_at(2);
+            assert_among(resets, &[NO_CODE, RATE_LIMIT]);
+            assert_eq!(count(wrong, &[CODE_INCORRECT, NO_CODE, RATE_LIMIT]), guesses);
+            match [resets[0].is_success(), resets[1].is_success()] {
+                [true, true] => panic!("both won"),
+                [false, false] => {
+                    // Which happens only if the wrong code got the last try.
+                    assert_eq!((used, count(wrong, &[CODE_INCORRECT]), end.tries()), (11, 1, 12));
+                    assert_password(end, PASSWORD, 0);
+                }
+                [first, _] => {
+                    assert!(end.code()["code_id"].is_null() && end.tries() == 0);
+                    assert_password(end, if first { NEW_PASSWORD } else { OTHER_PASSWORD }, 1);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_new_code_replaces_the_old_one_and_its_tries() {
+    let (beginning, old) = with_tries(0);
+    let clients = [Client::sends(), Client::checks(WRONG_CODE), Client::resets(&old, NEW_PASSWORD)];
+    explore("a new code replaces the old one and its tries", &beginning, &clients, 1, |end| {
+        let [sent, wrong, reset] = &end.answers[..] else { panic!("three clients") };
+        assert!(sent.is_success());
+        let new = code(end.mails_with_codes()[0]);
+        // Once in a million ends the new code is the old one again.
+        if new == old {
+            return;
+        }
+        assert_among(std::slice::from_ref(reset), &[CODE_INCORRECT]);
+        assert_changed(end, reset);
+        // Whatever was compared with the new code has used one of its tries.
+        let sending = end.done(0, UPDATE_CODE)[0];
+        let compared = [(1, wrong), (2, reset)].into_iter().filter(|(client, answer)| {
+            let compared = !answer.is_success() && answer.error() == CODE_INCORRECT;
+            compared && end.done(*client, UPDATE_CODE).last() > Some(&sending)
+        });
+        assert_eq!(end.tries(), compared.count());
+        assert_eq!(end.sends(), 2);
+        assert!(end.after(&Client::checks(&new)).is_success());
+    });
+}
+
+#[test]
+fn an_expired_code_changes_nothing() {
+    for (checks, losses) in [(1, 0), (0, 1)] {
+        let (beginning, code) = with_tries(0);
+        let mut clients = vec![Client::lets_code_expire(), Client::resets(&code, NEW_PASSWORD)];
+        clients.extend((0..checks).map(|_| Client::checks(&code)));
+        explore("an expired code changes nothing", &beginning, &clients, losses, |end| {
+            let [expired, reset, ..] = &end.answers[..] else { panic!("two clients") };
+            assert_among(&end.answers[1..], &[NO_CODE]);
+            // There is nothing to expire once the code is used.
+            assert_eq!(reset.is_success(), !expired.is_success());
+            assert_changed(end, reset);
+            assert!(end.tries() == 0 || end.lost(1, UPDATE_CODE));
+        });
+    }
+}
+
+#[test]
+fn failed_sign_ins_are_counted_one_by_one() {
+    let beginning = Beginning::with_user(json!({}));
+    for _ in 0..8 {
+        assert_eq!(beginning.after(&Client::signs_in(WRONG_PASSWORD)).error(), INCORRECT);
+    }
+    let clients =
+        [Client::signs_in(WRONG_PASSWORD), Client::signs_in(WRONG_PASSWORD), Client::signs_in(PASSWORD)];
+    explore("failed sign-ins are counted one by one", &beginning, &clients, 1, |end| {
+        let (wrong, right) = end.answers.split_at(2);
+        assert_eq!(count(wrong, &[INCORRECT, RATE_LIMIT]), 2);
+        assert_among(right, &[RATE_LIMIT]);
+        // What the counter goes through, by the order of what was done.
+        let mut failures = 8;
+        for applied in end.applied.iter().filter(|applied| applied.done) {
+            match applied.call.as_str() {
+                RESERVE_SIGNIN => failures += 1,
+                CLEAR_FAILURES => failures = 0,
+                _ => {}
+            }
+            assert!(failures <= 10, "let in during the wait");
+        }
+        assert_eq!(end.failures(), failures);
+        assert_verified_as_counted(end, &end.answers);
+    });
+}
+
+/// Asserts that the password of each of these clients, who come first, was verified if, and only if, it was counted;
+/// where the answer to that got lost, it may have been counted and not verified, or counted twice.
+#[track_caller]
+fn assert_verified_as_counted(end: &End<'_>, signins: &[Answer]) {
+    for (client, answer) in signins.iter().enumerate() {
+        let verified = usize::from(answer.is_success() || answer.error() == INCORRECT);
+        let counted = end.done(client, RESERVE_SIGNIN).len();
+        assert!(counted == verified || counted > verified && end.lost(client, RESERVE_SIGNIN));
+    }
+}
+
+#[test]
+fn a_wait_that_ends_lets_one_in() {
+    let beginning = Beginning::with_user(json!({}));
+    for _ in 0..10 {
+        assert_eq!(beginning.after(&Client::signs_in(WRONG_PASSWORD)).error(), INCORRECT);
+    }
+    assert!(beginning.after(&Client::lets_wait_end()).is_success());
+    let clients =
+        [Client::signs_in(WRONG_PASSWORD), Client::signs_in(WRONG_PASSWORD), Client::lets_wait_end()];
+    explore("a wait that ends lets one in", &beginning, &clients, 1, |end| {
+        let mut waiting = false;
+        for applied in end.applied.iter().filter(|applied| applied.done) {
+            assert!(
+                applied.call != RESERVE_SIGNIN || applied.client == 2 || !waiting,
+                "let in during the wait"
+            );
+            waiting = applied.client != 2 && (waiting || applied.call == RESERVE_SIGNIN);
+        }
+        let signins = &end.answers[..2];
+        assert_eq!(count(signins, &[INCORRECT, RATE_LIMIT]), 2);
+        assert_verified_as_counted(end, signins);
+        let counted = end.done(0, RESERVE_SIGNIN).len() + end.done(1, RESERVE_SIGNIN).len();
+        assert_eq!(end.failures(), 10 + counted);
+    });
+}
+
+#[test]
+fn one_of_two_due_changes_wins() {
+    let beginning = Beginning::with_user(json!({"must_change_password": true}));
+    for (signins, losses) in [(1, 0), (0, 1)] {
+        let mut clients =
+            vec![Client::makes_due_change(NEW_PASSWORD), Client::makes_due_change(OTHER_PASSWORD)];
+        clients.extend((0..signins).map(|_| Client::signs_in(PASSWORD)));
+        explore("one of two due changes wins", &beginning, &clients, losses, |end| {
+            let (changes, signed_in) = end.answers.split_at(2);
+            assert_eq!(count(signed_in, &[INCORRECT, "change_password"]), signins);
+            assert_among(changes, &[INCORRECT, "no_password_change_needed_for_user"]);
+            let winners: Vec<&Answer> = changes.iter().filter(|answer| answer.is_success()).collect();
+            assert!(winners.len() == 1 && end.takes(winners[0]), "{changes:?}");
+            assert_eq!(end.sessions(), 1);
+            let first = changes[0].is_success();
+            assert_password(end, if first { NEW_PASSWORD } else { OTHER_PASSWORD }, 1);
+        });
+    }
+}
+
+#[test]
+fn a_reset_comes_after_a_change_or_makes_it_fail() {
+    let (beginning, code) = with_tries(0);
+    let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
+    for (signins, losses) in [(1, 0), (0, 1)] {
+        let mut clients = vec![Client::changes(&token, OTHER_PASSWORD), Client::resets(&code, NEW_PASSWORD)];
+        clients.extend((0..signins).map(|_| Client::signs_in(PASSWORD)));
+        explore("a reset comes after a change or makes it fail", &beginning, &clients, losses, |end| {
+            let [change, reset, signed_in @ ..] = &end.answers[..] else { panic!("two clients") };
+            assert!([200, 401, 422].contains(&change.status), "{change:?}");
+            assert!(reset.is_success(), "{reset:?}");
+            assert_among(signed_in, &[INCORRECT]);
+            assert!(!end.takes_token(&token));
+            assert!(!signed_in.iter().any(|answer| answer.is_success() && end.takes(answer)));
+            assert_password(end, NEW_PASSWORD, 1 + usize::from(change.is_success()));
+        });
+    }
+}
+
+#[test]
+fn nothing_outlives_an_end_of_all_sessions() {
+    let beginning = Beginning::with_user(json!({}));
+    let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
+    for (action, fields) in [("revoke_sessions", json!({})), ("update", json!({"activated": false}))] {
+        let clients = [
+            Client::manages(action, fields),
+            Client::signs_in(PASSWORD),
+            Client::changes(&token, NEW_PASSWORD),
+        ];
+        explore("nothing outlives an end of all sessions", &beginning, &clients, 0, |end| {
+            let [ended, signed_in, change] = &end.answers[..] else { panic!("three clients") };
+            assert_eq!(ended.body["ok"], true);
+            assert_among(std::slice::from_ref(signed_in), &[INCORRECT, "not_activated"]);
+            assert!([200, 401, 422].contains(&change.status), "{change:?}");
+            // Not even once the user is activated again.
+            end.after(&Client::manages("update", json!({"activated": true})));
+            assert!(!end.takes_token(&token));
+            assert_changed(end, change);
+        });
+    }
+}
+
+#[test]
+fn a_revocation_that_is_repeated_revives_nothing() {
+    let beginning = Beginning::with_user(json!({}));
+    let clients = [
+        Client::manages("revoke_sessions", json!({})),
+        Client::signs_in(PASSWORD),
+        Client::manages("set_password", json!({"password": NEW_PASSWORD})),
+    ];
+    explore("a revocation that is repeated revives nothing", &beginning, &clients, 1, |end| {
+        let [revoked, signed_in, set] = &end.answers[..] else { panic!("three clients") };
+        assert!(revoked.body["ok"] == true && set.body["ok"] == true);
+        assert_among(std::slice::from_ref(signed_in), &[INCORRECT]);
+        assert!(!signed_in.is_success() || !end.takes(signed_in));
+        assert_password(end, NEW_PASSWORD, 1);
+    });
+}
+
+#[test]
+fn nothing_is_left_of_a_user_who_is_deleted_meanwhile() {
+    let (beginning, code) = with_tries(0);
+    for client in [Client::checks(&code), Client::resets(&code, NEW_PASSWORD)] {
+        let clients = [Client::manages("delete", json!({})), client];
+        explore("nothing is left of a user who is deleted meanwhile", &beginning, &clients, 1, |end| {
+            assert_eq!(end.answers[0].body, json!({"ok": true}));
+            assert_among(&end.answers[1..], &["unknown_username", NO_CODE, CODE_INCORRECT]);
+            assert_eq!(end.items(), 0);
+        });
+    }
+}

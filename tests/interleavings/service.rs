@@ -1,0 +1,642 @@
+//! The service in this process, up to its calls of AWS, which wait until they are chosen to be answered.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_dynamodb::config::{
+    AsyncSleep, Credentials, SharedCredentialsProvider, Sleep, StalledStreamProtectionConfig,
+};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use dynoxide::Database;
+use futures_util::future::BoxFuture;
+use lambda_http::{Body, Request, Response};
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::{Value, json};
+use shared::config::Environment;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::{JoinSet, spawn_blocking, yield_now};
+
+use crate::explorer::{Step, runtime};
+
+pub(crate) const USERNAME: &str = "st.huber";
+pub(crate) const PASSWORD: &str = "Password1234!";
+/// A code that never is anybody's: it is too short.
+pub(crate) const WRONG_CODE: &str = "48290";
+
+const USERS: &str = "postern-users";
+const USER_IDS: &str = "postern-user-ids";
+const RESET_CODES: &str = "postern-reset-codes";
+const SESSIONS: &str = "postern-sessions";
+const ATTEMPTS: &str = "postern-attempts";
+/// The tables and their keys.
+const TABLES: [(&str, &str); 5] = [
+    (USERS, "username"),
+    (USER_IDS, "user_id"),
+    (RESET_CODES, "username"),
+    (SESSIONS, "session_id"),
+    (ATTEMPTS, "subject"),
+];
+
+/// The secret that everything is signed and hashed with.
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// What a client does, from the request to the answer.
+pub(crate) struct Client(Box<dyn Fn(&SdkConfig) -> Act>);
+
+/// Does it once.
+type Act = Box<dyn Fn() -> BoxFuture<'static, Answer>>;
+
+/// What a client is answered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+/// A call that was applied to the tables.
+pub(crate) struct Applied {
+    pub(crate) client: usize,
+    pub(crate) call: String,
+    /// Whether it did something, rather than being refused.
+    pub(crate) done: bool,
+    lost: bool,
+}
+
+/// The tables that runs begin with.
+pub(crate) struct Beginning {
+    world: World,
+    runtime: Runtime,
+}
+
+/// What a run came to.
+pub(crate) struct End<'a> {
+    /// In the order of the scenario's clients.
+    pub(crate) answers: Vec<Answer>,
+    /// In the order in which the calls were applied.
+    pub(crate) applied: Vec<Applied>,
+    pub(crate) mails: Vec<Value>,
+    tables: BTreeMap<&'static str, Vec<Value>>,
+    world: World,
+    runtime: &'a Runtime,
+}
+
+/// The clients of a scenario, each with a function of its own, which stays warm from run to run.
+pub(crate) struct Clients {
+    acts: Vec<Act>,
+    world: World,
+}
+
+/// Clients on their way.
+pub(crate) struct Run {
+    world: World,
+    clients: JoinSet<(usize, Answer)>,
+    /// Whether any client went on since this was last looked at.
+    moved: Arc<AtomicBool>,
+}
+
+/// AWS, as all clients of one run reach it.
+#[derive(Clone)]
+struct World(Arc<Mutex<State>>);
+
+struct State {
+    database: Database,
+    waiting: Vec<Waiting>,
+    applied: Vec<Applied>,
+    mails: Vec<Value>,
+}
+
+struct Waiting {
+    step: Step,
+    operation: String,
+    body: Vec<u8>,
+    answer: oneshot::Sender<Result<HttpResponse, ConnectorError>>,
+}
+
+/// The connection of one client to AWS; of nobody's where calls are answered at once.
+#[derive(Clone)]
+struct Connection {
+    world: World,
+    client: Option<usize>,
+}
+
+macro_rules! client {
+    ($function:ident, $token:expr, $body:expr) => {{
+        let (token, body): (Option<String>, Value) = ($token, $body);
+        Client(Box::new(move |aws| {
+            let function = Arc::new($function::Function::new(&environment(), aws).unwrap());
+            let (token, body) = (token.clone(), body.to_string());
+            Box::new(move || {
+                let (function, mut request) = (Arc::clone(&function), Request::new(Body::from(body.clone())));
+                if let Some(token) = &token {
+                    let authorization = format!("Bearer {token}").parse().unwrap();
+                    request.headers_mut().insert("authorization", authorization);
+                }
+                Box::pin(async move { Answer::from(function.handle(request).await) })
+            })
+        }))
+    }};
+}
+
+impl Client {
+    pub(crate) fn sends() -> Self {
+        client!(forgot_password_send_email, None, json!({"username": USERNAME}))
+    }
+
+    pub(crate) fn checks(code: &str) -> Self {
+        client!(forgot_password_check_code, None, json!({"username": USERNAME, "code": code}))
+    }
+
+    pub(crate) fn resets(code: &str, new: &str) -> Self {
+        let body = json!({"username": USERNAME, "code": code, "new_password": new});
+        client!(forgot_password_reset_password, None, body)
+    }
+
+    /// Signs in to stay logged in.
+    pub(crate) fn signs_in(password: &str) -> Self {
+        client!(signin, None, json!({"username": USERNAME, "password": password, "stay_logged_in": true}))
+    }
+
+    /// Makes the change that is due, to stay logged in.
+    pub(crate) fn makes_due_change(new: &str) -> Self {
+        let body = json!({
+            "username": USERNAME,
+            "old_password": PASSWORD,
+            "new_password": new,
+            "stay_logged_in": true,
+        });
+        client!(change_password_after_signin, None, body)
+    }
+
+    pub(crate) fn changes(token: &str, new: &str) -> Self {
+        let body = json!({"old_password": PASSWORD, "new_password": new, "new_password_check": new});
+        client!(change_password, Some(token.to_owned()), body)
+    }
+
+    /// Shows a token to see whether it counts: there is nothing else in the request, so 422 means that it does.
+    pub(crate) fn shows(token: &str) -> Self {
+        client!(change_password, Some(token.to_owned()), json!({}))
+    }
+
+    /// Shows a session token for a new token.
+    pub(crate) fn returns(session_token: &str) -> Self {
+        client!(session_signin, None, json!({"session_token": session_token}))
+    }
+
+    /// Has `manage_users` do something with the user.
+    pub(crate) fn manages(action: &str, fields: Value) -> Self {
+        let mut payload = fields;
+        payload["action"] = json!(action);
+        payload["username"] = json!(USERNAME);
+        Self(Box::new(move |aws| {
+            let function = Arc::new(manage_users::Function::new(&environment(), aws).unwrap());
+            let payload = payload.clone();
+            Box::new(move || {
+                let event = LambdaEvent::new(payload.clone(), Context::default());
+                let function = Arc::clone(&function);
+                Box::pin(async move { Answer { status: 200, body: function.handle(event).await } })
+            })
+        }))
+    }
+
+    /// Time: sets an instant of the user's item in a table back by an hour, if it is there.
+    fn passes(table: &'static str, instant: &'static str) -> Self {
+        let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
+        let subject = if table == ATTEMPTS { format!("username#{USERNAME}") } else { USERNAME.to_owned() };
+        Self(Box::new(move |aws| {
+            use aws_sdk_dynamodb::types::AttributeValue::{N, S};
+            let hour = Duration::from_hours(1).as_micros();
+            let update = aws_sdk_dynamodb::Client::new(aws)
+                .update_item()
+                .table_name(table)
+                .key(key, S(subject.clone()))
+                .condition_expression(format!("attribute_exists({instant})"))
+                .update_expression(format!("SET {instant} = {instant} - :hour"))
+                .expression_attribute_values(":hour", N(hour.to_string()));
+            Box::new(move || {
+                let update = update.clone();
+                Box::pin(async move {
+                    let status = if update.send().await.is_ok() { 200 } else { 400 };
+                    Answer { status, body: Value::Null }
+                })
+            })
+        }))
+    }
+
+    pub(crate) fn lets_code_expire() -> Self {
+        Self::passes(RESET_CODES, "expires_at")
+    }
+
+    pub(crate) fn lets_wait_end() -> Self {
+        Self::passes(ATTEMPTS, "last_attempt_at")
+    }
+}
+
+fn environment() -> Environment {
+    Environment::new(|variable| {
+        let value = match variable {
+            "ARGON2_MEMORY_KIB" => "128",
+            "ARGON2_ITERATIONS" => "1",
+            "MAIL_FROM" => "no-reply@example.com",
+            // All clients have one address, whose budget would be one more item between them.
+            "SIGNIN_FAILURES_PER_IP" => "0",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    })
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        let body = serde_json::from_slice(response.body()).unwrap();
+        Self { status: response.status().as_u16(), body }
+    }
+}
+
+impl Answer {
+    pub(crate) fn is_success(&self) -> bool {
+        self.status == 200
+    }
+
+    /// The error's code, or else what is said of it.
+    pub(crate) fn error(&self) -> &str {
+        let body = &self.body;
+        let error = body["error_code"].as_str().or(body["msg"].as_str()).or(body["message"].as_str());
+        assert!(!self.is_success(), "{body}");
+        error.unwrap()
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        self.body["token"].as_str().unwrap()
+    }
+}
+
+impl Beginning {
+    /// An activated user with [`PASSWORD`], but for `fields`.
+    pub(crate) fn with_user(fields: Value) -> Self {
+        let beginning = Self { world: World::new(), runtime: runtime() };
+        let mut user = json!({
+            "password": PASSWORD,
+            "email_addresses": ["st.huber@example.com"],
+            "activated": true,
+        });
+        user.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let created = beginning.after(&Client::manages("create", user));
+        assert_eq!(created.body["ok"], true, "{created:?}");
+        beginning
+    }
+
+    /// Has a client do what it does before the others begin.
+    pub(crate) fn after(&self, client: &Client) -> Answer {
+        self.world.answer(client, &self.runtime)
+    }
+
+    /// Has a code sent to the user.
+    pub(crate) fn code(&self) -> String {
+        assert!(self.after(&Client::sends()).is_success());
+        code(self.world.state().mails.last().unwrap())
+    }
+}
+
+/// The code in a mail: the only run of six digits in its text.
+pub(crate) fn code(mail: &Value) -> String {
+    let text = mail["Content"]["Simple"]["Body"]["Text"]["Data"].as_str().unwrap();
+    let mut runs = text.split(|character: char| !character.is_ascii_digit());
+    runs.find(|run| run.len() == 6).unwrap().to_owned()
+}
+
+impl Clients {
+    pub(crate) fn new(clients: &[Client]) -> Self {
+        let world = World::new();
+        let acts =
+            clients.iter().enumerate().map(|(number, client)| (client.0)(&world.connect(Some(number))));
+        Self { acts: acts.collect(), world }
+    }
+
+    /// Lets all of them begin.
+    pub(crate) async fn start(&self, beginning: &Beginning) -> Run {
+        let world = self.world.clone();
+        let mut state = State::new();
+        for (table, items) in beginning.world.tables() {
+            for item in items {
+                state.apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
+            }
+        }
+        *world.state() = state;
+        let (mut clients, moved) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        for (number, act) in self.acts.iter().enumerate() {
+            let (mut act, moved) = (act(), Arc::clone(&moved));
+            clients.spawn(poll_fn(move |context| {
+                moved.store(true, Ordering::Relaxed);
+                act.as_mut().poll(context).map(|answer| (number, answer))
+            }));
+        }
+        let run = Run { world, clients, moved };
+        run.settle().await;
+        run
+    }
+}
+
+impl Run {
+    /// Returns once every client waits for an answer or is at its end. What is hashed for one is hashed on the same
+    /// thread and before what is sent there now, so that if nobody moved meanwhile, nobody will.
+    async fn settle(&self) {
+        while {
+            self.moved.store(false, Ordering::Relaxed);
+            spawn_blocking(|| ()).await.unwrap();
+            yield_now().await;
+            self.moved.load(Ordering::Relaxed)
+        } {}
+    }
+
+    /// The steps that can come next, in an order that is the same in each run.
+    pub(crate) fn steps(&self, may_lose: bool) -> Vec<Step> {
+        let mut steps: Vec<Step> = self.world.state().waiting.iter().map(|call| call.step.clone()).collect();
+        steps.sort_by(|a, b| (a.client, &a.call).cmp(&(b.client, &b.call)));
+        assert!(steps.windows(2).all(|pair| pair[0] != pair[1]), "two calls are alike");
+        // To repeat a call that wrote nothing is to make it later.
+        let writing = steps.iter().filter(|step| may_lose && step.items.iter().any(|(_, written)| *written));
+        let lost: Vec<Step> = writing.map(|step| Step { lost: true, ..step.clone() }).collect();
+        [steps, lost].concat()
+    }
+
+    pub(crate) async fn take(&mut self, step: &Step) {
+        let (answer, outcome) = {
+            let mut state = self.world.state();
+            let waiting = |call: &Waiting| call.step == Step { lost: false, ..step.clone() };
+            let place = state.waiting.iter().position(waiting).expect("a run of the same steps");
+            let Waiting { operation, body, answer, .. } = state.waiting.swap_remove(place);
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            let outcome = state.apply(&operation, &body);
+            let done = outcome.is_ok();
+            state.applied.push(Applied {
+                client: step.client,
+                call: step.call.clone(),
+                done,
+                lost: step.lost,
+            });
+            (answer, outcome)
+        };
+        let lost = || Err(ConnectorError::io("the answer got lost".into()));
+        answer.send(if step.lost { lost() } else { Ok(response(outcome)) }).unwrap();
+        self.settle().await;
+    }
+
+    pub(crate) fn end(mut self, runtime: &Runtime) -> End<'_> {
+        let mut answers = BTreeMap::new();
+        while let Some(answer) = self.clients.try_join_next() {
+            answers.extend([answer.unwrap()]);
+        }
+        assert!(self.clients.is_empty(), "a client waits for something else than a call");
+        let tables = self.world.tables();
+        let (applied, mails) = {
+            let mut state = self.world.state();
+            (std::mem::take(&mut state.applied), std::mem::take(&mut state.mails))
+        };
+        let answers = answers.into_values().collect();
+        End { answers, applied, mails, tables, world: self.world, runtime }
+    }
+}
+
+impl End<'_> {
+    /// What a client is answered that comes after all others.
+    pub(crate) fn after(&self, client: &Client) -> Answer {
+        self.world.answer(client, self.runtime)
+    }
+
+    pub(crate) fn password_is(&self, password: &str) -> bool {
+        let answer = self.after(&Client::signs_in(password));
+        answer.is_success() || ["not_activated", "change_password"].contains(&answer.error())
+    }
+
+    /// Whether the token of a sign-in counts, and the session too, which it always does if the other one does.
+    pub(crate) fn takes(&self, signed_in: &Answer) -> bool {
+        let session = self.after(&Client::returns(signed_in.body["session_token"].as_str().unwrap()));
+        let taken = self.takes_token(signed_in.token());
+        assert_eq!(session.status, if taken { 202 } else { 400 });
+        taken
+    }
+
+    pub(crate) fn takes_token(&self, token: &str) -> bool {
+        match self.after(&Client::shows(token)).status {
+            422 => true,
+            401 => false,
+            status => panic!("{status}"),
+        }
+    }
+
+    /// The item of the user's code, live or not.
+    pub(crate) fn code(&self) -> &Value {
+        &self.tables[RESET_CODES][0]
+    }
+
+    pub(crate) fn tries(&self) -> usize {
+        self.code()["tries"]["SS"].as_array().map_or(0, Vec::len)
+    }
+
+    /// How many codes are counted as sent.
+    pub(crate) fn sends(&self) -> usize {
+        let sent = |(name, at): (&String, &Value)| name.starts_with("sent_") && at["N"] != "0";
+        self.code().as_object().unwrap().iter().filter(|attribute| sent(*attribute)).count()
+    }
+
+    pub(crate) fn sessions(&self) -> usize {
+        self.tables[SESSIONS].len()
+    }
+
+    /// The failures that are counted against the user's name.
+    pub(crate) fn failures(&self) -> usize {
+        self.tables[ATTEMPTS]
+            .first()
+            .map_or(0, |item| item["failures"]["N"].as_str().unwrap().parse().unwrap())
+    }
+
+    /// How many items there are in all tables.
+    pub(crate) fn items(&self) -> usize {
+        self.tables.values().map(Vec::len).sum()
+    }
+
+    /// The places, among the calls that were applied, of those of a client that did what they were to do.
+    pub(crate) fn done(&self, client: usize, call: &str) -> Vec<usize> {
+        let done = |applied: &Applied| applied.done && applied.client == client && applied.call == call;
+        (0..self.applied.len()).filter(|place| done(&self.applied[*place])).collect()
+    }
+
+    /// Whether the answer to such a call of a client got lost.
+    pub(crate) fn lost(&self, client: usize, call: &str) -> bool {
+        self.applied.iter().any(|applied| applied.lost && applied.client == client && applied.call == call)
+    }
+
+    /// How many mails tell of a changed password.
+    pub(crate) fn notices(&self) -> usize {
+        self.mails.len() - self.mails_with_codes().len()
+    }
+
+    pub(crate) fn mails_with_codes(&self) -> Vec<&Value> {
+        let subject =
+            |mail: &Value| mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap().to_owned();
+        self.mails.iter().filter(|mail| subject(mail).starts_with("Reset")).collect()
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(State::new())))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Has a client do what it does while nobody else does anything.
+    fn answer(&self, client: &Client, runtime: &Runtime) -> Answer {
+        let _context = runtime.enter();
+        let act = (client.0)(&self.connect(None));
+        runtime.block_on(act())
+    }
+
+    fn tables(&self) -> BTreeMap<&'static str, Vec<Value>> {
+        let scan = |table| self.state().apply("Scan", &json!({"TableName": table})).unwrap();
+        TABLES.map(|(table, _)| (table, scan(table)["Items"].as_array().unwrap().clone())).into()
+    }
+
+    /// The SDK as the functions use it. Its back-offs are over at once, and its time-outs never come.
+    fn connect(&self, client: Option<usize>) -> SdkConfig {
+        let connector = SharedHttpConnector::new(Connection { world: self.clone(), client });
+        let http = http_client_fn(move |_, _| connector.clone());
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "test", "test", None, None, "test",
+            )))
+            .endpoint_url("http://aws")
+            .http_client(http)
+            .sleep_impl(BackOff)
+            .retry_config(RetryConfig::standard().with_max_backoff(MAX_BACK_OFF))
+            // It looks at its clock again and again while a call waits.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build()
+    }
+}
+
+/// Shorter than any time-out.
+const MAX_BACK_OFF: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+struct BackOff;
+
+impl AsyncSleep for BackOff {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        if duration > MAX_BACK_OFF {
+            Sleep::new(std::future::pending())
+        } else {
+            Sleep::new(std::future::ready(()))
+        }
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        let database = Database::memory().unwrap();
+        for (table, key) in TABLES {
+            let definition = json!({
+                "TableName": table,
+                "BillingMode": "PAY_PER_REQUEST",
+                "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
+                "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+            });
+            database.create_table(serde_json::from_value(definition).unwrap()).unwrap();
+        }
+        Self { database, waiting: Vec::new(), applied: Vec::new(), mails: Vec::new() }
+    }
+
+    /// What DynamoDB answers, or the status and the body of its refusal.
+    fn apply(&mut self, operation: &str, body: &Value) -> Result<Value, (u16, String)> {
+        macro_rules! call {
+            ($method:ident) => {{
+                let request = serde_json::from_value(body.clone()).unwrap();
+                match self.database.$method(request) {
+                    Ok(answer) => Ok(serde_json::to_value(answer).unwrap()),
+                    Err(error) => Err((error.status_code(), error.to_json())),
+                }
+            }};
+        }
+        match operation {
+            "DeleteItem" => call!(delete_item),
+            "GetItem" => call!(get_item),
+            "PutItem" => call!(put_item),
+            "Scan" => call!(scan),
+            "TransactWriteItems" => call!(transact_write_items),
+            "UpdateItem" => call!(update_item),
+            _ => panic!("no client calls {operation}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Connection")
+    }
+}
+
+impl HttpConnector for Connection {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let body = request.body().bytes().unwrap().to_vec();
+        let target = request.headers().get("x-amz-target").and_then(|target| target.split_once('.'));
+        let mut state = self.world.state();
+        let answer = match (target, self.client) {
+            (None, _) => {
+                state.mails.push(serde_json::from_slice(&body).unwrap());
+                Ok(json!({"MessageId": "1"}))
+            }
+            (Some(("secretsmanager", _)), _) => Ok(json!({"VersionId": "1", "SecretString": SECRET})),
+            (Some((_, operation)), None) => state.apply(operation, &serde_json::from_slice(&body).unwrap()),
+            (Some((_, operation)), Some(client)) => {
+                let (answer, answered) = oneshot::channel();
+                let step = step(client, operation, &serde_json::from_slice(&body).unwrap());
+                state.waiting.push(Waiting { step, operation: operation.to_owned(), body, answer });
+                return HttpConnectorFuture::new(async { answered.await.expect("a run that goes on") });
+            }
+        };
+        HttpConnectorFuture::ready(Ok(response(answer)))
+    }
+}
+
+fn response(outcome: Result<Value, (u16, String)>) -> HttpResponse {
+    let (status, body) = match outcome {
+        Ok(answer) => (200, answer.to_string()),
+        Err(refusal) => refusal,
+    };
+    HttpResponse::new(status.try_into().unwrap(), body.into())
+}
+
+/// What answering a call is a step of.
+fn step(client: usize, operation: &str, body: &Value) -> Step {
+    let item = |request: &Value| {
+        let table = request["TableName"].as_str().unwrap();
+        let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
+        let values = if request["Key"].is_null() { &request["Item"] } else { &request["Key"] };
+        format!("{table} {}", values[key]["S"])
+    };
+    let (call, items) = match body["TransactItems"].as_array() {
+        Some(writes) => {
+            let requests = writes.iter().flat_map(|write| write.as_object().unwrap().values());
+            (operation.to_owned(), requests.map(|request| (item(request), true)).collect())
+        }
+        None => {
+            let call = format!("{operation} {}", body["TableName"].as_str().unwrap());
+            (call, vec![(item(body), operation != "GetItem")])
+        }
+    };
+    Step { client, call, lost: false, items }
+}
