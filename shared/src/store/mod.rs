@@ -30,7 +30,8 @@
 //! | sessions | get user id · get user | query `by_user`, or delete session |
 //! | `change_password` | get user id · get user · reserve IP · reserve username | release both, transaction: user |
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
-//! | `manage_users` get, update, `revoke_sessions` | | one operation on the user |
+//! | `manage_users` get | | get user |
+//! | `manage_users` update, `revoke_sessions` | | transaction: user · get user |
 //! | `manage_users` unlock, delete | get user | one transaction |
 //! | `manage_users` `set_password` | get user | transaction: user |
 //! | `manage_users` list, `count_outdated_hashes`, `export_users` | | one page of a scan |

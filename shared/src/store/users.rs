@@ -2,7 +2,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, ReturnValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 
 use super::attempts::username_subject;
 use super::item::{Item, boolean, condition_failure, instant, text};
@@ -184,21 +185,29 @@ impl Store {
         let assignments =
             values.iter().map(|(name, _)| format!("{name} = :{name}")).collect::<Vec<_>>().join(", ");
         let remove_kept = if update.activated == Some(false) { " REMOVE kept_jti" } else { "" };
-        let mut request = self
-            .client
-            .update_item()
+        let request = values.into_iter().fold(Update::builder(), |request, (name, value)| {
+            request.expression_attribute_values(format!(":{name}"), value)
+        });
+        self.update_once(username, request.update_expression(format!("SET {assignments}{remove_kept}"))).await
+    }
+
+    /// Updates the user who has this name, if anybody does, in a transaction of one, for its token: repeated because
+    /// its answer got lost, it would bring back a stamp that was replaced meanwhile, and all that was issued under it.
+    async fn update_once(&self, username: &Username, update: UpdateBuilder) -> Result<Option<User>, Failure> {
+        let update = update
             .table_name(&self.tables.users)
             .key("username", text(username.normalised()))
             .condition_expression("attribute_exists(username)")
-            .update_expression(format!("SET {assignments}{remove_kept}"))
-            .return_values(ReturnValue::AllNew);
-        for (name, value) in values {
-            request = request.expression_attribute_values(format!(":{name}"), value);
-        }
+            .build()
+            .map_err(defect)?;
+        let request = self
+            .client
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().update(update).build());
         match request.send().await {
-            Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
-            Err(error) if condition_failure(&error).is_some() => Ok(None),
-            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
+            Ok(_) => self.user(username).await,
+            Err(error) if has_failed_condition(&error) => Ok(None),
+            Err(error) => Err(DynamoDb.failure("TransactWriteItems update user", &error)),
         }
     }
 
@@ -228,22 +237,10 @@ impl Store {
 
     /// Revokes all tokens and sessions of a user. `None` when nobody has this name.
     pub async fn revoke_sessions(&self, username: &Username) -> Result<Option<User>, Failure> {
-        let outcome = self
-            .client
-            .update_item()
-            .table_name(&self.tables.users)
-            .key("username", text(username.normalised()))
-            .condition_expression("attribute_exists(username)")
+        let update = Update::builder()
             .update_expression("SET security_stamp = :stamp REMOVE kept_jti")
-            .expression_attribute_values(":stamp", text(random::security_stamp().as_str()))
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await;
-        match outcome {
-            Ok(output) => output.attributes.map(|item| user(&Item(item))).transpose(),
-            Err(error) if condition_failure(&error).is_some() => Ok(None),
-            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
-        }
+            .expression_attribute_values(":stamp", text(random::security_stamp().as_str()));
+        self.update_once(username, update).await
     }
 
     /// Deletes a user, with the reservation of the id and the reset code. False when the user is another one than
