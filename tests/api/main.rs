@@ -35,6 +35,7 @@ mod sessions;
 mod sign_in_failures;
 mod signin;
 mod soak;
+mod storms;
 mod template;
 mod timing;
 mod tokens;
