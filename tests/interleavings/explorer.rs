@@ -91,7 +91,7 @@ pub(crate) fn explore(
 ) {
     let runtime = runtime();
     let started = Instant::now();
-    let clients = runtime.block_on(async { Clients::new(clients) });
+    let connected = runtime.block_on(async { Clients::new(clients) });
     let (mut touched, mut alone) = (Touches::new(), Touches::new());
     let (mut ends, mut cut, mut calls) = (0_u32, 0_u32, 0);
     let mut open = vec![(Vec::<Step>::new(), Vec::<Step>::new())];
@@ -100,14 +100,21 @@ pub(crate) fn explore(
         let (mut path, mut asleep) = branch.clone();
         let (mut branches, mut surprise) = (Vec::new(), false);
         let end = runtime.block_on(async {
-            let mut run = clients.start(beginning).await;
+            let mut run = connected.start(beginning).await;
             for step in &path {
                 run.take(step).await;
             }
             loop {
-                let mut steps = run.steps(path.iter().filter(|step| step.lost).count() < losses);
+                let mut steps = run.steps();
                 if steps.is_empty() {
                     return Some(run.end(&runtime));
+                }
+                if path.iter().filter(|step| step.lost).count() < losses {
+                    // To repeat a call that writes nothing is to make it later.
+                    let writing = steps.iter().filter(|step| step.items.iter().any(|(_, written)| *written));
+                    let losing = writing.filter(|step| clients[step.client].loses);
+                    let lost: Vec<Step> = losing.map(|step| Step { lost: true, ..step.clone() }).collect();
+                    steps.extend(lost);
                 }
                 for step in &steps {
                     surprise |= step.meets(&alone);

@@ -51,7 +51,11 @@ const TABLES: [(&str, &str); 5] = [
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// What a client does, from the request to the answer.
-pub(crate) struct Client(Box<dyn Fn(&SdkConfig) -> Act>);
+pub(crate) struct Client {
+    connect: Box<dyn Fn(&SdkConfig) -> Act>,
+    /// Whether answers to its calls can get lost.
+    pub(crate) loses: bool,
+}
 
 /// Does it once.
 type Act = Box<dyn Fn() -> BoxFuture<'static, Answer>>;
@@ -132,7 +136,7 @@ struct Connection {
 macro_rules! client {
     ($function:ident, $token:expr, $body:expr) => {{
         let (token, body): (Option<String>, Value) = ($token, $body);
-        Client(Box::new(move |aws| {
+        Client::new(move |aws| {
             let function = Arc::new($function::Function::new(&environment(), aws).unwrap());
             let (token, body) = (token.clone(), body.to_string());
             Box::new(move || {
@@ -143,11 +147,20 @@ macro_rules! client {
                 }
                 Box::pin(async move { Answer::from(function.handle(request).await) })
             })
-        }))
+        })
     }};
 }
 
 impl Client {
+    fn new(connect: impl Fn(&SdkConfig) -> Act + 'static) -> Self {
+        Self { connect: Box::new(connect), loses: true }
+    }
+
+    /// The same client where no answer to its calls gets lost.
+    pub(crate) fn without_losses(self) -> Self {
+        Self { loses: false, ..self }
+    }
+
     pub(crate) fn sends() -> Self {
         client!(forgot_password_send_email, None, json!({"username": USERNAME}))
     }
@@ -197,7 +210,7 @@ impl Client {
         let mut payload = fields;
         payload["action"] = json!(action);
         payload["username"] = json!(USERNAME);
-        Self(Box::new(move |aws| {
+        Self::new(move |aws| {
             let function = Arc::new(manage_users::Function::new(&environment(), aws).unwrap());
             let payload = payload.clone();
             Box::new(move || {
@@ -205,14 +218,14 @@ impl Client {
                 let function = Arc::clone(&function);
                 Box::pin(async move { Answer { status: 200, body: function.handle(event).await } })
             })
-        }))
+        })
     }
 
     /// Time: sets an instant of the user's item in a table back by an hour, if it is there.
     fn passes(table: &'static str, instant: &'static str) -> Self {
         let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
         let subject = if table == ATTEMPTS { format!("username#{USERNAME}") } else { USERNAME.to_owned() };
-        Self(Box::new(move |aws| {
+        Self::new(move |aws| {
             use aws_sdk_dynamodb::types::AttributeValue::{N, S};
             let hour = Duration::from_hours(1).as_micros();
             let update = aws_sdk_dynamodb::Client::new(aws)
@@ -229,7 +242,7 @@ impl Client {
                     Answer { status, body: Value::Null }
                 })
             })
-        }))
+        })
     }
 
     pub(crate) fn lets_code_expire() -> Self {
@@ -318,7 +331,7 @@ impl Clients {
     pub(crate) fn new(clients: &[Client]) -> Self {
         let world = World::new();
         let acts =
-            clients.iter().enumerate().map(|(number, client)| (client.0)(&world.connect(Some(number))));
+            clients.iter().enumerate().map(|(number, client)| (client.connect)(&world.connect(Some(number))));
         Self { acts: acts.collect(), world }
     }
 
@@ -359,14 +372,11 @@ impl Run {
     }
 
     /// The steps that can come next, in an order that is the same in each run.
-    pub(crate) fn steps(&self, may_lose: bool) -> Vec<Step> {
+    pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps: Vec<Step> = self.world.state().waiting.iter().map(|call| call.step.clone()).collect();
         steps.sort_by(|a, b| (a.client, &a.call).cmp(&(b.client, &b.call)));
         assert!(steps.windows(2).all(|pair| pair[0] != pair[1]), "two calls are alike");
-        // To repeat a call that wrote nothing is to make it later.
-        let writing = steps.iter().filter(|step| may_lose && step.items.iter().any(|(_, written)| *written));
-        let lost: Vec<Step> = writing.map(|step| Step { lost: true, ..step.clone() }).collect();
-        [steps, lost].concat()
+        steps
     }
 
     pub(crate) async fn take(&mut self, step: &Step) {
@@ -500,7 +510,7 @@ impl World {
     /// Has a client do what it does while nobody else does anything.
     fn answer(&self, client: &Client, runtime: &Runtime) -> Answer {
         let _context = runtime.enter();
-        let act = (client.0)(&self.connect(None));
+        let act = (client.connect)(&self.connect(None));
         runtime.block_on(act())
     }
 

@@ -45,8 +45,9 @@
 //!   changed.
 //! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
 //!   and attempts are told by theirs, a transaction has a token. Only an attempt from an address counts twice, or is
-//!   not given back, which is the safe side. Where all answers to a change of a password got lost, the user is read
-//!   again: who has the new stamp was changed.
+//!   not given back, and so does an attempt or a code that another one overtook before it was repeated. That is the
+//!   safe side: a code that is written twice has its tries twice, but is two of the codes that may be sent.
+//! - Where all answers to a change of a password got lost, the user is read again: who has the new stamp was changed.
 
 mod attempts;
 mod item;
