@@ -295,7 +295,7 @@ impl Answer {
 
 impl Beginning {
     /// An activated user with [`PASSWORD`], but for `fields`.
-    pub(crate) fn with_user(fields: Value) -> Self {
+    pub(crate) fn with_user(fields: &Value) -> Self {
         let beginning = Self { world: World::new(), runtime: runtime() };
         let mut user = json!({
             "password": PASSWORD,
@@ -638,15 +638,12 @@ fn step(client: usize, operation: &str, body: &Value) -> Step {
         let values = if request["Key"].is_null() { &request["Item"] } else { &request["Key"] };
         format!("{table} {}", values[key]["S"])
     };
-    let (call, items) = match body["TransactItems"].as_array() {
-        Some(writes) => {
-            let requests = writes.iter().flat_map(|write| write.as_object().unwrap().values());
-            (operation.to_owned(), requests.map(|request| (item(request), true)).collect())
-        }
-        None => {
-            let call = format!("{operation} {}", body["TableName"].as_str().unwrap());
-            (call, vec![(item(body), operation != "GetItem")])
-        }
+    let (call, items) = if let Some(writes) = body["TransactItems"].as_array() {
+        let requests = writes.iter().flat_map(|write| write.as_object().unwrap().values());
+        (operation.to_owned(), requests.map(|request| (item(request), true)).collect())
+    } else {
+        let call = format!("{operation} {}", body["TableName"].as_str().unwrap());
+        (call, vec![(item(body), operation != "GetItem")])
     };
     Step { client, call, lost: false, items }
 }
