@@ -938,7 +938,7 @@ struct Deactivate(Account);
 impl Scenario for Deactivate {
     type Reply = Value;
 
-    const NEEDS: &[&str] = &["UpdateItem users"];
+    const NEEDS: &[&str] = &[TRANSACTION, GET_USER];
 
     async fn prepare(service: &Service) -> Self {
         Self(Account::new(service).await)
@@ -952,7 +952,8 @@ impl Scenario for Deactivate {
 
     async fn check(self, service: &Service, reply: Option<Value>, struck: &Struck) {
         let Account { user, token, session_token, stamp } = &self.0;
-        let done = reply.is_some() || struck.lost("UpdateItem users");
+        // What is answered is read afterwards.
+        let done = reply.is_some() || struck.lost(TRANSACTION) || struck.fails(GET_USER);
         assert_eq!(self::stamp(service, user).await != *stamp, done);
         assert_eq!(*service.stored_user(user).await["activated"].as_bool().unwrap(), !done);
         assert_eq!(service.takes(token).await, !done);
@@ -999,7 +1000,7 @@ struct RevokeSessions(Account);
 impl Scenario for RevokeSessions {
     type Reply = Value;
 
-    const NEEDS: &[&str] = &["UpdateItem users"];
+    const NEEDS: &[&str] = &[TRANSACTION, GET_USER];
 
     async fn prepare(service: &Service) -> Self {
         Self(Account::new(service).await)
@@ -1011,7 +1012,8 @@ impl Scenario for RevokeSessions {
 
     async fn check(self, service: &Service, reply: Option<Value>, struck: &Struck) {
         let Account { user, token, session_token, stamp } = &self.0;
-        let done = reply.is_some() || struck.lost("UpdateItem users");
+        // What is answered is read afterwards.
+        let done = reply.is_some() || struck.lost(TRANSACTION) || struck.fails(GET_USER);
         assert_eq!(self::stamp(service, user).await != *stamp, done);
         assert_eq!(service.takes(token).await, !done);
         assert_eq!(service.session_signin(session_token).await.status == 202, !done);
