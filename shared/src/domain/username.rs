@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn normalised(written: &str) -> String {
-        Username::parse(written).unwrap().normalised
+        Username::parse(written).unwrap().normalised().to_owned()
     }
 
     #[test]
