@@ -8,8 +8,8 @@ use std::path::Path;
 #[test]
 fn every_test_that_a_claim_rests_on_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    let cited = text.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains('…'));
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let cited = page.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains('…'));
     let mut count = 0;
     for name in cited {
         let (module, test) = name.rsplit_once("::").unwrap();

@@ -32,7 +32,7 @@ const THINK_TIME: u32 = 500;
 const GROWTH: u64 = 5;
 
 /// The resident memory of each process of a function, in KiB, as it was sampled.
-type Memory = BTreeMap<(String, u32), Vec<u64>>;
+type Memory = BTreeMap<(String, u64), Vec<u64>>;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a quarter of an hour, and needs the release binaries"]
@@ -75,7 +75,7 @@ async fn under_mixed_traffic_the_rules_stay_exact_and_memory_flat() {
         };
         let (before, after) =
             (median(&samples[longest / 3..2 * longest / 3]), median(&samples[2 * longest / 3..]));
-        println!("{function:32} {process:8} {before:8} KiB, then {after:8} KiB");
+        println!("{function:30} {process:8} {before:8} KiB, then {after:8} KiB");
         if after * 100 > before * (100 + GROWTH) {
             grown.push(function);
         }
@@ -85,17 +85,19 @@ async fn under_mixed_traffic_the_rules_stay_exact_and_memory_flat() {
 
 /// Notes the memory of every process of a function, which is every one that this process started.
 fn sample(memory: &mut Memory) {
-    for process in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(status) = fs::read_to_string(process.path().join("status")) else { continue };
-        let field = |name: &str| {
+    for process in fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()) {
+        let (status, binary) =
+            (fs::read_to_string(process.join("status")), fs::read_link(process.join("exe")));
+        let (Ok(status), Ok(binary)) = (status, binary) else { continue };
+        let number = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name))?;
-            value.split_ascii_whitespace().next().map(str::to_owned)
+            value.split_ascii_whitespace().next()?.parse::<u64>().ok()
         };
-        let number = |name: &str| field(name).and_then(|value| value.parse::<u64>().ok());
         if number("PPid:") == Some(std::process::id().into())
-            && let (Some(name), Some(pid), Some(size)) = (field("Name:"), number("Pid:"), number("VmRSS:"))
+            && let (Some(pid), Some(size)) = (number("Pid:"), number("VmRSS:"))
         {
-            memory.entry((name, u32::try_from(pid).unwrap())).or_default().push(size);
+            let function = binary.file_name().unwrap().to_string_lossy().into_owned();
+            memory.entry((function, pid)).or_default().push(size);
         }
     }
 }
@@ -125,7 +127,7 @@ async fn live(service: &Service, number: usize, requests: &AtomicUsize) {
     let other = service.signin(name, NEW_PASSWORD).await.token();
     assert_eq!(service.failures(name).await, 0);
     think().await;
-    for _ in 0..1 + random(5) {
+    for _ in 0..=random(5) {
         let token = service.session_signin(&session).await.token_of_session();
         think().await;
         assert_eq!(service.session_ids(&token).await.len(), 1);
