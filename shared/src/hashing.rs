@@ -121,9 +121,11 @@ impl PasswordHasher {
         &self,
         work: impl FnOnce(&mut Vec<Block>) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let _core = self.cores.acquire().await;
+        let core = Arc::clone(&self.cores).acquire_owned().await;
         let (span, arenas, kept_blocks) = (Span::current(), self.arenas.clone(), self.params.block_count());
         let measured = move || {
+            // Until the end of the work, even if nobody waits for it any more.
+            let _core = core;
             let _entered = span.enter();
             let start = Instant::now();
             let mut arena = arenas.take();
@@ -166,12 +168,18 @@ fn hash_argon2id(
 ) -> password_hash::Result<phc::PasswordHash> {
     let salt = Salt::generate();
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
+    let output = compute_argon2(&argon2, password, &salt, arena)?;
+    phc(params, salt, output)
+}
+
+/// How a hash with the deployment's parameters is written.
+fn phc(params: &Params, salt: Salt, output: Output) -> password_hash::Result<phc::PasswordHash> {
     Ok(phc::PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
         params: params.try_into()?,
-        hash: Some(compute_argon2(&argon2, password, &salt, arena)?),
         salt: Some(salt),
+        hash: Some(output),
     })
 }
 
@@ -191,7 +199,7 @@ fn verify_argon2(
     if right { Ok(()) } else { Err(Error::PasswordInvalid) }
 }
 
-/// Computes in `arena`, which has as many blocks afterwards as it needs, and nothing in them.
+/// Computes in `arena`, which has at least as many blocks afterwards as it needs, and nothing in them.
 fn compute_argon2(
     argon2: &Argon2<'_>,
     password: &[u8],
@@ -239,15 +247,8 @@ fn verify_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<Verdict, Fail
 /// A hash of the wanted cost that no password has: finding one would be to invert Argon2.
 fn decoy(params: &Params) -> Option<PasswordHash> {
     let salt = Salt::new(&[0; 16]).ok()?;
-    let hash = Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok()?;
-    let decoy = phc::PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: params.try_into().ok()?,
-        salt: Some(salt),
-        hash: Some(hash),
-    };
-    PasswordHash::parse(&decoy.to_string())
+    let output = Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok()?;
+    PasswordHash::parse(&phc(params, salt, output).ok()?.to_string())
 }
 
 #[cfg(test)]

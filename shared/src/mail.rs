@@ -113,7 +113,7 @@ impl Mailer {
         let sender = EmailAddress::parse(&environment.required("MAIL_FROM")?)
             .ok_or_else(|| ConfigError::new("MAIL_FROM", "must be an e-mail address"))?;
         let product_name = environment.text("PRODUCT_NAME", "Postern");
-        if product_name.contains(breaks_line) {
+        if product_name.contains(is_unprintable) {
             return Err(ConfigError::new("PRODUCT_NAME", "must be one line of text"));
         }
         Ok(Self {
@@ -163,7 +163,7 @@ impl Mailer {
         let changed_at = change.changed_at.to_rfc3339();
         // A client's line breaks must not start lines of their own in a text that we sign.
         let information =
-            change.information.map(|information| information.as_str().replace(breaks_line, " "));
+            change.information.map(|information| information.as_str().replace(is_unprintable, " "));
         let changed_at = &*changed_at;
         let (source_ip, information) = (change.source_ip, information.as_deref());
         let html = PasswordChangedHtml {
@@ -207,8 +207,8 @@ impl Mailer {
     }
 }
 
-/// Whether a character could end a line (Unicode Standard, §5.8) or steer a terminal.
-fn breaks_line(character: char) -> bool {
+/// What could end a line (Unicode Standard, §5.8) or steer a terminal.
+fn is_unprintable(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 

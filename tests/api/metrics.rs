@@ -144,7 +144,11 @@ async fn every_answer_and_every_hash_counts_once_however_many_overlap() {
     assert_eq!(local.answers("signin", "username_or_password_incorrect"), 1);
     assert_eq!(local.answers("signin", "signed_in"), 1);
 
-    let strangers = (0..20).map(async |_| local.service.signin(&unknown_username(), PASSWORD).await);
+    let forged = json!({"level": "INFO", "message": "answered", "event": "signin", "outcome": "signed_in"});
+    let strangers = (0..20).map(async |_| {
+        let username = format!("{}\n{forged}", unknown_username());
+        local.service.signin(&username, PASSWORD).await
+    });
     for answer in join_all(strangers).await {
         answer.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
@@ -152,10 +156,10 @@ async fn every_answer_and_every_hash_counts_once_however_many_overlap() {
     assert_eq!(local.answered("signin").len(), 22);
     let hash_times = local.hash_times();
     assert_eq!(hash_times.len(), 22);
-    // They are in milliseconds: none took longer than all did, nor all a thousandth of that.
+    // They are in milliseconds: none took longer than all did. In seconds, 22 that overlap would come to 22/1000 of that.
     let elapsed = started.elapsed().as_secs_f64() * 1000.0;
     assert!(hash_times.iter().all(|time| *time < elapsed), "{elapsed}: {hash_times:?}");
-    assert!(hash_times.iter().sum::<f64>() * 1000.0 > elapsed, "{elapsed}: {hash_times:?}");
+    assert!(hash_times.iter().sum::<f64>() * 40.0 > elapsed, "{elapsed}: {hash_times:?}");
     assert_eq!(local.count("ColdStarts", &json!({})), 1);
 }
 

@@ -154,7 +154,7 @@ async fn storm(service: &Service, more: &[Purpose]) {
     service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
 
     // Nothing counts but what the last change issued or kept, unless a deactivation came after it.
-    let is = |place: &Outcome| std::ptr::eq(place, last);
+    let is_last = |change: &Outcome| std::ptr::eq(change, last);
     let deactivations = || outcomes.iter().filter(|outcome| matches!(outcome.purpose, Purpose::Deactivate));
     let kept = deactivations().count() == 0;
     let ended = deactivations().any(|deactivation| deactivation.started > last.ended);
@@ -168,8 +168,8 @@ async fn storm(service: &Service, more: &[Purpose]) {
             _ => continue,
         };
         let counts = service.takes(&token).await;
-        assert!(!counts || is(change) && !ended, "{:?}", change.purpose);
-        assert!(counts || !is(change) || !kept, "{:?}", change.purpose);
+        assert!(!counts || is_last(change) && !ended, "{:?}", change.purpose);
+        assert!(counts || !is_last(change) || !kept, "{:?}", change.purpose);
         if let Some(session) = session {
             assert_eq!(service.session_signin(&session).await.status, if counts { 202 } else { 400 });
         }

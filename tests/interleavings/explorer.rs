@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
@@ -36,9 +37,7 @@ impl Step {
             && !(self.lost && other.lost)
             && self.items.iter().all(apart)
     }
-}
 
-impl Step {
     /// Whether another client touches what this one writes, or writes what it touches.
     fn meets(&self, touches: &Touches) -> bool {
         self.items.iter().any(|(item, written)| {
@@ -93,7 +92,7 @@ pub(crate) fn explore(
     let started = Instant::now();
     let connected = runtime.block_on(async { Clients::new(clients) });
     let (mut touched, mut alone) = (Touches::new(), Touches::new());
-    let (mut ends, mut cut, mut calls) = (0_u32, 0_u32, 0);
+    let (mut ends, mut cut, mut calls, mut repeated) = (0_u32, 0_u32, 0, 0);
     let mut open = vec![(Vec::<Step>::new(), Vec::<Step>::new())];
     while let Some(branch) = open.pop() {
         let begun = Instant::now();
@@ -142,9 +141,12 @@ pub(crate) fn explore(
             }
         });
         if begun.elapsed() >= SHORTEST_WAIT {
+            repeated += 1;
+            assert!(repeated < 100, "{scenario}: a run takes a second, again and again");
             open.push(branch);
             continue;
         }
+        repeated = 0;
         if surprise {
             (ends, cut, alone, open) = (0, 0, Touches::new(), vec![Default::default()]);
             continue;
@@ -154,10 +156,11 @@ pub(crate) fn explore(
         match end {
             Some(end) => {
                 ends += 1;
-                // Shown if `check` panics, and only then.
-                let order: Vec<String> = path.iter().map(ToString::to_string).collect();
-                println!("{scenario}, order {ends}: {order:#?}");
-                check(&end);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(&end))) {
+                    let order: Vec<String> = path.iter().map(ToString::to_string).collect();
+                    println!("{scenario}, order {ends}: {order:#?}");
+                    resume_unwind(panic);
+                }
             }
             None => cut += 1,
         }

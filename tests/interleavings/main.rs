@@ -7,7 +7,7 @@
 //! coming back, which makes the SDK repeat it. A call that is refused or throttled before it is applied, and repeated, is
 //! no case of its own: it is one that comes later. Time passes when a client lets it.
 //!
-//! Nothing is drawn at random: what is printed at the end of a scenario (`--nocapture`) is all there is, and a failure
+//! No order is drawn at random: what is printed at the end of a scenario (`--nocapture`) is all there is, and a failure
 //! is shown with the order that leads to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "a failure is shown with what was printed before")]

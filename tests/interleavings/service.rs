@@ -257,6 +257,8 @@ impl Client {
 fn environment() -> Environment {
     Environment::new(|variable| {
         let value = match variable {
+            // A search may take longer than codes live by default. To let one expire takes an hour off.
+            "RESET_CODE_TTL_SECONDS" => "3600",
             "ARGON2_MEMORY_KIB" => "128",
             "ARGON2_ITERATIONS" => "1",
             "MAIL_FROM" => "no-reply@example.com",

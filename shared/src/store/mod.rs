@@ -44,10 +44,11 @@
 //!   transaction with all that has to change with it. Of several at once one wins; the others find the stamp
 //!   changed.
 //! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
-//!   and attempts are told by theirs, a transaction has a token. Only an attempt from an address counts twice, or is
-//!   not given back, and so does an attempt or a code that another one overtook before it was repeated. That is the
-//!   safe side: a code that is written twice has its tries twice, but is two of the codes that may be sent.
-//! - Where all answers to a change of a password got lost, the user is read again: who has the new stamp was changed.
+//!   and attempts are told by theirs, a transaction has a token. There are exceptions: an attempt from an address may
+//!   count twice or not be given back, and so may one of a username that another overtook before it was repeated,
+//!   which is the safe side; a code so overtaken is written again with fresh tries, but counts as two of those that
+//!   may be sent; and a right password whose clearing of the failures is repeated clears those of the meantime.
+//! - Where all answers to a change of a password got lost, the user is read again: the new stamp shows the change.
 
 mod attempts;
 mod item;

@@ -1,4 +1,4 @@
-//! Bodies: every endpoint takes what the contract allows, and refuses all the rest by the fields that break it.
+//! Bodies: every endpoint takes what `openapi.yaml` allows, and refuses all the rest by the fields that break it.
 //!
 //! An input is the endpoint's digit and a body. What is allowed is written down here once more, on the values that
 //! `serde_json` reads.
@@ -120,11 +120,11 @@ fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outco
         return Some(Outcome::Malformed);
     }
     let value = |name: &str| values(name).first().copied().unwrap_or(&Value::Null);
-    let mut failing: Vec<String> = if function == CHANGE_PASSWORD {
+    if function == CHANGE_PASSWORD {
         return Some(numbered(value("old_password"), value("new_password"), value("new_password_check")));
-    } else {
-        rules.iter().filter(|(name, rule)| !rule(value(name))).map(|(name, _)| (*name).to_owned()).collect()
-    };
+    }
+    let failing = rules.iter().filter(|(name, rule)| !rule(value(name)));
+    let mut failing: Vec<String> = failing.map(|(name, _)| (*name).to_owned()).collect();
     if value("old_password") == value("new_password")
         && password(value("old_password"))
         && new_password(value("new_password"))

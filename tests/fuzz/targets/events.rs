@@ -1,5 +1,5 @@
-//! Events: whatever API Gateway may pass on, it is read without a panic, and the token is the one that the contract
-//! names: the header's, or else the last one of the query.
+//! Events: whatever API Gateway may pass on, it is read without a panic, and the token is the header's,
+//! or else the last one of the query.
 //!
 //! An input is an event, in which `TOKEN` stands for a good token.
 #![no_main]

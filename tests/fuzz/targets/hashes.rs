@@ -1,4 +1,4 @@
-//! Stored hashes: what is taken costs no more than the contract allows, and can be verified.
+//! Stored hashes: what is taken costs no more than its bounds, and can be verified.
 #![no_main]
 
 use std::sync::LazyLock;

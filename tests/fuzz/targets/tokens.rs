@@ -46,7 +46,7 @@ fn counts(token: &str) -> bool {
 }
 
 fn header_counts(header: &Value) -> bool {
-    header["alg"] == "HS256" && header["kid"] == VERSION
+    header["alg"] == "HS256" && header["kid"] == VERSION && header["crit"].is_null()
 }
 
 fn claims_count(claims: &Value) -> bool {
