@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt;
 
 use argon2::password_hash::phc;
@@ -73,7 +74,10 @@ impl fmt::Debug for PasswordHash {
 
 /// The scheme of a PHC string, if it is complete and its cost within bounds.
 fn bounded_phc(hash: &phc::PasswordHash) -> Option<Scheme> {
-    if hash.salt.is_none() || hash.hash.is_none() {
+    let mut names = BTreeSet::new();
+    // The format knows no parameter twice, and readers differ in which of the two counts.
+    let is_unambiguous = hash.params.iter().all(|(name, _)| names.insert(name));
+    if hash.salt.is_none() || hash.hash.is_none() || !is_unambiguous {
         return None;
     }
     if argon2::Algorithm::new(hash.algorithm).is_ok() {
@@ -129,6 +133,7 @@ mod tests {
             "$argon2id$v=19$m=19456,t=2,p=1$",
             "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA",
             "$argon2x$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE",
+            "$argon2id$v=19$m=8,t=1,p=256,p=1$c2FsdHNhbHRzYWx0c2FsdA$YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE",
             "$2x$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
             "$2b$10$tooshort",
             "$1$salt$hash",
