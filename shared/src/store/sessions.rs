@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem};
 
 use super::Store;
 use super::item::{Item, condition_failure, instant, text, ttl};
-use super::users::{defect, has_failed_condition};
+use super::users::defect;
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     SecurityStamp, SessionId, SessionInformation, Timestamp, User, UserId, Username, session_end,
@@ -180,15 +180,8 @@ impl Store {
             .build()
             .map_err(defect)?;
         // A transaction of one, for its token: repeated because its answer got lost, it still finds the session.
-        let request = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().delete(deletion).build());
-        match request.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(DynamoDb.failure("TransactWriteItems delete session", &error)),
-        }
+        let deletion = TransactWriteItem::builder().delete(deletion).build();
+        self.transact("delete session", vec![deletion]).await
     }
 }
 

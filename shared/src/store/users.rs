@@ -200,15 +200,8 @@ impl Store {
             .condition_expression("attribute_exists(username)")
             .build()
             .map_err(defect)?;
-        let request = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().update(update).build());
-        match request.send().await {
-            Ok(_) => self.user(username).await,
-            Err(error) if has_failed_condition(&error) => Ok(None),
-            Err(error) => Err(DynamoDb.failure("TransactWriteItems update user", &error)),
-        }
+        let update = TransactWriteItem::builder().update(update).build();
+        if self.transact("update user", vec![update]).await? { self.user(username).await } else { Ok(None) }
     }
 
     /// At most `limit` users, beginning after the one whose name is `after`, and the name to go on from if there may
@@ -256,16 +249,10 @@ impl Store {
             delete(&self.tables.user_ids, "user_id", user.user_id.as_str()),
             delete(&self.tables.reset_codes, "username", username),
         ];
-        let mut request = self.client.transact_write_items();
-        for deletion in deletions {
-            let deletion = deletion.build().map_err(defect)?;
-            request = request.transact_items(TransactWriteItem::builder().delete(deletion).build());
-        }
-        match request.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(DynamoDb.failure("TransactWriteItems delete user", &error)),
-        }
+        let deletions = deletions.into_iter().map(|deletion| {
+            Ok(TransactWriteItem::builder().delete(deletion.build().map_err(defect)?).build())
+        });
+        self.transact("delete user", deletions.collect::<Result<_, Failure>>()?).await
     }
 
     /// Notes a sign-in, and replaces an outdated hash. Does nothing when the password was changed or the user
@@ -306,10 +293,8 @@ impl Store {
     /// case nothing is changed. After an error, it may still change if a call of it is on its way.
     pub async fn change_password(&self, change: PasswordChange<'_>) -> Result<bool, Failure> {
         let username = &change.user.username;
-        let mut request = self
-            .client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().update(self.password_update(&change)?).build());
+        let user = self.password_update(&change)?;
+        let mut items = vec![TransactWriteItem::builder().update(user).build()];
         if let Some(code_id) = change.used_code {
             let code = Update::builder()
                 .table_name(&self.tables.reset_codes)
@@ -325,9 +310,8 @@ impl Store {
                 .key("subject", text(username_subject(username)))
                 .build()
                 .map_err(defect)?;
-            request = request
-                .transact_items(TransactWriteItem::builder().update(code).build())
-                .transact_items(TransactWriteItem::builder().delete(failures).build());
+            items.push(TransactWriteItem::builder().update(code).build());
+            items.push(TransactWriteItem::builder().delete(failures).build());
         }
         if let Some(session) = change.session {
             let session = Put::builder()
@@ -335,19 +319,25 @@ impl Store {
                 .set_item(Some(session.into_item()))
                 .build()
                 .map_err(defect)?;
-            request = request.transact_items(TransactWriteItem::builder().put(session).build());
+            items.push(TransactWriteItem::builder().put(session).build());
         }
-        match request.send().await {
+        match self.transact("change password", items).await {
+            // Perhaps all that failed were the answers. No other change makes this stamp.
+            Err(failure) => match self.user(username).await {
+                Ok(Some(user)) if user.security_stamp == *change.security_stamp => Ok(true),
+                _ => Err(failure),
+            },
+            changed => changed,
+        }
+    }
+
+    /// Writes all `items` or none; false when a condition of theirs does not hold. To repeat it because its answer got
+    /// lost is harmless: the SDK gives it a token.
+    pub(super) async fn transact(&self, name: &str, items: Vec<TransactWriteItem>) -> Result<bool, Failure> {
+        match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
             Ok(_) => Ok(true),
             Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => {
-                let failure = DynamoDb.failure("TransactWriteItems change password", &error);
-                // Perhaps all that failed were the answers. No other change makes this stamp.
-                match self.user(username).await {
-                    Ok(Some(user)) if user.security_stamp == *change.security_stamp => Ok(true),
-                    _ => Err(failure),
-                }
-            }
+            Err(error) => Err(DynamoDb.failure(&format!("TransactWriteItems {name}"), &error)),
         }
     }
 
@@ -401,7 +391,7 @@ fn failed_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
 }
 
 /// Whether a transaction was cancelled because a condition did not hold.
-pub(super) fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
+fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
     error.as_service_error().is_some_and(|error| failed_conditions(error).contains(&true))
 }
 
