@@ -1,25 +1,57 @@
-//! How the AWS SDK is used: short time-outs, because a person waits for the answer, and few retries; and what its
-//! errors come to.
+//! How the AWS SDK is used: short time-outs, because a person waits for the answer, and few retries; no more of it
+//! than a start needs; and what its errors come to.
 
+use std::fs;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_types::SdkConfig;
 
+use crate::config::{ConfigError, Environment};
 use crate::error::Failure;
 
-/// The SDK's configuration from this process's environment, as Lambda sets it. `AWS_ENDPOINT_URL` and its
-/// per-service forms are honoured.
-pub async fn load() -> SdkConfig {
-    configure(aws_config::defaults(BehaviorVersion::latest())).load().await
+/// The authorities that AWS's endpoints have certificates of.
+const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
+
+/// A service's client, made when it is first used.
+pub type Lazy<Client> = LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>;
+
+/// A client that `make` makes of `aws`.
+pub fn lazy<Client: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> Client) -> Lazy<Client> {
+    let aws = aws.clone();
+    LazyLock::new(Box::new(move || make(&aws)))
 }
 
-/// Gives `loader` the time-outs and retries that every client here has. Three attempts of at most a second keep a
-/// call within three seconds; the SDK itself would wait a second before its first retry and never give up.
-#[must_use]
-pub fn configure(loader: ConfigLoader) -> ConfigLoader {
+/// The SDK's configuration from the variables that Lambda sets. `AWS_ENDPOINT_URL` is where all of AWS is then;
+/// `AWS_CA_BUNDLE`, a file of certificates in PEM, names other authorities to trust than Amazon's.
+///
+/// Three attempts of at most a second keep a call within three seconds; the SDK itself would wait a second before its
+/// first retry and never give up.
+pub fn config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
+    let credentials = Credentials::new(
+        environment.required("AWS_ACCESS_KEY_ID")?,
+        environment.required("AWS_SECRET_ACCESS_KEY")?,
+        environment.optional("AWS_SESSION_TOKEN"),
+        None,
+        "Environment",
+    );
+    let refused =
+        |error: &dyn std::fmt::Display| ConfigError::new("AWS_CA_BUNDLE", &format!("is refused: {error}"));
+    let roots = match environment.optional("AWS_CA_BUNDLE") {
+        Some(file) => fs::read(file).map_err(|error| refused(&error))?,
+        None => AMAZON_ROOTS.to_vec(),
+    };
+    let roots = TrustStore::empty().with_pem_certificate(roots);
+    let tls = TlsContext::builder().with_trust_store(roots).build().map_err(|error| refused(&error))?;
+    // One for all services, or each would make its own.
+    let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
         .operation_attempt_timeout(Duration::from_secs(1))
@@ -29,7 +61,30 @@ pub fn configure(loader: ConfigLoader) -> ConfigLoader {
         .with_max_attempts(3)
         .with_initial_backoff(Duration::from_millis(50))
         .with_max_backoff(Duration::from_millis(100));
-    loader.timeout_config(timeouts).retry_config(retries)
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(environment.required("AWS_REGION")?))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http)
+        .timeout_config(timeouts)
+        .retry_config(retries);
+    config.set_endpoint_url(environment.optional("AWS_ENDPOINT_URL"));
+    Ok(config.build())
+}
+
+/// The memory size that gives an invocation a whole core, in MB
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+const WHOLE_CORE_MB: u32 = 1769;
+
+/// Does `work`, such as opening connections, where it is better done before the first invocation: Lambda starts an
+/// environment with a whole core, but gives an invocation only as much of one as it has memory; and what was started
+/// ahead of its invocations has the time.
+pub async fn before_invocations(environment: &Environment, work: impl Future<Output = ()>) {
+    let memory = environment.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
+    let on_demand = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";
+    if !on_demand || memory.is_ok_and(|memory| memory < WHOLE_CORE_MB) {
+        work.await;
+    }
 }
 
 /// An AWS service that requests depend on.

@@ -1,7 +1,5 @@
 //! Verifying a reset code within its tries, which checking a code and resetting with it share.
 
-use aws_config::SdkConfig;
-
 use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{CodeHolder, SubmittedCode, User, Username};
@@ -9,6 +7,7 @@ use crate::error::Failure;
 use crate::http::{Error, identify};
 use crate::secrets::SecretKeys;
 use crate::store::{ReservedTry, Store, TryError};
+use aws_types::SdkConfig;
 
 /// Verifies reset codes.
 #[derive(Debug)]
@@ -31,13 +30,17 @@ pub struct Verified {
 
 impl CodeVerification {
     /// Verification of the deployment's codes.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
+    pub fn new(environment: &Environment, aws: &SdkConfig, store: Store) -> Result<Self, ConfigError> {
         Ok(Self {
             store,
             keys: SecretKeys::for_codes(environment, aws)?,
             conceal: environment.prevents_user_existence_errors()?,
         })
+    }
+
+    /// Opens the connections that it needs.
+    pub async fn connect(&self) {
+        tokio::join!(self.store.connect(), self.keys.connect());
     }
 
     /// Verifies that `code` is the one that was sent to `username`. A try is reserved before anything is compared.

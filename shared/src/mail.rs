@@ -7,11 +7,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use askama::Template;
-use aws_config::SdkConfig;
 use aws_sdk_sesv2::Client;
 use aws_sdk_sesv2::types::{Body, Content, Destination, EmailContent, Message};
+use aws_types::SdkConfig;
 
 use crate::aws::Dependency::Ses;
+use crate::aws::{Lazy, lazy};
 use crate::config::{ConfigError, Environment};
 use crate::domain::{EmailAddress, ResetCode, SessionInformation, Timestamp, User};
 use crate::error::Failure;
@@ -47,7 +48,7 @@ impl FromStr for Language {
 /// Sends the deployment's mails.
 #[derive(Debug)]
 pub struct Mailer {
-    client: Client,
+    client: Lazy<Client>,
     sender: EmailAddress,
     configuration_set: Option<String>,
     product_name: String,
@@ -117,7 +118,7 @@ impl Mailer {
             return Err(ConfigError::new("PRODUCT_NAME", "must be one line of text"));
         }
         Ok(Self {
-            client: Client::new(aws),
+            client: lazy(aws, Client::new),
             sender,
             configuration_set: environment.optional("MAIL_CONFIGURATION_SET"),
             product_name,

@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::SdkError;
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
+use aws_types::SdkConfig;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use crate::aws::Dependency::SecretsManager;
+use crate::aws::{Lazy, lazy};
 use crate::config::{ConfigError, Environment};
 use crate::error::Failure;
 
@@ -21,7 +22,7 @@ const MIN_KEY_BYTES: usize = 32;
 /// The key in one secret: its current version, and the one before, which still counts while the secret rotates.
 #[derive(Debug)]
 pub struct SecretKeys {
-    client: Client,
+    client: Lazy<Client>,
     secret_id: String,
     time_to_live: Duration,
     cached: Mutex<Option<Cached>>,
@@ -76,11 +77,18 @@ impl SecretKeys {
     fn new(environment: &Environment, aws: &SdkConfig, secret_id: String) -> Result<Self, ConfigError> {
         let seconds = environment.number("SECRETS_CACHE_SECONDS", 300, 0..=3600)?;
         Ok(Self {
-            client: Client::new(aws),
+            client: lazy(aws, Client::new),
             secret_id,
             time_to_live: Duration::from_secs(seconds.into()),
             cached: Mutex::new(None),
         })
+    }
+
+    /// Fetches the current version before it is needed. It is no matter if that fails.
+    pub async fn connect(&self) {
+        if let Err(failure) = self.current().await {
+            tracing::warn!(cause = %failure, "not connected");
+        }
     }
 
     /// The current version, at most `SECRETS_CACHE_SECONDS` old.

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::signature::{self, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use lambda_http::http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 use crate::config::{ConfigError, Environment};
 use crate::domain::{SecurityStamp, Timestamp, User, UserId};
@@ -18,6 +22,16 @@ use crate::store::Store;
 
 /// «A JSON Web Token is only for an hour valid.»
 const LIFETIME: Duration = Duration::from_hours(1);
+
+/// The one algorithm of the deployment's tokens, for `jsonwebtoken`, whose own cryptography would bring every other.
+static HS256: CryptoProvider = CryptoProvider {
+    signer_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.as_bytes())?)),
+    verifier_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.try_get_as_bytes()?)?)),
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// HMAC with SHA-256 (RFC 7518 §3.2).
+struct Hs256(Hmac<Sha256>);
 
 /// Issues and verifies the deployment's tokens.
 #[derive(Debug)]
@@ -63,6 +77,40 @@ pub struct SignedIn {
     pub jti: String,
 }
 
+impl Hs256 {
+    fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, jsonwebtoken::errors::Error> {
+        match (algorithm, Hmac::new_from_slice(key)) {
+            (Algorithm::HS256, Ok(mac)) => Ok(Self(mac)),
+            _ => Err(ErrorKind::InvalidAlgorithm.into()),
+        }
+    }
+}
+
+impl Signer<Vec<u8>> for Hs256 {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
+        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
+    }
+}
+
+impl Verifier<Vec<u8>> for Hs256 {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        // In constant time.
+        self.0.clone().chain_update(message).verify_slice(signature).map_err(signature::Error::from_source)
+    }
+}
+
+impl JwtSigner for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
+impl JwtVerifier for Hs256 {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::HS256
+    }
+}
+
 impl Token {
     /// The token itself.
     #[must_use]
@@ -80,8 +128,15 @@ impl From<Failure> for TokenError {
 impl Tokens {
     /// The deployment's tokens, issued by `JWT_ISSUER`.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        // It fails where it was installed before.
+        let _ = HS256.install_default();
         let issuer = environment.text("JWT_ISSUER", "lumen-jwt");
         Ok(Self { keys: SecretKeys::for_tokens(environment, aws)?, issuer })
+    }
+
+    /// Fetches the key before it is needed.
+    pub async fn connect(&self) {
+        self.keys.connect().await;
     }
 
     /// Issues a token for an hour, bound to `stamp`.

@@ -1,6 +1,7 @@
 //! What is sent to do harm: it is refused or taken as the text that it is, and nothing fails over it.
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::BehaviorVersion;
+use aws_types::SdkConfig;
 use serde_json::{Value, json};
 use shared::config::Environment;
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::BehaviorVersion;
+use aws_types::SdkConfig;
 use serde_json::json;
 use shared::config::{ConfigError, Environment};
 use support::Permission;
@@ -67,7 +68,7 @@ fn start(function: &str, environment: &Environment) -> Result<String, ConfigErro
         ($($name:ident)*) => {
             match function {
                 $(stringify!($name) => {
-                    Ok(without_clients(&format!("{:?}", ::$name::Function::new(environment, aws)?)))
+                    Ok(format!("{:?}", ::$name::Function::new(environment, aws)?))
                 })*
                 _ => panic!("no function is called {function}"),
             }
@@ -78,25 +79,6 @@ fn start(function: &str, environment: &Environment) -> Result<String, ConfigErro
         forgot_password_reset_password forgot_password_send_email manage_users rotate_jwt_secret session_signin
         sessions signin
     )
-}
-
-/// What a function shows of itself without its clients of AWS, which never show themselves twice the same.
-fn without_clients(shown: &str) -> String {
-    let mut pieces = shown.split("Client { handle: ");
-    let mut rest = pieces.next().unwrap().to_owned();
-    for piece in pieces {
-        let mut depth = 1;
-        let end = piece.find(|character| {
-            depth += match character {
-                '{' => 1,
-                '}' => -1,
-                _ => 0,
-            };
-            depth == 0
-        });
-        rest.push_str(&piece[end.unwrap()..]);
-    }
-    rest
 }
 
 /// Starts a function with its variables, one of which has this value or is not there.

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{
-    AsyncSleep, Credentials, SharedCredentialsProvider, Sleep, StalledStreamProtectionConfig,
+    AsyncSleep, BehaviorVersion, Credentials, Region, SharedCredentialsProvider, Sleep,
+    StalledStreamProtectionConfig,
 };
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_types::SdkConfig;
 use dynoxide::Database;
 use futures_util::future::BoxFuture;
 use lambda_http::{Body, Request, Response};

@@ -19,6 +19,7 @@ use crate::lambda::{self, Functions};
 use crate::openapi;
 use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
+use crate::template::Function;
 
 /// The region that everything here is in.
 pub(crate) const REGION: &str = "eu-central-1";
@@ -26,6 +27,16 @@ pub(crate) const REGION: &str = "eu-central-1";
 pub(crate) const ACCOUNT: &str = "000000000000";
 /// As large as DynamoDB's largest request.
 pub(crate) const BODY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// The variables by which Lambda and `sam local` tell a function where AWS is, and as whom it calls there.
+pub(crate) fn variables(function: &Function, region: &str, url: &str) -> [(&'static str, String); 4] {
+    [
+        ("AWS_REGION", region.to_owned()),
+        ("AWS_ACCESS_KEY_ID", function.function_name.clone()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_ENDPOINT_URL", url.to_owned()),
+    ]
+}
 
 /// The AWS services as they are reached by `AWS_ENDPOINT_URL`.
 pub(crate) fn router(

@@ -6,8 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use axum::body::Bytes;
 use axum::extract::{Path as PathParameter, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -74,23 +72,13 @@ impl FunctionError {
 
 impl Functions {
     /// The functions in this process, talking to the AWS services at `aws_url`.
-    pub(crate) async fn in_process(
-        deployed: &[template::Function],
-        aws_url: &str,
-    ) -> Result<Self, StartError> {
+    pub(crate) fn in_process(deployed: &[template::Function], aws_url: &str) -> Result<Self, StartError> {
         // The SDK has one quota of retries for a process and a region: a stack's must not be spent by another.
-        let region = Region::new(format!("{}-{}", aws::REGION, Uuid::new_v4().simple()));
-        // Nothing of this machine's own AWS configuration counts: neither its variables nor the files that they name.
-        let loader = aws_config::defaults(BehaviorVersion::latest())
-            .empty_test_environment()
-            .no_credentials()
-            .region(region)
-            .endpoint_url(aws_url);
-        let aws = shared::aws::configure(loader).load().await;
+        let region = format!("{}-{}", aws::REGION, Uuid::new_v4().simple());
         let concurrency = Arc::new(Semaphore::new(CONCURRENCY));
         let mut functions = Vec::new();
         for deployed in deployed {
-            let handler = handler(deployed, &aws)?;
+            let handler = handler(deployed, &region, aws_url)?;
             let runner = Runner::InProcess { handler, concurrency: Arc::clone(&concurrency) };
             functions.push(Function { deployed: deployed.clone(), runner });
         }
@@ -183,12 +171,12 @@ pub(crate) fn trace_id() -> String {
 }
 
 /// The function with its own environment variables and its own identity.
-fn handler(deployed: &template::Function, aws: &SdkConfig) -> Result<Handler, StartError> {
-    let variables = deployed.variables.clone();
+fn handler(deployed: &template::Function, region: &str, aws_url: &str) -> Result<Handler, StartError> {
+    let mut variables = deployed.variables.clone();
+    let of_aws = aws::variables(deployed, region, aws_url);
+    variables.extend(of_aws.map(|(variable, value)| (variable.to_owned(), value)));
     let environment = &Environment::new(move |variable| variables.get(variable).cloned());
-    let credentials = Credentials::new(&deployed.function_name, "local", None, None, "local");
-    let credentials = SharedCredentialsProvider::new(credentials);
-    let aws = &aws.to_builder().credentials_provider(credentials).build();
+    let aws = &shared::aws::config(environment)?;
     macro_rules! http {
         ($name:ident) => {{
             let function = Arc::new($name::Function::new(environment, aws)?);

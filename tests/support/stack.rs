@@ -223,7 +223,7 @@ impl Services {
         let deployed = template.functions()?;
         let iam = Arc::new(Iam::new(&deployed));
         let functions = match binaries {
-            None => Functions::in_process(&deployed, &aws_url).await?,
+            None => Functions::in_process(&deployed, &aws_url)?,
             Some(binaries) => Functions::as_binaries(&deployed, &binaries, &aws_url).await?,
         };
         let functions = Arc::new(functions);

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::authentication::Authentication;
@@ -78,6 +78,11 @@ impl Function {
             tokens: Tokens::new(environment, aws)?,
             mailer: Mailer::new(environment, aws)?,
         })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        tokio::join!(self.store.connect(), self.tokens.connect());
     }
 
     /// Answers one request.

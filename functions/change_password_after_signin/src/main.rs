@@ -6,6 +6,8 @@ use shared::config::Environment;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     shared::telemetry::init();
-    let function = Function::new(&Environment::from_process(), &shared::aws::load().await)?;
+    let environment = Environment::from_process();
+    let function = Function::new(&environment, &shared::aws::config(&environment)?)?;
+    shared::aws::before_invocations(&environment, function.connect()).await;
     shared::http::serve(|request| function.handle(request)).await
 }

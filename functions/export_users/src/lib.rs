@@ -1,7 +1,7 @@
 //! `export_users`: users with their password hashes, in the form that `manage_users` imports. A function of its own,
 //! because IAM allows or denies functions and not payloads: who may administer users need not see hashes.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -1,11 +1,12 @@
 //! `POST /api/auth/forgotPassword/checkCode`: whether a reset code is right, before a new password is asked for.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::code_verification::CodeVerification;
 use shared::config::{ConfigError, Environment};
 use shared::http::{Call, Envelope, Field, Fields, Success, parse};
+use shared::store::Store;
 
 /// The function `forgot_password_check_code`.
 #[derive(Debug)]
@@ -29,7 +30,12 @@ struct Answer {
 impl Function {
     /// The function with the deployment's settings.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { verification: CodeVerification::new(environment, aws)? })
+        Ok(Self { verification: CodeVerification::new(environment, aws, Store::new(environment, aws))? })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        self.verification.connect().await;
     }
 
     /// Answers one request.

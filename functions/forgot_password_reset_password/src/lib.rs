@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::code_verification::{CodeVerification, Verified};
@@ -63,13 +63,19 @@ struct Answer {
 impl Function {
     /// The function with the deployment's settings.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(environment, aws);
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
-            verification: CodeVerification::new(environment, aws)?,
+            verification: CodeVerification::new(environment, aws, store.clone())?,
             hasher: PasswordHasher::from_environment(environment)?,
-            store: Store::new(environment, aws),
+            store,
             mailer: Mailer::new(environment, aws)?,
         })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        self.verification.connect().await;
     }
 
     /// Answers one request.

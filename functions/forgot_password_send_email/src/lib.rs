@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
@@ -51,6 +51,11 @@ impl Function {
             keys: SecretKeys::for_codes(environment, aws)?,
             mailer: Mailer::new(environment, aws)?,
         })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        tokio::join!(self.store.connect(), self.keys.connect());
     }
 
     /// Answers one request.

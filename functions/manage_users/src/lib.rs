@@ -2,7 +2,7 @@
 
 mod payload;
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use futures_util::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;

@@ -6,12 +6,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
+use aws_types::SdkConfig;
 use lambda_runtime::{Error, LambdaEvent};
 use serde::Deserialize;
 use shared::aws::Dependency::SecretsManager;
+use shared::aws::{Lazy, lazy};
 use shared::config::{ConfigError, Environment};
 use shared::error::Failure;
 use shared::random;
@@ -24,7 +25,7 @@ const PENDING: &str = "AWSPENDING";
 /// The function `rotate_jwt_secret`.
 #[derive(Debug)]
 pub struct Function {
-    client: Client,
+    client: Lazy<Client>,
     /// How old the current version has to be before it is replaced.
     min_interval: Duration,
 }
@@ -60,7 +61,7 @@ impl Function {
     /// the longest that a function may go on signing with a replaced version, unless set.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let seconds = environment.number("JWT_ROTATION_MIN_INTERVAL_SECONDS", 2 * 3600, 0..=365 * 86_400)?;
-        Ok(Self { client: Client::new(aws), min_interval: Duration::from_secs(seconds.into()) })
+        Ok(Self { client: lazy(aws, Client::new), min_interval: Duration::from_secs(seconds.into()) })
     }
 
     /// Takes one step. An error makes Secrets Manager try again later; the secret stays as it is until then.

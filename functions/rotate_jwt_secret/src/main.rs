@@ -7,6 +7,7 @@ use shared::config::Environment;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     shared::telemetry::init();
-    let function = &Function::new(&Environment::from_process(), &shared::aws::load().await)?;
+    let environment = Environment::from_process();
+    let function = &Function::new(&environment, &shared::aws::config(&environment)?)?;
     run(service_fn(|event| function.handle(event))).await
 }

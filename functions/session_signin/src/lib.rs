@@ -1,6 +1,6 @@
 //! `POST /api/auth/IamLoggedIn`: a session token for a new JSON Web Token.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::clock;
@@ -34,6 +34,11 @@ impl Function {
     /// The function with the deployment's settings.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        tokio::join!(self.store.connect(), self.tokens.connect());
     }
 
     /// Answers one request.

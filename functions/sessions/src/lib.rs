@@ -1,6 +1,6 @@
 //! `/api/v1/user/myself/session`: the sessions of a signed-in user, listed and ended.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, RequestExt, Response};
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,11 @@ impl Function {
     /// The function with the deployment's settings.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        tokio::join!(self.store.connect(), self.tokens.connect());
     }
 
     /// Answers one request of any of the three routes.

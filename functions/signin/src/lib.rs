@@ -1,6 +1,6 @@
 //! `POST /api/auth/signin`: a username and a password for a JSON Web Token, and a session token on request.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::authentication::{Authenticated, Authentication};
@@ -59,6 +59,11 @@ impl Function {
         let hasher = PasswordHasher::from_environment(environment)?;
         let authentication = Authentication::new(environment, store.clone(), hasher.clone())?;
         Ok(Self { store, hasher, authentication, tokens: Tokens::new(environment, aws)? })
+    }
+
+    /// Opens the connections that a request needs.
+    pub async fn connect(&self) {
+        tokio::join!(self.store.connect(), self.tokens.connect());
     }
 
     /// Answers one request.

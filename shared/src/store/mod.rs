@@ -56,22 +56,27 @@ mod reset_codes;
 mod sessions;
 mod users;
 
-use aws_config::SdkConfig;
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
 use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_types::SdkConfig;
 
 pub use self::attempts::AddressReservation;
 pub use self::reset_codes::{LiveCode, NewCode, ReservedTry, TryError};
 pub use self::sessions::{NewSession, Session};
 pub use self::users::{CreateUserError, PasswordChange, UserUpdate};
+use crate::aws::Dependency::DynamoDb;
+use crate::aws::{Lazy, lazy};
 use crate::config::Environment;
 
 /// The deployment's data.
 #[derive(Clone, Debug)]
 pub struct Store {
-    client: Client,
+    client: Arc<Lazy<Client>>,
     tables: TableNames,
 }
 
@@ -108,8 +113,20 @@ impl Store {
     /// The deployment's data.
     #[must_use]
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Self {
-        let config = Builder::from(aws).retry_classifier(TransactionConflicts).build();
-        Self { client: Client::from_conf(config), tables: TableNames::from_environment(environment) }
+        let client = lazy(aws, |aws| {
+            Client::from_conf(Builder::from(aws).retry_classifier(TransactionConflicts).build())
+        });
+        Self { client: Arc::new(client), tables: TableNames::from_environment(environment) }
+    }
+
+    /// Opens a connection, by asking for a user whose name nobody can have. It is no matter if that fails.
+    pub async fn connect(&self) {
+        let nobody = AttributeValue::S(" ".to_owned());
+        let asked =
+            self.client.get_item().table_name(&self.tables.users).key("username", nobody).send().await;
+        if let Err(error) = asked {
+            tracing::warn!(cause = %DynamoDb.failure("GetItem", &error), "not connected");
+        }
     }
 }
 

@@ -3,15 +3,15 @@
 use std::cell::Cell;
 use std::sync::LazyLock;
 
-use aws_config::retry::RetryConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_dynamodb::config::Credentials;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::digest::KeyInit;
@@ -182,16 +182,16 @@ fn mac<M: Mac + KeyInit>(message: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-async fn aws() -> SdkConfig {
+fn aws() -> SdkConfig {
     let client = http_client_fn(|_, _| SharedHttpConnector::new(Aws));
-    aws_config::defaults(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new("fuzz", "fuzz", None, None, "fuzz"))
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("fuzz", "fuzz", None, None, "fuzz")))
         .region(Region::new("eu-central-1"))
         .endpoint_url("http://localhost")
         .retry_config(RetryConfig::disabled())
         .http_client(client)
-        .load()
-        .await
+        .build()
 }
 
 /// Has one secret and one user, and refuses everything else for good. A request that is taken is therefore answered
