@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::aws;
-use crate::runtime_api::Environments;
+use crate::runtime_api::{self, Environments};
 use crate::stack::StartError;
 use crate::template;
 
@@ -85,7 +85,7 @@ impl Functions {
         Ok(Self::new(functions))
     }
 
-    /// The functions as the binaries in a folder, be it of cargo or of `sam build`, talking to the AWS services at `aws_url`.
+    /// The functions as the binaries in a folder, talking to the AWS services at `aws_url`.
     pub(crate) async fn as_binaries(
         deployed: &[template::Function],
         folder: &Path,
@@ -93,8 +93,7 @@ impl Functions {
     ) -> Result<Self, StartError> {
         let mut functions = Vec::new();
         for deployed in deployed {
-            let built_by_sam = folder.join(&deployed.id).join("bootstrap");
-            let binary = if built_by_sam.exists() { built_by_sam } else { folder.join(&deployed.name) };
+            let binary = runtime_api::binary(deployed, folder);
             let environments = Environments::start(deployed, &binary, aws_url).await?;
             functions.push(Function { deployed: deployed.clone(), runner: Runner::Binary(environments) });
         }

@@ -24,7 +24,7 @@ mod faults;
 mod iam;
 mod lambda;
 mod openapi;
-mod runtime_api;
+pub mod runtime_api;
 mod secrets_manager;
 mod ses;
 mod stack;

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -216,9 +216,16 @@ async fn init_error(State(environment): State<Arc<Environment>>, error: Bytes) -
     StatusCode::ACCEPTED.into_response()
 }
 
+/// The binary of a function in a folder that `sam build`, `cargo lambda` or cargo has filled.
+#[must_use]
+pub fn binary(function: &Function, folder: &Path) -> PathBuf {
+    let packed = [&function.id, &function.name].map(|name| folder.join(name).join("bootstrap"));
+    packed.into_iter().find(|binary| binary.exists()).unwrap_or_else(|| folder.join(&function.name))
+}
+
 /// The process as Lambda would start it: its environment holds what Lambda sets and what the template sets, and
 /// nothing of this machine's own.
-fn command(
+pub fn command(
     function: &Function,
     binary: &Path,
     aws_url: &str,

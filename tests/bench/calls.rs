@@ -1,0 +1,149 @@
+//! The calls that are measured: the main path of every endpoint, for a user of its own each, so that none finds what
+//! another has changed.
+
+use axum::body::Bytes;
+use serde_json::{Value, json};
+use support::Stack;
+
+use crate::Result;
+
+/// The password of every user here.
+pub(crate) const PASSWORD: &str = "Password1234!";
+const NEW_PASSWORD: &str = "NewPassword1234!";
+
+/// A call of a function.
+pub(crate) struct Call {
+    /// What figures of it are called by.
+    pub(crate) key: &'static str,
+    pub(crate) function: &'static str,
+    pub(crate) event: Bytes,
+}
+
+/// What is around the functions: the stack's own functions, and its inbox.
+struct Service {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// The calls, and in the store what they need.
+pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
+    let service = Service { url: stack.aws_url(), http: reqwest::Client::builder().no_proxy().build()? };
+    let mut calls = Vec::new();
+    let mut add = |key, function, event: Value| {
+        calls.push(Call { key, function, event: event.to_string().into() });
+    };
+
+    let user = service.create_user("signin", false).await?;
+    add("signin", "signin", signin(&user));
+
+    let user = service.create_user("check", false).await?;
+    let code = service.code_for(&user).await?;
+    let event = include_str!("../../events/forgot_password_check_code/string_code.json");
+    let event = filled(event, &json!({"username": user, "code": code}), None)?;
+    add("check", "forgot_password_check_code", event);
+
+    let user = service.create_user("reset", false).await?;
+    let code = service.code_for(&user).await?;
+    let event = include_str!("../../events/forgot_password_reset_password/right_code.json");
+    let body = json!({"username": user, "code": code, "new_password": NEW_PASSWORD});
+    add("reset", "forgot_password_reset_password", filled(event, &body, None)?);
+
+    let user = service.create_user("send", false).await?;
+    let event = include_str!("../../events/forgot_password_send_email/known_username.json");
+    add("send", "forgot_password_send_email", filled(event, &json!({"username": user}), None)?);
+
+    let user = service.create_user("change", false).await?;
+    let (token, _) = service.tokens_of(&user).await?;
+    let event = include_str!("../../events/change_password/bearer.json");
+    let body = json!({
+        "old_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+        "new_password_check": NEW_PASSWORD,
+    });
+    add("change", "change_password", filled(event, &body, Some(&token))?);
+
+    let user = service.create_user("change_after_signin", true).await?;
+    let event = include_str!("../../events/change_password_after_signin/without_session.json");
+    let body = json!({"username": user, "old_password": PASSWORD, "new_password": NEW_PASSWORD});
+    add("change_after_signin", "change_password_after_signin", filled(event, &body, None)?);
+
+    let user = service.create_user("session_signin", false).await?;
+    let (_, session_token) = service.tokens_of(&user).await?;
+    let event = include_str!("../../events/session_signin/good_token.json");
+    add("session_signin", "session_signin", filled(event, &json!({"session_token": session_token}), None)?);
+
+    let user = service.create_user("sessions", false).await?;
+    let (token, _) = service.tokens_of(&user).await?;
+    let event = include_str!("../../events/sessions/list_with_header.json");
+    add("sessions", "sessions", filled(event, &Value::Null, Some(&token))?);
+    Ok(calls)
+}
+
+/// The event of a sign-in with [`PASSWORD`].
+pub(crate) fn signin(username: &str) -> Value {
+    let event = include_str!("../../events/signin/without_session.json");
+    filled(event, &json!({"username": username, "password": PASSWORD}), None).unwrap_or_default()
+}
+
+/// The event with another body and another token.
+fn filled(event: &str, body: &Value, token: Option<&str>) -> Result<Value> {
+    let mut event: Value = serde_json::from_str(event)?;
+    if !body.is_null() {
+        event["body"] = body.to_string().into();
+    }
+    if let Some(token) = token {
+        event["headers"]["authorization"] = format!("Bearer {token}").into();
+    }
+    Ok(event)
+}
+
+impl Service {
+    /// What a function of the stack answers.
+    async fn invoke(&self, function: &str, payload: &Value) -> Result<Value> {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
+        Ok(self.http.post(url).body(payload.to_string()).send().await?.json().await?)
+    }
+
+    /// Creates a user with [`PASSWORD`], and returns the name.
+    async fn create_user(&self, purpose: &str, must_change_password: bool) -> Result<String> {
+        let username = format!("bench.{purpose}");
+        let create = json!({
+            "action": "create",
+            "username": username,
+            "password": PASSWORD,
+            "email_addresses": [address(&username)],
+            "activated": true,
+            "must_change_password": must_change_password,
+        });
+        let answer = self.invoke("manage_users", &create).await?;
+        if answer["ok"] == true { Ok(username) } else { Err(format!("no user: {answer}").into()) }
+    }
+
+    /// Has a code sent, and reads it from the mail.
+    async fn code_for(&self, username: &str) -> Result<String> {
+        let event = include_str!("../../events/forgot_password_send_email/known_username.json");
+        let event = filled(event, &json!({"username": username}), None)?;
+        self.invoke("forgot_password_send_email", &event).await?;
+        let url = format!("{}/_aws/ses?email={}", self.url, address(username));
+        let inbox: Value = self.http.get(url).send().await?.json().await?;
+        let text = inbox["messages"][0]["Body"]["text_part"].as_str().unwrap_or_default();
+        let code = text.lines().map(str::trim).find(|line| line.len() == 6 && line.parse::<u32>().is_ok());
+        Ok(code.ok_or_else(|| format!("no code in {inbox}"))?.to_owned())
+    }
+
+    /// A token and a session token.
+    async fn tokens_of(&self, username: &str) -> Result<(String, String)> {
+        let event = include_str!("../../events/signin/stay_logged_in.json");
+        let body = json!({"username": username, "password": PASSWORD, "stay_logged_in": true});
+        let answer = self.invoke("signin", &filled(event, &body, None)?).await?;
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
+        match (body["token"].as_str(), body["session_token"].as_str()) {
+            (Some(token), Some(session_token)) => Ok((token.to_owned(), session_token.to_owned())),
+            _ => Err(format!("no tokens: {answer}").into()),
+        }
+    }
+}
+
+fn address(username: &str) -> String {
+    format!("{username}@example.com")
+}

@@ -1,0 +1,287 @@
+//! HTTPS in front of the embedded stack's AWS services, as functions meet it in production: TLS 1.3 with a certificate
+//! that a root of its own vouches for. It notes every operation, and can answer from memory or late.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_rustls::server::TlsStream;
+
+use crate::Result;
+
+/// As large as DynamoDB's largest request.
+const BODY_LIMIT: usize = 16 * 1024 * 1024;
+
+/// How operations are answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    /// By the stack.
+    PassOn,
+    /// By the stack the first time, and as then from then on: the time that the store takes is in no figure.
+    Replay,
+    /// By the stack, and not before so long after they arrived.
+    Hold(Duration),
+}
+
+/// The endpoint of all AWS services. It serves as long as the runtime that it was started in.
+pub(crate) struct Endpoint {
+    pub(crate) url: String,
+    /// The root that its certificate is from, as a PEM file.
+    pub(crate) ca_bundle: PathBuf,
+    front: Arc<Front>,
+}
+
+/// An operation that was answered.
+pub(crate) struct Operation {
+    /// Such as `DynamoDB_20120810.GetItem`; of SES, the path.
+    pub(crate) name: String,
+    pub(crate) began: Instant,
+    pub(crate) answered: Instant,
+}
+
+impl Operation {
+    /// Whether it is DynamoDB's: Secrets Manager's answers are kept for minutes, and SES has one for each mail.
+    pub(crate) fn is_of_dynamodb(&self) -> bool {
+        self.name.starts_with("DynamoDB")
+    }
+
+    /// Such as `GetItem`.
+    pub(crate) fn short_name(&self) -> &str {
+        self.name.rsplit(['.', '/']).next().unwrap_or_default()
+    }
+}
+
+struct Front {
+    stack: String,
+    http: reqwest::Client,
+    state: Mutex<Status>,
+}
+
+struct Status {
+    mode: Mode,
+    answers: HashMap<String, Answer>,
+    operations: Vec<Operation>,
+    passed_on: usize,
+}
+
+#[derive(Clone)]
+struct Answer {
+    status: StatusCode,
+    content_type: Option<HeaderValue>,
+    body: Bytes,
+}
+
+/// What tells one operation of a function from the others of the same name. Everything else that a repetition has
+/// is of its own time.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Kind {
+    table_name: Option<String>,
+    index_name: Option<String>,
+    key: Value,
+    update_expression: Option<String>,
+    transact_items: Vec<HashMap<String, Kind>>,
+    secret_id: Option<String>,
+    version_stage: Option<String>,
+    version_id: Option<String>,
+}
+
+impl Endpoint {
+    /// Serves in front of the AWS services at `stack`, with the root's file in `folder`.
+    pub(crate) async fn start(stack: String, folder: &Path) -> Result<Self> {
+        let root = root()?;
+        let ca_bundle = folder.join("ca.pem");
+        fs::write(&ca_bundle, root.pem())?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let listener = TlsListener::new(listener, acceptor(&root)?, address);
+        let front = Arc::new(Front {
+            stack,
+            http: reqwest::Client::builder().no_proxy().build()?,
+            state: Mutex::new(Status {
+                mode: Mode::PassOn,
+                answers: HashMap::new(),
+                operations: Vec::new(),
+                passed_on: 0,
+            }),
+        });
+        let router = Router::new()
+            .fallback(answer)
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .with_state(Arc::clone(&front));
+        tokio::spawn(async { axum::serve(listener, router).await });
+        Ok(Self { url: format!("https://localhost:{}", address.port()), ca_bundle, front })
+    }
+
+    /// Answers in this mode from now on.
+    pub(crate) fn answer(&self, mode: Mode) {
+        self.front.state().mode = mode;
+    }
+
+    /// The operations since this was asked last.
+    pub(crate) fn operations(&self) -> Vec<Operation> {
+        std::mem::take(&mut self.front.state().operations)
+    }
+
+    /// How many operations the stack has answered.
+    pub(crate) fn passed_on(&self) -> usize {
+        self.front.state().passed_on
+    }
+}
+
+impl Front {
+    fn state(&self) -> MutexGuard<'_, Status> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stack's answer. One that is not a success is not kept: it would be that of another state of the store.
+    async fn pass_on(&self, name: &str, head: Parts, body: Bytes) -> reqwest::Result<Answer> {
+        let kind = kind(name, &head.headers, &body);
+        let mut headers = head.headers;
+        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+            headers.remove(name);
+        }
+        let url = format!("{}{}", self.stack, head.uri.path());
+        let answer = self.http.request(head.method, url).headers(headers).body(body).send().await?;
+        let (status, content_type) = (answer.status(), answer.headers().get(CONTENT_TYPE).cloned());
+        let answer = Answer { status, content_type, body: answer.bytes().await? };
+        let mut state = self.state();
+        state.passed_on += 1;
+        if status.is_success() {
+            state.answers.insert(kind, answer.clone());
+        }
+        Ok(answer)
+    }
+}
+
+async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
+    let began = Instant::now();
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    let name = target.unwrap_or(head.uri.path()).to_owned();
+    let mode = front.state().mode;
+    let kept = match mode {
+        Mode::Replay => front.state().answers.get(&kind(&name, &head.headers, &body)).cloned(),
+        Mode::PassOn | Mode::Hold(_) => None,
+    };
+    let answer = match kept {
+        Some(answer) => Ok(answer),
+        None => front.pass_on(&name, head, body).await,
+    };
+    if let Mode::Hold(time) = mode {
+        sleep(time.saturating_sub(began.elapsed())).await;
+    }
+    front.state().operations.push(Operation { name, began, answered: Instant::now() });
+    match answer {
+        Ok(answer) => {
+            let mut response = Response::new(Body::from(answer.body));
+            *response.status_mut() = answer.status;
+            if let Some(content_type) = answer.content_type {
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+            }
+            response
+        }
+        Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+/// What the operation is kept by: who calls it, its name, and what it is done to.
+fn kind(name: &str, headers: &HeaderMap, body: &[u8]) -> String {
+    let authorization = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let caller = authorization.and_then(|header| header.split('/').next()).unwrap_or_default();
+    let kind = serde_json::from_slice::<Kind>(body).unwrap_or_default();
+    format!("{caller} {name} {kind:?}")
+}
+
+fn root() -> Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut root = CertificateParams::default();
+    root.distinguished_name.push(DnType::CommonName, "root of the bench");
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    Ok(CertifiedIssuer::self_signed(root, KeyPair::generate()?)?)
+}
+
+/// TLS as AWS speaks it, with a certificate for localhost.
+fn acceptor(root: &CertifiedIssuer<'static, KeyPair>) -> Result<TlsAcceptor> {
+    let mut leaf = CertificateParams::new(["localhost".to_owned()])?;
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate = leaf.signed_by(&key, root)?;
+    let chain = vec![certificate.der().clone(), root.as_ref().der().clone()];
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Connections once TLS is up on them; none waits for another's.
+struct TlsListener {
+    connections: mpsc::UnboundedReceiver<(TlsStream<TcpStream>, SocketAddr)>,
+    address: SocketAddr,
+}
+
+impl TlsListener {
+    fn new(listener: TcpListener, acceptor: TlsAcceptor, address: SocketAddr) -> Self {
+        let (up, connections) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((connection, peer)) = listener.accept().await {
+                let (acceptor, up) = (acceptor.clone(), up.clone());
+                tokio::spawn(async move {
+                    // A client that gives up, or that does not trust the root, says so itself.
+                    if connection.set_nodelay(true).is_ok()
+                        && let Ok(connection) = acceptor.accept(connection).await
+                    {
+                        let _ = up.send((connection, peer));
+                    }
+                });
+            }
+        });
+        Self { connections, address }
+    }
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        match self.connections.recv().await {
+            Some(connection) => connection,
+            // The port is gone: there will be no more.
+            None => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        Ok(self.address)
+    }
+}

@@ -1,0 +1,255 @@
+//! An execution environment: a process under a Runtime API of its own, as Lambda runs it, and what it costs.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use serde_json::Value;
+use support::runtime_api;
+use support::template::Function;
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::Result;
+use crate::endpoint::Endpoint;
+
+/// The longest that a process may be silent. Under valgrind everything takes some 50 times as long.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a process is started from.
+#[derive(Clone)]
+pub(crate) struct Program {
+    /// As it is deployed: its variables, its memory size, its identity.
+    pub(crate) function: Function,
+    /// The program and its arguments.
+    pub(crate) command: Vec<PathBuf>,
+    /// Where its output goes.
+    pub(crate) log: PathBuf,
+}
+
+/// A process that waits for its next invocation.
+pub(crate) struct Environment {
+    /// From the process's start to its first poll.
+    pub(crate) start: Duration,
+    process: Child,
+    requests: mpsc::UnboundedReceiver<(Instant, Request)>,
+    /// Answers the poll that waits.
+    next: oneshot::Sender<Bytes>,
+    api: JoinHandle<()>,
+    log: PathBuf,
+}
+
+/// What a process asks its Runtime API.
+enum Request {
+    Next(oneshot::Sender<Bytes>),
+    Answer(Bytes),
+    Failed(Bytes),
+}
+
+/// What an invocation came to.
+pub(crate) struct Invocation {
+    /// From the event's handing over to the answer.
+    pub(crate) time: Duration,
+    pub(crate) answer: Value,
+}
+
+/// What a process has used up so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage {
+    /// Page faults that needed no disk.
+    pub(crate) minor_faults: u64,
+    /// The time on a processor, of all its threads.
+    pub(crate) cpu: Duration,
+    /// The resident memory now, in bytes.
+    pub(crate) rss: u64,
+}
+
+impl Program {
+    /// The same with another memory size, by which functions tell how much of a processor they get.
+    pub(crate) fn with_memory(&self, megabytes: u32) -> Self {
+        let mut program = self.clone();
+        program.function.memory_size = megabytes;
+        program
+    }
+
+    /// The same as the last arguments of another program.
+    pub(crate) fn under(&self, program: &Path, arguments: &[&str]) -> Self {
+        let mut command = vec![program.to_owned()];
+        command.extend(arguments.iter().map(PathBuf::from));
+        command.extend(self.command.iter().cloned());
+        Self { command, ..self.clone() }
+    }
+
+    /// Starts a process, and returns once it waits for its first invocation.
+    pub(crate) async fn start(&self, endpoint: &Endpoint) -> Result<Environment> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let (sender, mut requests) = mpsc::unbounded_channel();
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{request_id}/response", post(answer))
+            .route("/2018-06-01/runtime/invocation/{request_id}/error", post(failed))
+            .route("/2018-06-01/runtime/init/error", post(failed))
+            .with_state(sender);
+        let listener = listener.tap_io(|connection| {
+            // Without it, it is only slower.
+            let _ = connection.set_nodelay(true);
+        });
+        let api = tokio::spawn(async { drop(axum::serve(listener, router).await) });
+
+        let mut command = self.command(endpoint, address)?;
+        let began = Instant::now();
+        let mut process = command.spawn().map_err(|error| format!("{:?}: {error}", self.command))?;
+        let (arrived, request) = receive(&mut process, &mut requests, &self.log).await?;
+        let Request::Next(next) = request else {
+            return Err(failure("it asked for no invocation", &self.log).into());
+        };
+        let start = arrived - began;
+        Ok(Environment { start, process, requests, next, api, log: self.log.clone() })
+    }
+
+    fn command(&self, endpoint: &Endpoint, runtime_api: std::net::SocketAddr) -> Result<Command> {
+        let (program, arguments) = self.command.split_first().ok_or("no program")?;
+        let mut command = runtime_api::command(&self.function, program, &endpoint.url, runtime_api)?;
+        let log = File::create(&self.log)?;
+        command
+            .args(arguments)
+            .env("AWS_CA_BUNDLE", &endpoint.ca_bundle)
+            .env("NODE_EXTRA_CA_CERTS", &endpoint.ca_bundle)
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        Ok(command)
+    }
+}
+
+impl Environment {
+    /// Has the process an event, and returns once it waits for the next one.
+    pub(crate) async fn invoke(&mut self, event: &Bytes) -> Result<Invocation> {
+        let (used, _) = oneshot::channel();
+        let next = std::mem::replace(&mut self.next, used);
+        let began = Instant::now();
+        if next.send(event.clone()).is_err() {
+            return Err(failure("it waits for no invocation", &self.log).into());
+        }
+        let (arrived, request) = self.receive().await?;
+        let answer = match request {
+            Request::Answer(answer) => serde_json::from_slice(&answer)?,
+            Request::Failed(error) => return Err(failure(&String::from_utf8_lossy(&error), &self.log).into()),
+            Request::Next(_) => return Err(failure("it gave no answer", &self.log).into()),
+        };
+        let (_, Request::Next(next)) = self.receive().await? else {
+            return Err(failure("it asked for no other invocation", &self.log).into());
+        };
+        self.next = next;
+        Ok(Invocation { time: arrived - began, answer })
+    }
+
+    /// What the process has used up so far.
+    pub(crate) fn usage(&self) -> Result<Usage> {
+        let pid = self.process.id().ok_or_else(|| failure("it ended", &self.log))?;
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let (stat, status) =
+            (fs::read_to_string(process.join("stat"))?, fs::read_to_string(process.join("status"))?);
+        // proc(5): the name in parentheses may have spaces; the eighth field after it is `minflt`.
+        let minor_faults = stat
+            .rsplit(')')
+            .next()
+            .and_then(|fields| fields.split_ascii_whitespace().nth(7))
+            .ok_or("no minflt")?;
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: u64 = rss.trim().trim_end_matches(" kB").parse()?;
+        let mut cpu = 0;
+        for thread in fs::read_dir(process.join("task"))? {
+            let schedstat = fs::read_to_string(thread?.path().join("schedstat"))?;
+            cpu += schedstat.split(' ').next().ok_or("no schedstat")?.parse::<u64>()?;
+        }
+        let cpu = Duration::from_nanos(cpu);
+        Ok(Usage { minor_faults: minor_faults.parse()?, cpu, rss: kib * 1024 })
+    }
+
+    /// Kills the process.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.api.abort();
+        Ok(self.process.kill().await?)
+    }
+
+    /// Has the process end by SIGTERM, and returns what it has written.
+    pub(crate) async fn terminate(mut self) -> Result<String> {
+        let pid = self.process.id().ok_or_else(|| failure("it ended", &self.log))?;
+        Command::new("kill").arg(pid.to_string()).status().await?;
+        timeout(PATIENCE, self.process.wait()).await??;
+        self.api.abort();
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
+    async fn receive(&mut self) -> Result<(Instant, Request)> {
+        receive(&mut self.process, &mut self.requests, &self.log).await
+    }
+}
+
+/// What the process asks next.
+async fn receive(
+    process: &mut Child,
+    requests: &mut mpsc::UnboundedReceiver<(Instant, Request)>,
+    log: &Path,
+) -> Result<(Instant, Request)> {
+    tokio::select! {
+        request = requests.recv() => Ok(request.ok_or("the Runtime API is gone")?),
+        status = process.wait() => {
+            let status = status?;
+            let ended = status.signal().map_or(status.to_string(), |signal| format!("signal {signal}"));
+            Err(failure(&format!("it ended: {ended}"), log).into())
+        }
+        () = tokio::time::sleep(PATIENCE) => Err(failure("it is silent", log).into()),
+    }
+}
+
+/// The problem, and what the process wrote last.
+fn failure(problem: &str, log: &Path) -> String {
+    let written = fs::read_to_string(log).unwrap_or_default();
+    let last: Vec<&str> = written.lines().rev().take(5).collect();
+    let name = log.file_stem().unwrap_or_default().to_string_lossy();
+    format!("{name}: {problem}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"))
+}
+
+type Requests = State<mpsc::UnboundedSender<(Instant, Request)>>;
+
+async fn next(State(requests): Requests) -> Response {
+    let (next, event) = oneshot::channel();
+    let _ = requests.send((Instant::now(), Request::Next(next)));
+    // Nothing more comes once the process is about to be killed.
+    let Ok(event) = event.await else { return std::future::pending().await };
+    let headers = [
+        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
+        ("lambda-runtime-deadline-ms", "4102444800000"),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:000000000000:function:bench"),
+        (
+            "lambda-runtime-trace-id",
+            "Root=1-69b28152-5759e988bd862e3fe1be847e;Parent=5759e988bd862e3f;Sampled=0",
+        ),
+        ("content-type", "application/json"),
+    ];
+    (headers, event).into_response()
+}
+
+async fn answer(State(requests): Requests, answer: Bytes) -> StatusCode {
+    let _ = requests.send((Instant::now(), Request::Answer(answer)));
+    StatusCode::ACCEPTED
+}
+
+async fn failed(State(requests): Requests, error: Bytes) -> StatusCode {
+    let _ = requests.send((Instant::now(), Request::Failed(error)));
+    StatusCode::ACCEPTED
+}

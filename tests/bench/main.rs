@@ -1,0 +1,149 @@
+//! How fast and how large the functions are: the release binaries under a Runtime API and over HTTPS, in turns with what
+//! they are compared with. Ratios are medians over rounds in each of which both were measured, because the machine's
+//! mood changes.
+
+#![expect(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
+
+mod calls;
+mod endpoint;
+mod growth;
+mod lambda;
+mod measure;
+mod peers;
+mod report;
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use support::runtime_api::binary;
+use support::template::Function;
+use support::{Options, Stack};
+use tokio::process::Command;
+
+use crate::endpoint::Endpoint;
+use crate::lambda::Program;
+use crate::measure::Bench;
+use crate::peers::{Reference, Verification};
+use crate::report::{Report, progress};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Measures the release binaries, in turns with a hello-world function, the bare verification of a password, and the
+/// same sign-in for Node.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Print the figures as a JSON object
+    #[arg(long)]
+    json: bool,
+    /// Fail where a goal is missed that does not depend on the machine's mood
+    #[arg(long)]
+    check: bool,
+    /// Find out too whether sign-ins stay as fast with a million users
+    #[arg(long)]
+    growth: bool,
+    /// The functions' binaries, as cargo, cargo lambda or sam builds them; if not given, they are built
+    #[arg(long, value_name = "DIR")]
+    binaries: Option<PathBuf>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments).await {
+        Ok(missed) if missed.is_empty() || !arguments.check => ExitCode::SUCCESS,
+        Ok(missed) => failure(&missed.join("\n")),
+        Err(error) => failure(&error.to_string()),
+    }
+}
+
+fn failure(problem: &str) -> ExitCode {
+    // Where nobody reads it, there is no one left to tell.
+    let _ = writeln!(std::io::stderr(), "{problem}");
+    ExitCode::FAILURE
+}
+
+/// Measures and shows everything, and returns the goals that are missed and should not be on any machine.
+async fn run(arguments: &Arguments) -> Result<Vec<String>> {
+    let mut report = Report::default();
+    let target = target()?;
+    let folder = target.join("bench");
+    fs::create_dir_all(&folder)?;
+    progress("builds");
+    build(&["--package", "tests", "--bin", "hello"]).await?;
+    if arguments.binaries.is_none() {
+        build(&["--workspace", "--exclude", "tests"]).await?;
+    }
+    let built = target.join("release");
+    let binaries = arguments.binaries.as_ref().unwrap_or(&built);
+
+    let stack = Stack::start(Options::default()).await?;
+    let endpoint = Endpoint::start(stack.aws_url(), &folder).await?;
+    let functions = stack.template().functions()?;
+    let program = |name: &str, function: &Function, command: Vec<PathBuf>| {
+        let log = folder.join(format!("{name}.log"));
+        Program { function: function.clone(), command, log }
+    };
+    let signin = functions.iter().find(|function| function.name == "signin").ok_or("there is no signin")?;
+    let mut hello = program("hello", signin, vec![built.join("hello")]);
+    "hello".clone_into(&mut hello.function.name);
+    progress("peers");
+    let node = match peers::node(&folder).await {
+        Ok(command) => Some(program("node", signin, command)),
+        Err(error) => {
+            report.missing("Node", &error);
+            None
+        }
+    };
+    let reference = match Reference::build(&folder).await {
+        Ok(reference) => Some(reference),
+        Err(error) => {
+            report.missing("C", &error);
+            None
+        }
+    };
+    let mut bench = Bench {
+        functions: functions
+            .iter()
+            .map(|function| program(&function.name, function, vec![binary(function, binaries)]))
+            .collect(),
+        hello,
+        calls: calls::prepare(&stack).await?,
+        endpoint,
+        node,
+        reference,
+        verification: Verification::new()?,
+    };
+    bench.sizes(&mut report)?;
+    bench.operations(&mut report).await?;
+    bench.light_memory(&mut report).await?;
+    bench.warm_signins(&mut report).await?;
+    bench.first_signins(&mut report).await?;
+    bench.first_checks(&mut report).await?;
+    bench.starts(&mut report).await?;
+    bench.instructions(&mut report).await?;
+    if arguments.growth {
+        growth::measure(bench.program("signin")?, &folder, &mut report).await?;
+    }
+    let shown = if arguments.json { report.json()? } else { report.table()? };
+    writeln!(std::io::stdout(), "{shown}")?;
+    Ok(report.missed())
+}
+
+/// Builds with the release profile, by the cargo that runs this.
+async fn build(what: &[&str]) -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--release", "--quiet"]).args(what).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if command.status().await?.success() { Ok(()) } else { Err("the binaries cannot be built".into()) }
+}
+
+/// The folder of what is built, in which this program is as well.
+fn target() -> Result<PathBuf> {
+    let program = env::current_exe()?;
+    Ok(program.ancestors().nth(2).map(Path::to_owned).ok_or("no target folder")?)
+}

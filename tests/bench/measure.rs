@@ -1,0 +1,323 @@
+//! The measurements, one by one.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+
+use crate::Result;
+use crate::calls::Call;
+use crate::endpoint::{Endpoint, Mode, Operation};
+use crate::lambda::{Environment, Program};
+use crate::peers::{Reference, Verification, find};
+use crate::report::{Report, median, progress, ratio};
+
+/// How many times everything is started.
+const STARTS: usize = 15;
+/// How many warm sign-ins there are, after
+const SIGNINS: usize = 100;
+/// so many that do not count.
+const WARM_UP: usize = 5;
+/// How many calls a light function has had when its memory is read.
+const LIGHT_CALLS: usize = 100;
+/// How long an operation is held to see which others wait for it: longer than a hash or a TLS handshake, so that what
+/// could have begun has, and shorter than the functions' time-outs.
+const HOLD: Duration = Duration::from_millis(100);
+/// The memory size that gives a function a whole core at any time.
+const WHOLE_CORE: u32 = 1769;
+/// The functions of the HTTP API that never hash a password.
+const LIGHT: [&str; 4] =
+    ["forgot_password_check_code", "forgot_password_send_email", "session_signin", "sessions"];
+
+/// What there is to measure, and to measure with.
+pub(crate) struct Bench {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) functions: Vec<Program>,
+    pub(crate) hello: Program,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) node: Option<Program>,
+    pub(crate) reference: Option<Reference>,
+    pub(crate) verification: Verification,
+}
+
+impl Bench {
+    /// The largest binary as `sam deploy` packs it. (The zip's own headers are some hundred bytes.)
+    pub(crate) fn sizes(&self, report: &mut Report) -> Result<()> {
+        progress("sizes");
+        let mut sizes = Vec::new();
+        for program in &self.functions {
+            let binary = fs::read(program.command.first().ok_or("no binary")?)?;
+            let mut packed = DeflateEncoder::new(Vec::new(), Compression::new(6));
+            packed.write_all(&binary)?;
+            sizes.push((megabytes(packed.finish()?.len() as u64), &program.function.name));
+        }
+        let (size, name) = worst(sizes)?;
+        report.figure_of("zip_mb_max", size, name);
+        Ok(())
+    }
+
+    /// The instructions up to the first poll.
+    pub(crate) async fn instructions(&self, report: &mut Report) -> Result<()> {
+        let Some(valgrind) = find("valgrind") else {
+            report.missing("instructions", &"there is no valgrind");
+            return Ok(());
+        };
+        progress("instructions");
+        let hello = self.count(&self.hello, &valgrind).await?;
+        let mut counts = Vec::new();
+        for program in &self.functions {
+            counts.push((self.count(program, &valgrind).await? / hello, &program.function.name));
+        }
+        let (count, name) = worst(counts)?;
+        let remark = format!("{name}; hello has {:.2} million", hello / 1e6);
+        report.figure_of("init_instructions_vs_hello", count, &remark);
+        Ok(())
+    }
+
+    async fn count(&self, program: &Program, valgrind: &Path) -> Result<f64> {
+        let arguments = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
+        let program = program.with_memory(WHOLE_CORE).under(valgrind, &arguments);
+        let written = program.start(&self.endpoint).await?.terminate().await?;
+        let (_, count) = written.lines().find_map(|line| line.split_once("refs:")).ok_or("no count")?;
+        Ok(count.trim().replace(',', "").parse()?)
+    }
+
+    /// The time to the first poll: with a whole core, where nothing is connected before the first call, and with the
+    /// memory sizes of the template.
+    pub(crate) async fn starts(&self, report: &mut Report) -> Result<()> {
+        self.endpoint.answer(Mode::Replay);
+        for (key, whole_core) in [("start_vs_hello", true), ("start_connected_vs_hello", false)] {
+            progress(key);
+            let deployed = |program: &Program| {
+                if whole_core { program.with_memory(WHOLE_CORE) } else { program.clone() }
+            };
+            let functions: Vec<Program> = self.functions.iter().map(deployed).collect();
+            let mut hello = Vec::new();
+            let mut times = vec![Vec::new(); functions.len()];
+            let mut node = Vec::new();
+            for _ in 0..STARTS {
+                hello.push(self.start(&self.hello).await?);
+                for (program, times) in functions.iter().zip(&mut times) {
+                    times.push(self.start(program).await?);
+                }
+                if let Some(program) = self.node.as_ref().filter(|_| whole_core) {
+                    node.push(self.start(program).await?);
+                }
+            }
+            let ratios = functions
+                .iter()
+                .zip(&times)
+                .map(|(program, times)| (ratio(times, &hello), (&program.function.name, median(times))));
+            let (figure, (name, time)) = worst(ratios.collect())?;
+            report.figure_of(key, figure, name);
+            report.time(&format!("start to first poll: {name} ({key})"), time);
+            report.time("start to first poll: hello", median(&hello));
+            if !node.is_empty() {
+                let signin = functions.iter().position(|program| program.function.name == "signin");
+                let signin = signin.and_then(|signin| times.get(signin)).ok_or("no signin")?;
+                report.figure("start_vs_node", ratio(signin, &node));
+                report.time("start to first poll: Node", median(&node));
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, program: &Program) -> Result<f64> {
+        let environment = program.start(&self.endpoint).await?;
+        let start = environment.start.as_secs_f64();
+        environment.stop().await?;
+        Ok(start)
+    }
+
+    /// From a process's start to its first sign-in answered.
+    pub(crate) async fn first_signins(&mut self, report: &mut Report) -> Result<()> {
+        progress("first sign-ins");
+        self.endpoint.answer(Mode::Replay);
+        let (signin, event) = self.call("signin")?;
+        let (mut times, mut verifications, mut node) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..STARTS {
+            times.push(self.first(&signin, &event).await?);
+            verifications.push(self.verification.run()?.as_secs_f64());
+            if let Some(program) = &self.node {
+                node.push(self.first(program, &event).await?);
+            }
+        }
+        report.figure("first_signin_vs_verify", ratio(&times, &verifications));
+        report.time("start to first sign-in answered", median(&times));
+        if !node.is_empty() {
+            report.figure("first_signin_vs_node", ratio(&times, &node));
+            report.time("start to first sign-in answered: Node", median(&node));
+        }
+        Ok(())
+    }
+
+    async fn first(&self, program: &Program, event: &Bytes) -> Result<f64> {
+        let mut environment = program.start(&self.endpoint).await?;
+        let time = environment.start + answered(&mut environment, event).await?;
+        environment.stop().await?;
+        Ok(time.as_secs_f64())
+    }
+
+    /// Sign-in after sign-in in the same process, with the peers by turns.
+    pub(crate) async fn warm_signins(&mut self, report: &mut Report) -> Result<()> {
+        progress("warm sign-ins");
+        self.endpoint.answer(Mode::Replay);
+        let (signin, event) = self.call("signin")?;
+        let mut environment = signin.start(&self.endpoint).await?;
+        let mut node = match &self.node {
+            Some(program) => Some(program.start(&self.endpoint).await?),
+            None => None,
+        };
+        let (mut times, mut verifications, mut node_times, mut reference) =
+            <(Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
+        let (mut faults, mut passed_on) = (0, 0);
+        for round in 0..WARM_UP + SIGNINS {
+            if round == WARM_UP {
+                faults = environment.usage()?.minor_faults;
+                passed_on = self.endpoint.passed_on();
+                for times in [&mut times, &mut verifications, &mut node_times, &mut reference] {
+                    times.clear();
+                }
+            }
+            times.push(answered(&mut environment, &event).await?.as_secs_f64());
+            verifications.push(self.verification.run()?.as_secs_f64());
+            if let Some(node) = &mut node {
+                node_times.push(answered(node, &event).await?.as_secs_f64());
+            }
+            if let Some(program) = &mut self.reference {
+                reference.push(program.run().await?.as_secs_f64());
+            }
+        }
+        if self.endpoint.passed_on() != passed_on {
+            return Err("the store's time is in that of warm sign-ins".into());
+        }
+        let usage = environment.usage()?;
+        report.figure("faults_per_warm_signin", (usage.minor_faults - faults) as f64 / SIGNINS as f64);
+        report.figure("rss_mb_signin", megabytes(usage.rss));
+        report.figure("warm_signin_vs_verify", ratio(&times, &verifications));
+        report.time("bare verification", median(&verifications));
+        report.time("warm sign-in", median(&times));
+        environment.stop().await?;
+        if let Some(node) = node {
+            let rss = node.usage()?.rss;
+            report.figure_of(
+                "rss_vs_node",
+                usage.rss as f64 / rss as f64,
+                &format!("Node: {:.1} MB", megabytes(rss)),
+            );
+            report.figure("warm_vs_node", ratio(&times, &node_times));
+            report.time("warm sign-in: Node", median(&node_times));
+            node.stop().await?;
+        }
+        if let Some(program) = &self.reference {
+            report.figure(program.key, ratio(&verifications, &reference));
+            report.time("bare verification: C", median(&reference));
+        }
+        Ok(())
+    }
+
+    /// The memory of the functions that never hash.
+    pub(crate) async fn light_memory(&self, report: &mut Report) -> Result<()> {
+        progress("memory of the light functions");
+        self.endpoint.answer(Mode::Replay);
+        let mut sizes = Vec::new();
+        for call in self.calls.iter().filter(|call| LIGHT.contains(&call.function)) {
+            let mut environment = self.program(call.function)?.start(&self.endpoint).await?;
+            for _ in 0..LIGHT_CALLS {
+                answered(&mut environment, &call.event).await?;
+            }
+            sizes.push((megabytes(environment.usage()?.rss), call.function));
+            environment.stop().await?;
+        }
+        let (size, name) = worst(sizes)?;
+        report.figure_of("rss_mb_light", size, name);
+        Ok(())
+    }
+
+    /// The DynamoDB operations of each endpoint, and how many of them can only come one after the other.
+    pub(crate) async fn operations(&self, report: &mut Report) -> Result<()> {
+        self.endpoint.answer(Mode::Hold(HOLD));
+        for call in &self.calls {
+            progress(&format!("operations of {}", call.key));
+            let mut environment = self.program(call.function)?.start(&self.endpoint).await?;
+            self.endpoint.operations();
+            answered(&mut environment, &call.event).await?;
+            let mut operations = self.endpoint.operations();
+            operations.retain(Operation::is_of_dynamodb);
+            operations.sort_by_key(|operation| operation.began);
+            let names: Vec<&str> = operations.iter().map(Operation::short_name).collect();
+            report.figure_of(&format!("ops_{}", call.key), operations.len() as f64, &names.join(" "));
+            report.figure(&format!("ops_{}_in_a_row", call.key), in_a_row(&operations) as f64);
+            environment.stop().await?;
+        }
+        Ok(())
+    }
+
+    /// The time on a processor that the first call of a light function takes, which at a small memory size is a
+    /// multiple of that to wait: where it connects by itself, and where that is done before.
+    pub(crate) async fn first_checks(&self, report: &mut Report) -> Result<()> {
+        progress("first checks");
+        self.endpoint.answer(Mode::Replay);
+        let (check, event) = self.call("check")?;
+        for (key, memory) in [("first_check_cpu_ms", WHOLE_CORE), ("first_check_cpu_ms_connected", 256)] {
+            let mut times = Vec::new();
+            for _ in 0..STARTS {
+                let mut environment = check.with_memory(memory).start(&self.endpoint).await?;
+                let before = environment.usage()?.cpu;
+                answered(&mut environment, &event).await?;
+                times.push(environment.usage()?.cpu.saturating_sub(before).as_secs_f64() * 1000.0);
+                environment.stop().await?;
+            }
+            report.figure(key, median(&times));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn program(&self, name: &str) -> Result<&Program> {
+        let program = self.functions.iter().find(|program| program.function.name == name);
+        Ok(program.ok_or_else(|| format!("there is no function {name}"))?)
+    }
+
+    fn call(&self, key: &str) -> Result<(Program, Bytes)> {
+        let call = self.calls.iter().find(|call| call.key == key).ok_or("there is no such call")?;
+        Ok((self.program(call.function)?.clone(), call.event.clone()))
+    }
+}
+
+/// Has the process a call that it must not refuse, and returns how long it took.
+async fn answered(environment: &mut Environment, event: &Bytes) -> Result<Duration> {
+    let invocation = environment.invoke(event).await?;
+    if invocation.answer["statusCode"].as_u64().is_some_and(|status| (200..300).contains(&status)) {
+        Ok(invocation.time)
+    } else {
+        Err(format!("a call was refused: {}", invocation.answer).into())
+    }
+}
+
+/// The length of the longest chain of operations each of which began after the one before it was answered. They come in the
+/// order in which they began.
+fn in_a_row(operations: &[Operation]) -> usize {
+    let mut lengths: Vec<usize> = Vec::new();
+    for operation in operations {
+        let before = operations.iter().zip(&lengths).filter(|(other, _)| other.answered <= operation.began);
+        lengths.push(1 + before.map(|(_, length)| *length).max().unwrap_or(0));
+    }
+    lengths.into_iter().max().unwrap_or(0)
+}
+
+/// The greatest, and whose it is.
+fn worst<T>(figures: Vec<(f64, T)>) -> Result<(f64, T)> {
+    Ok(figures
+        .into_iter()
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .ok_or("nothing was measured")?)
+}
+
+/// In units of 10^6 bytes.
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

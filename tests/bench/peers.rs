@@ -1,0 +1,137 @@
+//! What the functions are compared with: the bare verification of a password, the same in C, and the same sign-in for
+//! Node.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::Result;
+
+/// The parameters of the template: memory in KiB, iterations, lanes.
+const PARAMETERS: [u32; 3] = [19_456, 2, 1];
+
+/// Argon2id as the functions compute it, with nothing around it, in memory that is kept.
+pub(crate) struct Verification {
+    argon2: Argon2<'static>,
+    arena: Vec<Block>,
+}
+
+impl Verification {
+    pub(crate) fn new() -> Result<Self> {
+        let [memory, iterations, lanes] = PARAMETERS;
+        let params = Params::new(memory, iterations, lanes, None)?;
+        let arena = vec![Block::new(); params.block_count()];
+        Ok(Self { argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), arena })
+    }
+
+    /// Verifies a password once, and returns the time it took.
+    pub(crate) fn run(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+        let (password, salt) = (b"Password1234!", b"sixteen bytes of");
+        self.argon2.hash_password_into_with_memory(password, salt, &mut output, &mut self.arena)?;
+        std::hint::black_box(output);
+        Ok(began.elapsed())
+    }
+}
+
+/// The reference implementation of Argon2 in C: a process that computes one hash for each line that it reads.
+pub(crate) struct Reference {
+    /// What the figure is called that compares with it.
+    pub(crate) key: &'static str,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    _process: Child,
+}
+
+impl Reference {
+    /// Builds it from the sources that node-argon2 brings, for AVX2, or else with this system's libargon2.
+    pub(crate) async fn build(folder: &Path) -> Result<Self> {
+        let sources = folder.join("node/node_modules/argon2/argon2");
+        let c = |name: &str| sources.join("src").join(name);
+        let own = [&["-mavx2".into(), "-I".into(), sources.join("include")][..], &SOURCES.map(c)].concat();
+        match Self::compile(folder, "verify_vs_c_avx2", &own).await {
+            Ok(reference) => Ok(reference),
+            Err(_) => Self::compile(folder, "verify_vs_libargon2", &["-largon2".into()]).await,
+        }
+    }
+
+    async fn compile(folder: &Path, key: &'static str, arguments: &[PathBuf]) -> Result<Self> {
+        let compiler = find("cc").ok_or("there is no C compiler")?;
+        let (main, program) = (source("argon2.c"), folder.join("argon2"));
+        let mut command = Command::new(compiler);
+        command.args(["-O3", "-pthread", "-o"]).arg(&program).arg(main).args(arguments);
+        run(&mut command).await?;
+        let mut process = Command::new(program)
+            .args(PARAMETERS.map(|parameter| parameter.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let (Some(input), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
+            return Err("no pipes".into());
+        };
+        let output = BufReader::new(output).lines();
+        let mut reference = Self { key, input, output, _process: process };
+        // It may be for another processor.
+        reference.run().await?;
+        Ok(reference)
+    }
+
+    /// Computes one hash, and returns the time that this took there.
+    pub(crate) async fn run(&mut self) -> Result<Duration> {
+        self.input.write_all(b"\n").await?;
+        let line = self.output.next_line().await?.ok_or("the C program ended")?;
+        Ok(Duration::from_nanos(line.trim().parse()?))
+    }
+}
+
+/// The reference's files, with the inner loop that takes what the compiler is told of the processor.
+const SOURCES: [&str; 6] = ["argon2.c", "core.c", "encoding.c", "thread.c", "opt.c", "blake2/blake2b.c"];
+
+/// Installs and bundles the sign-in for Node in `folder`, unless it is there, and returns what starts it.
+pub(crate) async fn node(folder: &Path) -> Result<Vec<PathBuf>> {
+    let node = find("node").ok_or("there is no Node")?;
+    let npm = find("npm").ok_or("there is no npm")?;
+    let folder = folder.join("node");
+    fs::create_dir_all(&folder)?;
+    let lock = fs::read(source("node/package-lock.json"))?;
+    let installed = fs::read(folder.join("package-lock.json")).is_ok_and(|installed| installed == lock);
+    for file in ["package.json", "package-lock.json", "signin.mjs"] {
+        fs::copy(source("node").join(file), folder.join(file))?;
+    }
+    if !installed || !folder.join("node_modules").exists() {
+        run(Command::new(&npm)
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&folder))
+        .await?;
+    }
+    run(Command::new(&npm).args(["run", "build"]).current_dir(&folder)).await?;
+    Ok(vec![node, folder.join("dist/signin.mjs")])
+}
+
+/// The program of this name, if there is one.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(name)
+}
+
+/// Runs a command to its end; the error is what it says.
+async fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().next().unwrap_or("it failed and said nothing").to_owned().into())
+}

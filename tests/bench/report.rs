@@ -1,0 +1,152 @@
+//! The figures, what they should be, and how they are shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::Result;
+
+/// A figure's greatest value, and whether it is the same on every machine and every day.
+struct Goal {
+    key: &'static str,
+    at_most: f64,
+    steady: bool,
+}
+
+const fn steady(key: &'static str, at_most: f64) -> Goal {
+    Goal { key, at_most, steady: true }
+}
+
+const fn timed(key: &'static str, at_most: f64) -> Goal {
+    Goal { key, at_most, steady: false }
+}
+
+/// In the order in which they are shown.
+const GOALS: &[Goal] = &[
+    steady("init_instructions_vs_hello", 2.5),
+    timed("start_vs_hello", 1.1),
+    timed("first_signin_vs_verify", 1.7),
+    timed("warm_signin_vs_verify", 1.05),
+    steady("faults_per_warm_signin", 10.0),
+    steady("rss_mb_signin", 27.0),
+    steady("rss_mb_light", 7.5),
+    steady("zip_mb_max", 2.7),
+    timed("verify_vs_c_avx2", 1.05),
+    timed("verify_vs_libargon2", 0.5),
+    timed("start_vs_node", 1.0 / 30.0),
+    timed("warm_vs_node", 0.65),
+    steady("rss_vs_node", 1.0 / 3.0),
+];
+
+/// What was found out.
+#[derive(Default)]
+pub(crate) struct Report {
+    figures: BTreeMap<String, f64>,
+    /// Which function the worst is, and the like.
+    remarks: BTreeMap<String, String>,
+    /// What could not be measured, and why.
+    missing: Vec<(&'static str, String)>,
+    /// In seconds.
+    times: Vec<(String, f64)>,
+}
+
+impl Report {
+    pub(crate) fn figure(&mut self, key: &str, value: f64) {
+        self.figures.insert(key.to_owned(), value);
+    }
+
+    /// A figure with what there is to say about it.
+    pub(crate) fn figure_of(&mut self, key: &str, value: f64, remark: &str) {
+        self.figure(key, value);
+        self.remarks.insert(key.to_owned(), remark.to_owned());
+    }
+
+    /// A time for orientation, in seconds.
+    pub(crate) fn time(&mut self, what: &str, seconds: f64) {
+        self.times.push((what.to_owned(), seconds));
+    }
+
+    pub(crate) fn missing(&mut self, what: &'static str, why: &dyn std::fmt::Display) {
+        self.missing.push((what, why.to_string()));
+    }
+
+    /// All figures as one JSON object.
+    pub(crate) fn json(&self) -> Result<String> {
+        let figures = self.figures.iter().map(|(key, value)| (key.clone(), Value::from(rounded(*value))));
+        Ok(serde_json::to_string_pretty(&figures.collect::<Map<_, _>>())?)
+    }
+
+    pub(crate) fn table(&self) -> Result<String> {
+        let mut table = String::new();
+        let goals = GOALS.iter().map(|goal| goal.key).filter(|key| self.figures.contains_key(*key));
+        let others = self.figures.keys().map(String::as_str).filter(|key| goal(key).is_none());
+        writeln!(table, "{:32} {:>10} {:>10}", "key", "value", "goal")?;
+        for key in goals.chain(others) {
+            let value = self.figures.get(key).copied().unwrap_or(f64::NAN);
+            let (goal, met) = match goal(key) {
+                Some(goal) if value <= goal.at_most => (format!("<= {}", rounded(goal.at_most)), "met"),
+                Some(goal) => (format!("<= {}", rounded(goal.at_most)), "NOT MET"),
+                None => (String::new(), ""),
+            };
+            let remark = self.remarks.get(key).map_or("", String::as_str);
+            let line = format!("{key:32} {:>10} {goal:>10} {met:8} {remark}", rounded(value));
+            writeln!(table, "{}", line.trim_end())?;
+        }
+        for (what, why) in &self.missing {
+            writeln!(table, "{what} not measured: {why}")?;
+        }
+        writeln!(table, "\nmedians in ms, AWS answering from memory over TLS unless said otherwise")?;
+        for (what, seconds) in &self.times {
+            writeln!(table, "{what:60} {:>9.3}", seconds * 1000.0)?;
+        }
+        writeln!(table, "\n{}", machine())?;
+        Ok(table)
+    }
+
+    /// The figures that miss a goal although they do not depend on the machine's mood.
+    pub(crate) fn missed(&self) -> Vec<String> {
+        let missed = GOALS.iter().filter(|goal| goal.steady).filter_map(|goal| {
+            let value = *self.figures.get(goal.key)?;
+            let missed = value.is_nan() || value > goal.at_most;
+            missed.then(|| format!("{} is {}, not <= {}", goal.key, rounded(value), rounded(goal.at_most)))
+        });
+        missed.collect()
+    }
+}
+
+/// Tells whoever waits what is being done.
+pub(crate) fn progress(what: &str) {
+    // Where nobody reads it, nobody waits.
+    let _ = writeln!(std::io::stderr(), "bench: {what}");
+}
+
+fn goal(key: &str) -> Option<&'static Goal> {
+    GOALS.iter().find(|goal| goal.key == key)
+}
+
+/// The middle one.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The median of the rounds' ratios.
+pub(crate) fn ratio(values: &[f64], references: &[f64]) -> f64 {
+    let ratios: Vec<f64> =
+        values.iter().zip(references).map(|(value, reference)| value / reference).collect();
+    median(&ratios)
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!("{cores} cores, {}", model.map_or(std::env::consts::ARCH, |(_, model)| model))
+}
