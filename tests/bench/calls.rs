@@ -8,7 +8,7 @@ use support::Stack;
 use crate::Result;
 
 /// The password of every user here.
-pub(crate) const PASSWORD: &str = "Password1234!";
+const PASSWORD: &str = "Password1234!";
 const NEW_PASSWORD: &str = "NewPassword1234!";
 
 /// A call of a function.
@@ -19,15 +19,15 @@ pub(crate) struct Call {
     pub(crate) event: Bytes,
 }
 
-/// What is around the functions: the stack's own functions, and its inbox.
-struct Service {
+/// A stack's own functions, and its inbox.
+pub(crate) struct Service {
     url: String,
     http: reqwest::Client,
 }
 
 /// The calls, and in the store what they need.
 pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
-    let service = Service { url: stack.aws_url(), http: reqwest::Client::builder().no_proxy().build()? };
+    let service = Service::of(stack)?;
     let mut calls = Vec::new();
     let mut add = |key, function, event: Value| {
         calls.push(Call { key, function, event: event.to_string().into() });
@@ -79,7 +79,7 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     Ok(calls)
 }
 
-/// The event of a sign-in with [`PASSWORD`].
+/// The event of a sign-in of a user that [`Service::create_user`] created, or of a copy.
 pub(crate) fn signin(username: &str) -> Value {
     let event = include_str!("../../events/signin/without_session.json");
     filled(event, &json!({"username": username, "password": PASSWORD}), None).unwrap_or_default()
@@ -98,18 +98,23 @@ fn filled(event: &str, body: &Value, token: Option<&str>) -> Result<Value> {
 }
 
 impl Service {
+    pub(crate) fn of(stack: &Stack) -> Result<Self> {
+        Ok(Self { url: stack.aws_url(), http: reqwest::Client::builder().no_proxy().build()? })
+    }
+
     /// What a function of the stack answers.
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
         Ok(self.http.post(url).body(payload.to_string()).send().await?.json().await?)
     }
 
-    /// Creates a user with [`PASSWORD`], and returns the name.
-    async fn create_user(&self, purpose: &str, must_change_password: bool) -> Result<String> {
+    /// Creates a user with [`PASSWORD`], and returns the name, which is the id as well.
+    pub(crate) async fn create_user(&self, purpose: &str, must_change_password: bool) -> Result<String> {
         let username = format!("bench.{purpose}");
         let create = json!({
             "action": "create",
             "username": username,
+            "user_id": username,
             "password": PASSWORD,
             "email_addresses": [address(&username)],
             "activated": true,

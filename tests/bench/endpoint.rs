@@ -43,7 +43,7 @@ pub(crate) enum Mode {
     PassOn,
     /// By the stack the first time, and as then from then on: the time that the store takes is in no figure.
     Replay,
-    /// By the stack, and not before so long after they arrived.
+    /// By the stack, and DynamoDB's not before so long after they arrived.
     Hold(Duration),
 }
 
@@ -195,10 +195,14 @@ async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Resp
         Some(answer) => Ok(answer),
         None => front.pass_on(&name, head, body).await,
     };
-    if let Mode::Hold(time) = mode {
+    let mut operation = Operation { name, began, answered: Instant::now() };
+    if let Mode::Hold(time) = mode
+        && operation.is_of_dynamodb()
+    {
         sleep(time.saturating_sub(began.elapsed())).await;
+        operation.answered = Instant::now();
     }
-    front.state().operations.push(Operation { name, began, answered: Instant::now() });
+    front.state().operations.push(operation);
     match answer {
         Ok(answer) => {
             let mut response = Response::new(Body::from(answer.body));

@@ -1,15 +1,16 @@
 //! Whether a sign-in costs more operations or time when the store has more users.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
 use axum::body::Bytes;
-use dynoxide::{AttributeValue, Database, ImportOptions, Item};
-use serde_json::{Value, json};
+use dynoxide::actions::get_item::GetItemRequest;
+use dynoxide::{AttributeValue, Database, ImportOptions};
 use support::{Options, Stack};
 
 use crate::Result;
-use crate::calls::{self, PASSWORD};
+use crate::calls::{self, Service};
 use crate::endpoint::{Endpoint, Mode};
 use crate::lambda::{Environment, Program};
 use crate::report::{Report, median, progress, ratio};
@@ -73,9 +74,14 @@ impl Population {
         }
         let options = Options { data_dir: Some(folder.to_owned()), ..Options::default() };
         let stack = Stack::start(options.clone()).await?;
-        let model = create_model(&stack).await?;
+        let model = Service::of(&stack)?.create_user("model", false).await?;
         stack.shutdown().await;
-        fill(&folder.join("dynamodb.sqlite"), &model, users)?;
+        let database = Database::new(&folder.join("dynamodb.sqlite").to_string_lossy())?;
+        for (table, key) in [("USERS_TABLE", "username"), ("USER_IDS_TABLE", "user_id")] {
+            let table = signin.function.variables.get(table).ok_or("the template names no such table")?;
+            fill(&database, table, key, &model, users)?;
+        }
+        drop(database);
 
         let stack = Stack::start(options).await?;
         let endpoint = Endpoint::start(stack.aws_url(), folder).await?;
@@ -107,59 +113,24 @@ impl Population {
     }
 }
 
-/// Creates a user by `manage_users`, and returns the items that this made, with the names of their tables.
-async fn create_model(stack: &Stack) -> Result<[(String, Item); 2]> {
-    let http = reqwest::Client::builder().no_proxy().build()?;
-    let url = format!("{}/2015-03-31/functions/manage_users/invocations", stack.aws_url());
-    let create = json!({
-        "action": "create",
-        "username": "model",
-        "user_id": "model",
-        "password": PASSWORD,
-        "email_addresses": ["model@example.com"],
-        "activated": true,
-    });
-    let answer: Value = http.post(url).body(create.to_string()).send().await?.json().await?;
-    if answer["ok"] != true {
-        return Err(format!("no model user: {answer}").into());
-    }
-    let functions = stack.template().functions()?;
-    let variables = &functions.first().ok_or("the template has no function")?.variables;
-    let item = async |variable: &str, key: &str| {
-        let table = variables.get(variable).ok_or("no such table")?;
-        let request = json!({"TableName": table, "Key": {key: {"S": "model"}}, "ConsistentRead": true});
-        let answer = http
-            .post(stack.aws_url())
-            .header("x-amz-target", "DynamoDB_20120810.GetItem")
-            .header("content-type", "application/x-amz-json-1.0")
-            .body(request.to_string());
-        let answer: Value = answer.send().await?.json().await?;
-        Ok::<_, Box<dyn std::error::Error>>((table.clone(), serde_json::from_value(answer["Item"].clone())?))
-    };
-    Ok([item("USERS_TABLE", "username").await?, item("USER_IDS_TABLE", "user_id").await?])
-}
-
-/// Writes `users` copies of the model with names and ids of their own.
-fn fill(file: &Path, model: &[(String, Item)], users: usize) -> Result<()> {
-    let database = Database::new(&file.to_string_lossy())?;
+/// Writes `users` copies of a user's item in a table, with names and ids of their own.
+fn fill(database: &Database, table: &str, key: &str, model: &str, users: usize) -> Result<()> {
+    let model = HashMap::from([(key.to_owned(), AttributeValue::S(model.to_owned()))]);
+    let model = GetItemRequest { table_name: table.to_owned(), key: model, ..GetItemRequest::default() };
+    let model = database.get_item(model)?.item.ok_or("there is no model user")?;
     database.enable_bulk_loading()?;
     for first in (0..users).step_by(CHUNK) {
-        for (table, model) in model {
-            let copies = (first..users.min(first + CHUNK)).map(|user| {
-                let mut item = model.clone();
-                for attribute in ["username", "display_username", "user_id"] {
-                    if let Some(value) = item.get_mut(attribute) {
-                        *value = AttributeValue::S(name(user));
-                    }
-                }
-                item
-            });
-            let options = ImportOptions { record_streams: false, set_cached_at: false };
-            database.import_items(table, copies.collect(), options)?;
-        }
+        let copies = (first..users.min(first + CHUNK)).map(|user| {
+            let mut item = model.clone();
+            for attribute in ["username", "display_username", "user_id"] {
+                item.entry(attribute.to_owned()).and_modify(|value| *value = AttributeValue::S(name(user)));
+            }
+            item
+        });
+        let options = ImportOptions { record_streams: false, set_cached_at: false };
+        database.import_items(table, copies.collect(), options)?;
     }
-    database.disable_bulk_loading()?;
-    Ok(())
+    Ok(database.disable_bulk_loading()?)
 }
 
 /// The name and the id of a user.

@@ -95,14 +95,14 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let node = match peers::node(&folder).await {
         Ok(command) => Some(program("node", signin, command)),
         Err(error) => {
-            report.missing("Node", &error);
+            report.missing("what is compared with Node", &error);
             None
         }
     };
     let reference = match Reference::build(&folder).await {
         Ok(reference) => Some(reference),
         Err(error) => {
-            report.missing("C", &error);
+            report.missing("what is compared with C", &error);
             None
         }
     };

@@ -321,3 +321,29 @@ fn worst<T>(figures: Vec<(f64, T)>) -> Result<(f64, T)> {
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_began_before_the_answer_does_not_wait_for_it() {
+        let start = Instant::now();
+        let operation = |(began, answered)| Operation {
+            name: String::new(),
+            began: start + Duration::from_millis(began),
+            answered: start + Duration::from_millis(answered),
+        };
+        for (expected, times) in [
+            (0, &[][..]),
+            (1, &[(0, 100), (1, 101), (99, 199)]),
+            (2, &[(0, 100), (1, 101), (100, 200), (101, 201)]),
+            (3, &[(0, 100), (0, 300), (100, 200), (200, 300)]),
+        ] {
+            let operations: Vec<_> = times.iter().copied().map(operation).collect();
+            assert_eq!(in_a_row(&operations), expected, "{times:?}");
+        }
+    }
+}
