@@ -27,7 +27,7 @@ use tokio::process::Command;
 use crate::endpoint::Endpoint;
 use crate::lambda::Program;
 use crate::measure::Bench;
-use crate::peers::{Reference, Verification};
+use crate::peers::{Parameters, Reference, Verification};
 use crate::report::{Report, progress};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -74,9 +74,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let folder = target.join("bench");
     fs::create_dir_all(&folder)?;
     progress("builds");
-    build(&["--package", "tests", "--bin", "hello"]).await?;
+    build(&["--package", "hello"]).await?;
     if arguments.binaries.is_none() {
-        build(&["--workspace", "--exclude", "tests"]).await?;
+        build(&["--workspace", "--exclude", "tests", "--exclude", "hello"]).await?;
     }
     let built = target.join("release");
     let binaries = arguments.binaries.as_ref().unwrap_or(&built);
@@ -89,6 +89,7 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
         Program { function: function.clone(), command, log }
     };
     let signin = functions.iter().find(|function| function.name == "signin").ok_or("there is no signin")?;
+    let parameters = Parameters::of(signin)?;
     let mut hello = program("hello", signin, vec![built.join("hello")]);
     "hello".clone_into(&mut hello.function.name);
     progress("peers");
@@ -99,7 +100,7 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
             None
         }
     };
-    let reference = match Reference::build(&folder).await {
+    let reference = match Reference::build(&folder, parameters).await {
         Ok(reference) => Some(reference),
         Err(error) => {
             report.missing("what is compared with C", &error);
@@ -116,7 +117,7 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
         endpoint,
         node,
         reference,
-        verification: Verification::new()?,
+        verification: Verification::new(parameters)?,
     };
     bench.sizes(&mut report)?;
     bench.operations(&mut report).await?;

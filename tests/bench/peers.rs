@@ -8,13 +8,38 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
+use support::template::Function;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::Result;
 
-/// The parameters of the template: memory in KiB, iterations, lanes.
-const PARAMETERS: [u32; 3] = [19_456, 2, 1];
+/// The files of the reference implementation, with the inner loop that takes what the compiler is told of the processor.
+const SOURCES: [&str; 6] = ["argon2.c", "core.c", "encoding.c", "thread.c", "opt.c", "blake2/blake2b.c"];
+
+/// What Argon2 is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Parameters {
+    memory_kib: u32,
+    iterations: u32,
+    lanes: u32,
+}
+
+impl Parameters {
+    /// Those that a function is deployed with.
+    pub(crate) fn of(function: &Function) -> Result<Self> {
+        let number = |variable: &str| -> Result<u32> {
+            let value = function.variables.get(variable).ok_or_else(|| format!("there is no {variable}"))?;
+            Ok(value.parse()?)
+        };
+        let memory_kib = number("ARGON2_MEMORY_KIB")?;
+        Ok(Self {
+            memory_kib,
+            iterations: number("ARGON2_ITERATIONS")?,
+            lanes: number("ARGON2_PARALLELISM")?,
+        })
+    }
+}
 
 /// Argon2id as the functions compute it, with nothing around it, in memory that is kept.
 pub(crate) struct Verification {
@@ -23,9 +48,8 @@ pub(crate) struct Verification {
 }
 
 impl Verification {
-    pub(crate) fn new() -> Result<Self> {
-        let [memory, iterations, lanes] = PARAMETERS;
-        let params = Params::new(memory, iterations, lanes, None)?;
+    pub(crate) fn new(Parameters { memory_kib, iterations, lanes }: Parameters) -> Result<Self> {
+        let params = Params::new(memory_kib, iterations, lanes, None)?;
         let arena = vec![Block::new(); params.block_count()];
         Ok(Self { argon2: Argon2::new(Algorithm::Argon2id, Version::V0x13, params), arena })
     }
@@ -52,24 +76,30 @@ pub(crate) struct Reference {
 
 impl Reference {
     /// Builds it from the sources that node-argon2 brings, for AVX2, or else with this system's libargon2.
-    pub(crate) async fn build(folder: &Path) -> Result<Self> {
+    pub(crate) async fn build(folder: &Path, parameters: Parameters) -> Result<Self> {
         let sources = folder.join("node/node_modules/argon2/argon2");
         let c = |name: &str| sources.join("src").join(name);
         let own = [&["-mavx2".into(), "-I".into(), sources.join("include")][..], &SOURCES.map(c)].concat();
-        match Self::compile(folder, "verify_vs_c_avx2", &own).await {
+        match Self::compile(folder, parameters, "verify_vs_c_avx2", &own).await {
             Ok(reference) => Ok(reference),
-            Err(_) => Self::compile(folder, "verify_vs_libargon2", &["-largon2".into()]).await,
+            Err(_) => Self::compile(folder, parameters, "verify_vs_libargon2", &["-largon2".into()]).await,
         }
     }
 
-    async fn compile(folder: &Path, key: &'static str, arguments: &[PathBuf]) -> Result<Self> {
+    async fn compile(
+        folder: &Path,
+        parameters: Parameters,
+        key: &'static str,
+        arguments: &[PathBuf],
+    ) -> Result<Self> {
         let compiler = find("cc").ok_or("there is no C compiler")?;
         let (main, program) = (source("argon2.c"), folder.join("argon2"));
         let mut command = Command::new(compiler);
         command.args(["-O3", "-pthread", "-o"]).arg(&program).arg(main).args(arguments);
         run(&mut command).await?;
+        let Parameters { memory_kib, iterations, lanes } = parameters;
         let mut process = Command::new(program)
-            .args(PARAMETERS.map(|parameter| parameter.to_string()))
+            .args([memory_kib, iterations, lanes].map(|parameter| parameter.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -91,9 +121,6 @@ impl Reference {
         Ok(Duration::from_nanos(line.trim().parse()?))
     }
 }
-
-/// The reference's files, with the inner loop that takes what the compiler is told of the processor.
-const SOURCES: [&str; 6] = ["argon2.c", "core.c", "encoding.c", "thread.c", "opt.c", "blake2/blake2b.c"];
 
 /// Installs and bundles the sign-in for Node in `folder`, unless it is there, and returns what starts it.
 pub(crate) async fn node(folder: &Path) -> Result<Vec<PathBuf>> {

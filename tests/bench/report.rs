@@ -121,7 +121,7 @@ impl Report {
         for (what, why) in &self.missing {
             writeln!(table, "{what} not measured: {why}")?;
         }
-        writeln!(table, "\nmedians in ms, AWS answering from memory over TLS unless said otherwise")?;
+        writeln!(table, "\nmedians in ms; AWS answers from memory, over TLS, unless said otherwise")?;
         for (what, seconds) in &self.times {
             writeln!(table, "{what:60} {:>9.3}", seconds * 1000.0)?;
         }
