@@ -94,10 +94,20 @@ impl Functions {
         let mut functions = Vec::new();
         for deployed in deployed {
             let binary = runtime_api::binary(deployed, folder);
-            let environments = Environments::start(deployed, &binary, aws_url).await?;
+            let environments = Environments::start(deployed, binary, aws_url).await?;
             functions.push(Function { deployed: deployed.clone(), runner: Runner::Binary(environments) });
         }
         Ok(Self::new(functions))
+    }
+
+    /// Returns once all of them are ready for invocations.
+    pub(crate) async fn started(&self) -> Result<(), StartError> {
+        for function in self.functions.values() {
+            if let Runner::Binary(environments) = &function.runner {
+                environments.started().await?;
+            }
+        }
+        Ok(())
     }
 
     fn new(functions: Vec<Function>) -> Self {

@@ -35,7 +35,10 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 
 /// The execution environments of one function.
 pub(crate) struct Environments {
+    binary: PathBuf,
     queue: mpsc::UnboundedSender<Invocation>,
+    /// Whether each first process came up, once this is known.
+    starting: Vec<watch::Receiver<Option<Result<(), String>>>>,
 }
 
 struct Invocation {
@@ -58,10 +61,13 @@ struct Environment {
 }
 
 impl Environments {
-    /// Starts the processes, and returns once they are ready for invocations.
-    pub(crate) async fn start(function: &Function, binary: &Path, aws_url: &str) -> Result<Self, StartError> {
-        let failed =
-            |problem: &dyn Display| StartError::new(format_args!("cannot run {}", binary.display()), problem);
+    /// Starts the processes.
+    pub(crate) async fn start(
+        function: &Function,
+        binary: PathBuf,
+        aws_url: &str,
+    ) -> Result<Self, StartError> {
+        let failed = |error| cannot_run(&binary, &error);
         let (queue, invocations) = mpsc::unbounded_channel();
         let invocations = Arc::new(tokio::sync::Mutex::new(invocations));
         let mut starting = Vec::new();
@@ -74,20 +80,25 @@ impl Environments {
                 kill: Notify::new(),
                 started,
             });
-            let address = environment.serve().await.map_err(|error| failed(&error))?;
-            let command = command(function, binary, aws_url, address).map_err(|error| failed(&error))?;
+            let address = environment.serve().await.map_err(failed)?;
+            let command = command(function, &binary, aws_url, address).map_err(failed)?;
             tokio::spawn(environment.keep_running(command));
             starting.push(start);
         }
-        for mut start in starting {
+        Ok(Self { binary, queue, starting })
+    }
+
+    /// Returns once the processes are ready for invocations.
+    pub(crate) async fn started(&self) -> Result<(), StartError> {
+        for mut start in self.starting.iter().cloned() {
             let started = timeout(INIT_LIMIT, start.wait_for(Option::is_some)).await;
             match started.ok().and_then(Result::ok).and_then(|started| started.clone()) {
                 Some(Ok(())) => {}
-                Some(Err(problem)) => return Err(failed(&problem)),
-                None => return Err(failed(&"it asked for no invocation in time")),
+                Some(Err(problem)) => return Err(cannot_run(&self.binary, &problem)),
+                None => return Err(cannot_run(&self.binary, &"it asked for no invocation in time")),
             }
         }
-        Ok(Self { queue })
+        Ok(())
     }
 
     /// Has the next idle environment process an invocation.
@@ -103,6 +114,10 @@ impl Environments {
             Err(_) => Err(stopped(request_id)),
         }
     }
+}
+
+fn cannot_run(binary: &Path, problem: &dyn Display) -> StartError {
+    StartError::new(format_args!("cannot run {}", binary.display()), problem)
 }
 
 impl Environment {

@@ -237,6 +237,8 @@ impl Services {
             Arc::clone(&faults),
         );
         let aws = Server::start(aws_listener, router)?;
+        // Not before AWS is there: they call it while they start.
+        functions.started().await?;
         if dynamodb.is_fresh() && demo_user {
             create_demo_user(&functions).await;
         }
