@@ -1,7 +1,7 @@
 //! An execution environment: a process under a Runtime API of its own, as Lambda runs it, and what it costs.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -120,7 +120,7 @@ impl Program {
         Ok(Environment { start, process, requests, next, api, log: self.log.clone() })
     }
 
-    fn command(&self, endpoint: &Endpoint, runtime_api: std::net::SocketAddr) -> Result<Command> {
+    fn command(&self, endpoint: &Endpoint, runtime_api: SocketAddr) -> Result<Command> {
         let (program, arguments) = self.command.split_first().ok_or("no program")?;
         let mut command = runtime_api::command(&self.function, program, &endpoint.url, runtime_api)?;
         let log = File::create(&self.log)?;
@@ -137,8 +137,9 @@ impl Program {
 impl Environment {
     /// Has the process an event, and returns once it waits for the next one.
     pub(crate) async fn invoke(&mut self, event: &Bytes) -> Result<Invocation> {
-        let (used, _) = oneshot::channel();
-        let next = std::mem::replace(&mut self.next, used);
+        // In the place of the poll that is answered, until there is another.
+        let (nothing, _) = oneshot::channel();
+        let next = std::mem::replace(&mut self.next, nothing);
         let began = Instant::now();
         if next.send(event.clone()).is_err() {
             return Err(failure("it waits for no invocation", &self.log).into());
@@ -233,6 +234,7 @@ async fn next(State(requests): Requests) -> Response {
     let Ok(event) = event.await else { return std::future::pending().await };
     let headers = [
         ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
+        // In 2100: what takes long is to be measured, not cut off.
         ("lambda-runtime-deadline-ms", "4102444800000"),
         ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:000000000000:function:bench"),
         (

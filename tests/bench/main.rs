@@ -1,6 +1,6 @@
-//! How fast and how large the functions are: the release binaries under a Runtime API and over HTTPS, in turns with what
-//! they are compared with. Ratios are medians over rounds in each of which both were measured, because the machine's
-//! mood changes.
+//! How fast and how large the functions are: the release binaries under a Runtime API and over HTTPS, in turns with
+//! what they are compared with. Ratios are medians over rounds in each of which both were measured, because the
+//! machine's mood changes.
 
 #![expect(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
 

@@ -15,7 +15,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::Result;
 
-/// The files of the reference implementation, with the inner loop that takes what the compiler is told of the processor.
+/// The files of the reference implementation, with the inner loop that uses what the compiler is told of the
+/// processor.
 const SOURCES: [&str; 6] = ["argon2.c", "core.c", "encoding.c", "thread.c", "opt.c", "blake2/blake2b.c"];
 
 /// What Argon2 is given.

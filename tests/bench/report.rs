@@ -92,7 +92,9 @@ impl Report {
         self.times.push((what.to_owned(), seconds));
     }
 
+    /// Notes what could not be measured, and why.
     pub(crate) fn missing(&mut self, what: &'static str, why: &dyn std::fmt::Display) {
+        progress(&format!("{what} not measured: {why}"));
         self.missing.push((what, why.to_string()));
     }
 
