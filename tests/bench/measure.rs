@@ -50,7 +50,8 @@ impl Bench {
         progress("sizes");
         let mut sizes = Vec::new();
         for program in &self.functions {
-            let binary = fs::read(program.command.first().ok_or("no binary")?)?;
+            let file = program.command.first().ok_or("no binary")?;
+            let binary = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
             let mut packed = DeflateEncoder::new(Vec::new(), Compression::new(6));
             packed.write_all(&binary)?;
             sizes.push((megabytes(packed.finish()?.len() as u64), &program.function.name));
