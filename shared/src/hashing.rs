@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
 use std::time::Instant;
 
 use argon2::password_hash::phc::{self, Output, Salt};
@@ -28,8 +29,9 @@ pub struct PasswordHasher {
     params: Params,
     /// What is verified for a username that nobody has, so that this takes the same time.
     decoy: Arc<PasswordHash>,
-    /// A hash occupies a core and its memory: more at a time than there are cores would be no faster, only larger.
-    cores: Arc<Semaphore>,
+    /// Where requests share this process. A hash occupies a core and its memory: more at a time than there are cores
+    /// would be no faster, only larger.
+    cores: Option<Arc<Semaphore>>,
     arenas: Arenas,
 }
 
@@ -61,8 +63,10 @@ impl PasswordHasher {
             .map_err(|error| ConfigError::new("ARGON2_MEMORY_KIB", &format!("is refused: {error}")))?;
         let decoy = decoy(&params)
             .ok_or_else(|| ConfigError::new("ARGON2_MEMORY_KIB", "is out of the bounds of stored hashes"))?;
-        let cores = std::thread::available_parallelism().map_or(1, Into::into);
-        let cores = Arc::new(Semaphore::new(cores));
+        // Set on Managed Instances; elsewhere there is one request at a time.
+        let is_shared = environment.number("AWS_LAMBDA_MAX_CONCURRENCY", 1, 0..=u32::MAX)? > 1;
+        let cores = || Arc::new(Semaphore::new(available_parallelism().map_or(1, Into::into)));
+        let cores = is_shared.then(cores);
         Ok(Self { params, decoy: Arc::new(decoy), cores, arenas: Arenas::default() })
     }
 
@@ -123,12 +127,8 @@ impl PasswordHasher {
         &self,
         work: impl FnOnce(&mut Hasher) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let core = Arc::clone(&self.cores).acquire_owned().await;
-        let (span, arenas, kept_blocks) = (Span::current(), self.arenas.clone(), self.params.block_count());
+        let (arenas, kept_blocks) = (self.arenas.clone(), self.params.block_count());
         let measured = move || {
-            // Until the end of the work, even if nobody waits for it any more.
-            let _core = core;
-            let _entered = span.enter();
             let start = Instant::now();
             let mut arena = arenas.take();
             let done = work(&mut arena);
@@ -139,9 +139,16 @@ impl PasswordHasher {
             metrics::histogram!("HashTime").record(start.elapsed().as_secs_f64() * 1000.0);
             done
         };
-        tokio::task::spawn_blocking(measured)
-            .await
-            .map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
+        let Some(cores) = &self.cores else {
+            return measured();
+        };
+        let (core, span) = (Arc::clone(cores).acquire_owned().await, Span::current());
+        let elsewhere = tokio::task::spawn_blocking(move || {
+            // Until the end of the work, even if nobody waits for it any more.
+            let _core = core;
+            span.in_scope(measured)
+        });
+        elsewhere.await.map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
     }
 }
 
@@ -286,8 +293,11 @@ mod tests {
         "$scrypt$ln=4,r=8,p=2$c2FsdHNhbHRzYWx0c2FsdA$55gLJ7yXaTSJWJzO6d0Y8oopRsRfDdlaY7am622Uogk";
 
     fn hasher(memory: &'static str) -> PasswordHasher {
-        let environment =
-            Environment::new(move |variable| (variable == "ARGON2_MEMORY_KIB").then(|| memory.to_owned()));
+        let environment = Environment::new(move |variable| match variable {
+            "ARGON2_MEMORY_KIB" => Some(memory.to_owned()),
+            "AWS_LAMBDA_MAX_CONCURRENCY" => Some("16".to_owned()),
+            _ => None,
+        });
         PasswordHasher::from_environment(&environment).unwrap()
     }
 
@@ -384,7 +394,8 @@ mod tests {
     async fn memory_is_kept_for_each_core_and_none_that_only_a_stored_hash_needed() {
         let hasher = hasher("128");
         let kept = || hasher.arenas.0.lock().unwrap().iter().map(Hasher::reserved_blocks).collect::<Vec<_>>();
-        let (cores, password) = (hasher.cores.available_permits(), password("Password1234!"));
+        let (cores, password) =
+            (hasher.cores.as_ref().unwrap().available_permits(), password("Password1234!"));
         futures_util::future::join_all((0..3 * cores).map(|_| hasher.verify(&password, None))).await;
         assert!(
             (1..=cores).contains(&kept().len()) && kept().iter().all(|&blocks| blocks == 128),

@@ -7,9 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
-use jsonwebtoken::{EncodingKey, Header};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{Algorithm, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Sha256, Sha384, Sha512};
 use shared::config::Environment;
 use shared::store::TableNames;
 use support::{Options, Stack};
@@ -661,9 +665,28 @@ pub(crate) struct Secret {
 impl Secret {
     /// Signs what only the service could.
     pub(crate) fn sign(&self, header: &Header, claims: &Value) -> String {
-        let key = EncodingKey::from_secret(self.value.as_bytes());
-        jsonwebtoken::encode(header, claims, &key).unwrap()
+        self.sign_bytes(header, claims.to_string().as_bytes())
     }
+
+    /// Signs (RFC 7515 §5.1) what need not be JSON, by any of HMAC's algorithms: the service itself has but one.
+    pub(crate) fn sign_bytes(&self, header: &Header, payload: &[u8]) -> String {
+        let header_json = serde_json::to_vec(header).unwrap();
+        let [header_base64, payload] =
+            [&header_json, payload].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{header_base64}.{payload}");
+        let (key, bytes) = (self.value.as_bytes(), message.as_bytes());
+        let signature = match header.alg {
+            Algorithm::HS256 => mac::<Hmac<Sha256>>(key, bytes),
+            Algorithm::HS384 => mac::<Hmac<Sha384>>(key, bytes),
+            Algorithm::HS512 => mac::<Hmac<Sha512>>(key, bytes),
+            other => panic!("{other:?}"),
+        };
+        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
+    M::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes().to_vec()
 }
 
 /// What a token claims, whoever signed it.

@@ -10,7 +10,8 @@ use crate::answers::{
     validation_failed,
 };
 use crate::helpers::{
-    Answer, DAY, LOG_OUT, PASSWORD, SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, Service, claims,
+    Answer, DAY, LOG_OUT, PASSWORD, SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, Secret, Service,
+    claims,
 };
 
 /// The sessions of a list, which has nothing else and is written exactly as documented.
@@ -337,8 +338,8 @@ async fn an_expired_token_is_told_from_an_incorrect_one() {
     claims["iat"] = json!(issued - 3601);
     claims["exp"] = json!(issued - 1);
     let expired = secret.sign(&header, &claims);
-    let forged_key = jsonwebtoken::EncodingKey::from_secret(secret.version_id.as_bytes());
-    let forged = jsonwebtoken::encode(&header, &claims, &forged_key).unwrap();
+    let other_secret = Secret { value: secret.version_id.clone(), version_id: secret.version_id };
+    let forged = other_secret.sign(&header, &claims);
 
     refused(&service, "", Some(&format!("Bearer {expired}")), TOKEN_EXPIRED).await;
     refused(&service, &format!("?token={expired}"), None, TOKEN_EXPIRED).await;

@@ -94,7 +94,10 @@ fn read_by(function: &Function) -> BTreeSet<String> {
     let (variables, read) = (function.variables.clone(), Arc::new(Mutex::new(BTreeSet::new())));
     let noted = Arc::clone(&read);
     let environment = Environment::new(move |name| {
-        noted.lock().unwrap().insert(name.to_owned());
+        // What begins with AWS is Lambda's to set.
+        if !name.starts_with("AWS_") {
+            noted.lock().unwrap().insert(name.to_owned());
+        }
         variables.get(name).cloned()
     });
     start(&function.name, &environment).unwrap();

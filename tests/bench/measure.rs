@@ -175,10 +175,10 @@ impl Bench {
         };
         let (mut times, mut verifications, mut node_times, mut reference) =
             <(Vec<_>, Vec<_>, Vec<_>, Vec<_>)>::default();
-        let (mut faults, mut passed_on) = (0, 0);
+        let (mut before, mut passed_on) = (environment.usage()?, 0);
         for round in 0..WARM_UP + SIGNINS {
             if round == WARM_UP {
-                faults = environment.usage()?.minor_faults;
+                before = environment.usage()?;
                 passed_on = self.endpoint.passed_on();
                 for times in [&mut times, &mut verifications, &mut node_times, &mut reference] {
                     times.clear();
@@ -195,18 +195,23 @@ impl Bench {
         }
         self.answered_from_memory_since(passed_on)?;
         let usage = environment.usage()?;
-        report.figure("faults_per_warm_signin", (usage.minor_faults - faults) as f64 / SIGNINS as f64);
-        report.figure("rss_mb_signin", megabytes(usage.rss));
+        report.figure(
+            "faults_per_warm_signin",
+            (usage.minor_faults - before.minor_faults) as f64 / SIGNINS as f64,
+        );
+        report.figure("rss_mb_signin", memory_mb(usage.rss));
         report.figure("warm_signin_vs_verify", ratio(&times, &verifications));
         report.time("bare verification", median(&verifications));
         report.time("warm sign-in", median(&times));
+        let cpu = usage.cpu.saturating_sub(before.cpu).as_secs_f64() / SIGNINS as f64;
+        report.time("warm sign-in, on the processor", cpu);
         environment.stop().await?;
         if let Some(node) = node {
             let rss = node.usage()?.rss;
             report.figure_of(
                 "rss_vs_node",
                 usage.rss as f64 / rss as f64,
-                &format!("Node: {:.1} MB", megabytes(rss)),
+                &format!("Node: {:.1} MB", memory_mb(rss)),
             );
             report.figure("warm_vs_node", ratio(&times, &node_times));
             report.time("warm sign-in: Node", median(&node_times));
@@ -229,7 +234,7 @@ impl Bench {
             for _ in 0..LIGHT_CALLS {
                 answered(&mut environment, &call.event).await?;
             }
-            sizes.push((megabytes(environment.usage()?.rss), call.function));
+            sizes.push((memory_mb(environment.usage()?.rss), call.function));
             environment.stop().await?;
         }
         let (size, name) = worst(sizes)?;
@@ -324,6 +329,11 @@ fn worst<T>(figures: Vec<(f64, T)>) -> Result<(f64, T)> {
         .into_iter()
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .ok_or("nothing was measured")?)
+}
+
+/// In the MB that Lambda gives and shows memory in, of 2^20 bytes.
+fn memory_mb(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// In units of 10^6 bytes.

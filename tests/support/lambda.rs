@@ -184,6 +184,7 @@ fn handler(deployed: &template::Function, region: &str, aws_url: &str) -> Result
     let mut variables = deployed.variables.clone();
     let of_aws = aws::variables(deployed, region, aws_url);
     variables.extend(of_aws.map(|(variable, value)| (variable.to_owned(), value)));
+    variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), CONCURRENCY.to_string());
     let environment = &Environment::new(move |variable| variables.get(variable).cloned());
     let aws = &shared::aws::config(environment)?;
     macro_rules! http {

@@ -15,28 +15,32 @@ use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Body, LambdaEvent, Request, Response, Service, service_fn};
 use serde::Serialize;
 
-/// Serves `handle` until Lambda ends this environment.
-pub async fn serve<'a, Handler, Answer>(handle: Handler) -> Result<(), lambda_http::Error>
+/// Serves `handle` until Lambda ends this environment: one request at a time, or on Managed Instances as many as
+/// `AWS_LAMBDA_MAX_CONCURRENCY` says.
+pub async fn serve<Handler, Answer>(handle: Handler) -> Result<(), lambda_http::Error>
 where
-    Handler: Fn(Request) -> Answer + Send + Sync,
-    Answer: Future<Output = Response<Body>> + Send + 'a,
+    Handler: Fn(Request) -> Answer + Clone + Send + Sync + 'static,
+    Answer: Future<Output = Response<Body>> + Send + 'static,
 {
-    lambda_runtime::run(service(handle)).await
+    lambda_runtime::run_concurrent(service(handle)).await
 }
 
 /// What Lambda calls with each event: reads the request in it, and has `handle` answer that.
-pub fn service<'a, Handler, Answer>(
+pub fn service<Handler, Answer>(
     handle: Handler,
-) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize, Error = Infallible, Future: Send>
+) -> impl Service<LambdaEvent<LambdaRequest>, Response: Serialize + Send, Error = Infallible, Future: Send> + Clone
 where
-    Handler: Fn(Request) -> Answer + Send + Sync,
-    Answer: Future<Output = Response<Body>> + Send + 'a,
+    Handler: Fn(Request) -> Answer + Clone + Send + Sync + 'static,
+    Answer: Future<Output = Response<Body>> + Send + 'static,
 {
-    let mut adapter = Adapter::from(service_fn(move |request| {
-        let answer = handle(request);
-        async move { Ok(answer.await) }
-    }));
-    service_fn(move |event| adapter.call(without_uri(event)))
+    service_fn(move |event| {
+        let handle = handle.clone();
+        let mut adapter = Adapter::from(service_fn(move |request| {
+            let answer = handle(request);
+            async move { Ok(answer.await) }
+        }));
+        adapter.call(without_uri(event))
+    })
 }
 
 /// Leaves `lambda_http` no URI to build but `/`. It panics where a client wrote what no URI has, such as `<` in the
