@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -93,12 +93,15 @@ impl Service {
 
     pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
         let (address, http) = client_of(api);
-        let store = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
-            .endpoint_url(aws)
-            .build();
+        let endpoint = aws.to_owned();
+        let store = shared::aws::config(&Environment::new(move |name| match name {
+            "AWS_REGION" => Some("eu-central-1".to_owned()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+            "AWS_ENDPOINT_URL" => Some(endpoint.clone()),
+            _ => None,
+        }));
+        // The tests themselves have time.
+        let store = store.unwrap().into_builder().timeout_config(TimeoutConfig::disabled()).build();
         let deployed = stack.as_ref().map(|stack| stack.template().functions().unwrap().remove(0).variables);
         let environment = Environment::new(move |name| match &deployed {
             Some(variables) => variables.get(name).cloned(),
@@ -109,7 +112,7 @@ impl Service {
             aws: aws.to_owned(),
             address,
             http,
-            store: aws_sdk_dynamodb::Client::from_conf(store),
+            store: aws_sdk_dynamodb::Client::new(&store),
             tables: TableNames::from_environment(&environment),
             jwt_secret_id: environment.text("JWT_SECRET_ID", "postern/jwt-secret"),
             code_key_id: environment.text("CODE_KEY_SECRET_ID", "postern/code-key"),
