@@ -62,7 +62,7 @@ pub struct Answer {
 impl Service {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let aws = runtime.block_on(aws());
+        let aws = aws();
         let environment = Environment::new(|variable| match variable {
             "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
             _ => None,
