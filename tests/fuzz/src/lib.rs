@@ -1,7 +1,7 @@
 //! What the fuzz targets share: the functions, with an AWS that is a few lines in this process.
 
 use std::cell::Cell;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -45,7 +45,7 @@ pub struct Service {
     reset_password: forgot_password_reset_password::Function,
     send_email: forgot_password_send_email::Function,
     session_signin: session_signin::Function,
-    sessions: sessions::Function,
+    sessions: Arc<sessions::Function>,
     signin: signin::Function,
 }
 
@@ -76,7 +76,7 @@ impl Service {
             reset_password: forgot_password_reset_password::Function::new(environment, &aws).unwrap(),
             send_email: forgot_password_send_email::Function::new(environment, &aws).unwrap(),
             session_signin: session_signin::Function::new(environment, &aws).unwrap(),
-            sessions: sessions::Function::new(environment, &aws).unwrap(),
+            sessions: Arc::new(sessions::Function::new(environment, &aws).unwrap()),
             signin: signin::Function::new(environment, &aws).unwrap(),
             runtime,
         }
@@ -106,7 +106,11 @@ impl Service {
     /// If the answer is not a JSON object.
     pub fn answer_event(&self, event: lambda_http::request::LambdaRequest) -> Answer {
         DYNAMODB_ASKED.set(false);
-        let mut service = shared::http::service(|request| self.sessions.handle(request));
+        let sessions = Arc::clone(&self.sessions);
+        let mut service = shared::http::service(move |request| {
+            let sessions = Arc::clone(&sessions);
+            async move { sessions.handle(request).await }
+        });
         let event = lambda_http::LambdaEvent::new(event, lambda_http::Context::default());
         let Ok(response) = self.run(lambda_http::Service::call(&mut service, event));
         let response = serde_json::to_value(&response).unwrap();
@@ -186,7 +190,9 @@ fn aws() -> SdkConfig {
     let client = http_client_fn(|_, _| SharedHttpConnector::new(Aws));
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("fuzz", "fuzz", None, None, "fuzz")))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "fuzz", "fuzz", None, None, "fuzz",
+        )))
         .region(Region::new("eu-central-1"))
         .endpoint_url("http://localhost")
         .retry_config(RetryConfig::disabled())
