@@ -29,8 +29,10 @@ pub fn lazy<Client: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> Client) ->
     LazyLock::new(Box::new(move || make(&aws)))
 }
 
-/// The SDK's configuration from the variables that Lambda sets. `AWS_ENDPOINT_URL` is where all of AWS is then;
-/// `AWS_CA_BUNDLE`, a file of certificates in PEM, names other authorities to trust than Amazon's.
+/// The SDK's configuration from the variables that Lambda sets. If `AWS_ENDPOINT_URL` is set, all of AWS is there;
+/// `AWS_CA_BUNDLE`, a file of certificates in PEM, names other authorities to trust than Amazon's. Credentials are read
+/// once: an environment must not outlive them. Fails where a variable that Lambda always sets is missing, or the file
+/// cannot be read.
 ///
 /// Three attempts of at most a second keep a call within three seconds; the SDK itself would wait a second before its
 /// first retry and never give up.
@@ -78,7 +80,8 @@ const WHOLE_CORE_MB: u32 = 1769;
 
 /// Does `work`, such as opening connections, where it is better done before the first invocation: Lambda starts an
 /// environment with a whole core, but gives an invocation only as much of one as it has memory; and what was started
-/// ahead of its invocations has the time.
+/// ahead of its invocations has the time. Where an invocation has a whole core too, it would only be earlier, and the
+/// first one has to wait for either.
 pub async fn before_invocations(environment: &Environment, work: impl Future<Output = ()>) {
     let memory = environment.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
     let on_demand = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";

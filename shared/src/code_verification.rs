@@ -1,5 +1,7 @@
 //! Verifying a reset code within its tries, which checking a code and resetting with it share.
 
+use aws_types::SdkConfig;
+
 use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{CodeHolder, SubmittedCode, User, Username};
@@ -7,7 +9,6 @@ use crate::error::Failure;
 use crate::http::{Error, identify};
 use crate::secrets::SecretKeys;
 use crate::store::{ReservedTry, Store, TryError};
-use aws_types::SdkConfig;
 
 /// Verifies reset codes.
 #[derive(Debug)]
@@ -38,9 +39,9 @@ impl CodeVerification {
         })
     }
 
-    /// Opens the connections that it needs.
+    /// Opens the connections, and fetches the key, that it needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.keys.connect());
+        tokio::join!(self.store.connect(), self.keys.prefetch());
     }
 
     /// Verifies that `code` is the one that was sent to `username`. A try is reserved before anything is compared.

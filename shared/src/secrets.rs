@@ -84,10 +84,10 @@ impl SecretKeys {
         })
     }
 
-    /// Fetches the current version before it is needed. It is no matter if that fails.
-    pub async fn connect(&self) {
+    /// Fetches the current version before it is needed. If that fails, it is logged, and tried again when it is needed.
+    pub async fn prefetch(&self) {
         if let Err(failure) = self.current().await {
-            tracing::warn!(cause = %failure, "not connected");
+            tracing::warn!(cause = %failure, "key not fetched ahead");
         }
     }
 

@@ -128,15 +128,15 @@ impl From<Failure> for TokenError {
 impl Tokens {
     /// The deployment's tokens, issued by `JWT_ISSUER`.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        // It fails where it was installed before.
+        // Another of this process may have installed it.
         let _ = HS256.install_default();
         let issuer = environment.text("JWT_ISSUER", "lumen-jwt");
         Ok(Self { keys: SecretKeys::for_tokens(environment, aws)?, issuer })
     }
 
     /// Fetches the key before it is needed.
-    pub async fn connect(&self) {
-        self.keys.connect().await;
+    pub async fn prefetch(&self) {
+        self.keys.prefetch().await;
     }
 
     /// Issues a token for an hour, bound to `stamp`.

@@ -1,26 +1,45 @@
 //! The figures, what they should be, and how they are shown.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
 use serde_json::{Map, Value};
 
 use crate::Result;
 
-/// A figure's greatest value, and whether the figure is the same on every machine and every day.
+/// A figure's bounds, and whether the figure is the same on every machine and every day.
 struct Goal {
     key: &'static str,
+    at_least: f64,
     at_most: f64,
     steady: bool,
 }
 
 const fn steady(key: &'static str, at_most: f64) -> Goal {
-    Goal { key, at_most, steady: true }
+    Goal { key, at_least: 0.0, at_most, steady: true }
+}
+
+/// One that neither more nor less would do for.
+const fn exactly(key: &'static str, value: f64) -> Goal {
+    Goal { key, at_least: value, at_most: value, steady: true }
 }
 
 const fn varying(key: &'static str, at_most: f64) -> Goal {
-    Goal { key, at_most, steady: false }
+    Goal { key, at_least: 0.0, at_most, steady: false }
+}
+
+impl Goal {
+    fn is_met(&self, value: f64) -> bool {
+        (self.at_least..=self.at_most).contains(&value)
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.at_least < self.at_most { "<=" } else { "=" };
+        write!(formatter, "{sign} {}", rounded(self.at_most))
+    }
 }
 
 /// In the order in which they are shown.
@@ -39,29 +58,29 @@ const GOALS: &[Goal] = &[
     varying("warm_vs_node", 0.65),
     varying("rss_vs_node", 1.0 / 3.0),
     // The address is counted while the user is read, then the name; what a right password changes is written at once.
-    steady("ops_signin", 6.0),
-    steady("ops_signin_in_a_row", 3.0),
+    exactly("ops_signin", 6.0),
+    exactly("ops_signin_in_a_row", 3.0),
     // The same, with the change in place of the note of the sign-in.
-    steady("ops_change_after_signin", 6.0),
-    steady("ops_change_after_signin_in_a_row", 3.0),
+    exactly("ops_change_after_signin", 6.0),
+    exactly("ops_change_after_signin_in_a_row", 3.0),
     // The try is counted while the user is read; a right code's try is given back.
-    steady("ops_check", 3.0),
-    steady("ops_check_in_a_row", 2.0),
+    exactly("ops_check", 3.0),
+    exactly("ops_check_in_a_row", 2.0),
     // Here the change forgets the tries.
-    steady("ops_reset", 3.0),
-    steady("ops_reset_in_a_row", 2.0),
+    exactly("ops_reset", 3.0),
+    exactly("ops_reset_in_a_row", 2.0),
     // Whether there is a user decides whether a code is made.
-    steady("ops_send", 2.0),
-    steady("ops_send_in_a_row", 2.0),
+    exactly("ops_send", 2.0),
+    exactly("ops_send_in_a_row", 2.0),
     // A token names the user by the id, which leads to the name. Then as a sign-in.
-    steady("ops_change", 7.0),
-    steady("ops_change_in_a_row", 5.0),
+    exactly("ops_change", 7.0),
+    exactly("ops_change_in_a_row", 5.0),
     // The session leads to the name of its user, whose stamp decides whether it counts on.
-    steady("ops_session_signin", 3.0),
-    steady("ops_session_signin_in_a_row", 3.0),
+    exactly("ops_session_signin", 3.0),
+    exactly("ops_session_signin_in_a_row", 3.0),
     // From the id to the user, whose stamp the token needs, before anything is shown.
-    steady("ops_sessions", 3.0),
-    steady("ops_sessions_in_a_row", 3.0),
+    exactly("ops_sessions", 3.0),
+    exactly("ops_sessions_in_a_row", 3.0),
 ];
 
 /// What was found out.
@@ -93,7 +112,7 @@ impl Report {
     }
 
     /// Notes what could not be measured, and why.
-    pub(crate) fn missing(&mut self, what: &'static str, why: &dyn std::fmt::Display) {
+    pub(crate) fn missing(&mut self, what: &'static str, why: &dyn fmt::Display) {
         progress(&format!("{what} not measured: {why}"));
         self.missing.push((what, why.to_string()));
     }
@@ -112,8 +131,7 @@ impl Report {
         for key in goals.chain(others) {
             let value = self.figures.get(key).copied().unwrap_or(f64::NAN);
             let (goal, met) = match goal(key) {
-                Some(goal) if value <= goal.at_most => (format!("<= {}", rounded(goal.at_most)), "met"),
-                Some(goal) => (format!("<= {}", rounded(goal.at_most)), "NOT MET"),
+                Some(goal) => (goal.to_string(), if goal.is_met(value) { "met" } else { "NOT MET" }),
                 None => (String::new(), ""),
             };
             let remark = self.remarks.get(key).map_or("", String::as_str);
@@ -134,10 +152,10 @@ impl Report {
     /// The steady goals that are missed, or of which it is not known.
     pub(crate) fn missed(&self) -> Vec<String> {
         let steady = GOALS.iter().filter(|goal| goal.steady);
-        let missed = steady.filter_map(|Goal { key, at_most, .. }| match self.figures.get(*key) {
-            Some(value) if value <= at_most => None,
-            Some(value) => Some(format!("{key} is {}, not <= {at_most}", rounded(*value))),
-            None => Some(format!("{key} was not measured")),
+        let missed = steady.filter_map(|goal| match self.figures.get(goal.key) {
+            Some(value) if goal.is_met(*value) => None,
+            Some(value) => Some(format!("{} is {}, not {goal}", goal.key, rounded(*value))),
+            None => Some(format!("{} was not measured", goal.key)),
         });
         missed.collect()
     }

@@ -120,9 +120,9 @@ impl Function {
         })
     }
 
-    /// Opens the connections that a request needs.
+    /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.tokens.connect());
+        tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
     /// Answers one request.

@@ -1,7 +1,5 @@
 //! The Lambda function `change_password`.
 
-use std::sync::Arc;
-
 use change_password::Function;
 use shared::config::Environment;
 
@@ -9,11 +7,9 @@ use shared::config::Environment;
 async fn main() -> Result<(), lambda_http::Error> {
     shared::telemetry::init();
     let environment = Environment::from_process();
-    let function = Arc::new(Function::new(&environment, &shared::aws::config(&environment)?)?);
+    let function = Function::new(&environment, &shared::aws::config(&environment)?)?;
+    // It lives as long as the process.
+    let function: &'static Function = Box::leak(Box::new(function));
     shared::aws::before_invocations(&environment, function.connect()).await;
-    shared::http::serve(move |request| {
-        let function = Arc::clone(&function);
-        async move { function.handle(request).await }
-    })
-    .await
+    shared::http::serve(|request| function.handle(request)).await
 }

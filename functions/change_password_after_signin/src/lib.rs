@@ -80,9 +80,9 @@ impl Function {
         })
     }
 
-    /// Opens the connections that a request needs.
+    /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.tokens.connect());
+        tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
     /// Answers one request.
@@ -112,10 +112,8 @@ impl Function {
         let now = clock::now();
         let security_stamp = random::security_stamp();
         // Before anything is written, so that a failure here leaves everything as it was.
-        let (token, password_hash) = tokio::try_join!(
-            self.tokens.issue(&user.user_id, &security_stamp, now),
-            self.hasher.hash(&change.new_password)
-        )?;
+        let token = self.tokens.issue(&user.user_id, &security_stamp, now).await?;
+        let password_hash = self.hasher.hash(&change.new_password).await?;
         let session_token = change.session.stay_logged_in.then(random::session_token);
         let session = session_token.as_ref().map(|token| NewSession {
             session_id: token.session_id(),

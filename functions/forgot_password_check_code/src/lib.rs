@@ -33,7 +33,7 @@ impl Function {
         Ok(Self { verification: CodeVerification::new(environment, aws, Store::new(environment, aws))? })
     }
 
-    /// Opens the connections that a request needs.
+    /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
         self.verification.connect().await;
     }

@@ -73,7 +73,7 @@ impl Function {
         })
     }
 
-    /// Opens the connections that a request needs.
+    /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
         self.verification.connect().await;
     }

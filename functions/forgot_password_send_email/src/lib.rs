@@ -53,9 +53,9 @@ impl Function {
         })
     }
 
-    /// Opens the connections that a request needs.
+    /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.keys.connect());
+        tokio::join!(self.store.connect(), self.keys.prefetch());
     }
 
     /// Answers one request.

@@ -49,9 +49,9 @@ impl Function {
         Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
     }
 
-    /// Opens the connections that a request needs.
+    /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.tokens.connect());
+        tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
     /// Answers one request of any of the three routes.

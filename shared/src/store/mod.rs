@@ -119,13 +119,14 @@ impl Store {
         Self { client: Arc::new(client), tables: TableNames::from_environment(environment) }
     }
 
-    /// Opens a connection, by asking for a user whose name nobody can have. It is no matter if that fails.
+    /// Opens a connection, by asking for a user whose name nobody can have. If that fails, it is logged,
+    /// and tried again when a request needs it.
     pub async fn connect(&self) {
         let nobody = AttributeValue::S(" ".to_owned());
         let asked =
             self.client.get_item().table_name(&self.tables.users).key("username", nobody).send().await;
         if let Err(error) = asked {
-            tracing::warn!(cause = %DynamoDb.failure("GetItem", &error), "not connected");
+            tracing::warn!(cause = %DynamoDb.failure("GetItem", &error), "not connected ahead");
         }
     }
 }
