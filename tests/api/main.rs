@@ -39,3 +39,4 @@ mod storms;
 mod template;
 mod timing;
 mod tokens;
+mod trust;

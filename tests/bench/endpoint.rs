@@ -16,19 +16,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
-};
 use serde::Deserialize;
 use serde_json::Value;
+use support::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{ServerConfig, version};
 use tokio_rustls::server::TlsStream;
 
 use crate::Result;
@@ -113,12 +107,12 @@ struct Kind {
 impl Endpoint {
     /// Serves in front of the AWS services at `stack`, with the root's file in `folder`.
     pub(crate) async fn start(stack: String, folder: &Path) -> Result<Self> {
-        let root = root()?;
+        let (acceptor, root) = tls::acceptor()?;
         let ca_bundle = folder.join("ca.pem");
-        fs::write(&ca_bundle, root.pem())?;
+        fs::write(&ca_bundle, root)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let listener = TlsListener::new(listener, acceptor(&root)?, address);
+        let listener = TlsListener::new(listener, acceptor, address);
         let front = Arc::new(Front {
             stack,
             http: reqwest::Client::builder().no_proxy().build()?,
@@ -222,29 +216,6 @@ fn kind(name: &str, headers: &HeaderMap, body: &[u8]) -> String {
     let caller = authorization.and_then(|header| header.split('/').next()).unwrap_or_default();
     let kind = serde_json::from_slice::<Kind>(body).unwrap_or_default();
     format!("{caller} {name} {kind:?}")
-}
-
-fn root() -> Result<CertifiedIssuer<'static, KeyPair>> {
-    let mut root = CertificateParams::default();
-    root.distinguished_name.push(DnType::CommonName, "root of the bench");
-    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    Ok(CertifiedIssuer::self_signed(root, KeyPair::generate()?)?)
-}
-
-/// TLS as AWS speaks it, with a certificate for localhost.
-fn acceptor(root: &CertifiedIssuer<'static, KeyPair>) -> Result<TlsAcceptor> {
-    let mut leaf = CertificateParams::new(["localhost".to_owned()])?;
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let key = KeyPair::generate()?;
-    let certificate = leaf.signed_by(&key, root)?;
-    let chain = vec![certificate.der().clone(), root.as_ref().der().clone()];
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Connections once TLS is up on them; none waits for another's.

@@ -14,6 +14,7 @@
 //! | `secrets_manager` | Secrets Manager |
 //! | `ses` | SES v2, and the inbox that shows what was sent |
 //! | `openapi` | nothing: it shows the API's description |
+//! | `tls` | the TLS of the AWS services, where it matters |
 //!
 //! Everything listens on 127.0.0.1 only.
 
@@ -29,6 +30,7 @@ mod secrets_manager;
 mod ses;
 mod stack;
 pub mod template;
+pub mod tls;
 
 use std::sync::OnceLock;
 use std::thread;
