@@ -76,7 +76,7 @@ pub fn config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
 
 /// The memory size that gives an invocation a whole core, in MB
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
-const WHOLE_CORE_MB: u32 = 1769;
+pub const WHOLE_CORE_MB: u32 = 1769;
 
 /// Does `work`, such as opening connections, where it is better done before the first invocation: Lambda starts an
 /// environment with a whole core, but gives an invocation only as much of one as it has memory; and what was started

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,7 +15,7 @@ use jsonwebtoken::{Algorithm, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha384, Sha512};
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::store::TableNames;
 use support::{Options, Stack};
 use uuid::Uuid;
@@ -93,15 +94,12 @@ impl Service {
 
     pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
         let (address, http) = client_of(api);
-        let endpoint = aws.to_owned();
-        let store = shared::aws::config(&Environment::new(move |name| match name {
-            "AWS_REGION" => Some("eu-central-1".to_owned()),
-            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
-            "AWS_ENDPOINT_URL" => Some(endpoint.clone()),
-            _ => None,
-        }));
         // The tests themselves have time.
-        let store = store.unwrap().into_builder().timeout_config(TimeoutConfig::disabled()).build();
+        let store = client_of_aws(aws, None)
+            .unwrap()
+            .into_builder()
+            .timeout_config(TimeoutConfig::disabled())
+            .build();
         let deployed = stack.as_ref().map(|stack| stack.template().functions().unwrap().remove(0).variables);
         let environment = Environment::new(move |name| match &deployed {
             Some(variables) => variables.get(name).cloned(),
@@ -695,6 +693,18 @@ fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
 /// What a token claims, whoever signed it.
 pub(crate) fn claims(token: &str) -> Value {
     jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap().claims
+}
+
+/// The SDK's configuration for the AWS services at `url`, as a function has it, with this `AWS_CA_BUNDLE`.
+pub(crate) fn client_of_aws(url: &str, ca_bundle: Option<&str>) -> Result<SdkConfig, ConfigError> {
+    let (url, ca_bundle) = (url.to_owned(), ca_bundle.map(str::to_owned));
+    shared::aws::config(&Environment::new(move |name| match name {
+        "AWS_REGION" => Some("eu-central-1".to_owned()),
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+        "AWS_ENDPOINT_URL" => Some(url.clone()),
+        "AWS_CA_BUNDLE" => ca_bundle.clone(),
+        _ => None,
+    }))
 }
 
 /// A username that nobody has yet.

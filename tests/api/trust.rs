@@ -1,21 +1,13 @@
 //! Whom the functions trust to be AWS.
 
 use shared::aws::Dependency::DynamoDb;
-use shared::config::Environment;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-const REFUSES: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+use crate::helpers::client_of_aws;
 
-fn environment(url: String, bundle: Option<String>) -> Environment {
-    Environment::new(move |variable| match variable {
-        "AWS_REGION" | "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
-        "AWS_ENDPOINT_URL" => Some(url.clone()),
-        "AWS_CA_BUNDLE" => bundle.clone(),
-        _ => None,
-    })
-}
+const REFUSES: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others() {
@@ -33,19 +25,19 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
     });
     let file = std::env::temp_dir().join(format!("{}.pem", Uuid::new_v4()));
     std::fs::write(&file, root).unwrap();
-    let bundle = Some(file.to_str().unwrap().to_owned());
+    let bundle = file.to_str();
 
     for (bundle, outcome) in [(None, "UnknownIssuer"), (bundle, "unknown code")] {
-        let aws = shared::aws::config(&environment(url.clone(), bundle)).unwrap();
+        let aws = client_of_aws(&url, bundle).unwrap();
         let called = aws_sdk_dynamodb::Client::new(&aws).list_tables().send().await;
         let failure = DynamoDb.failure("ListTables", &called.unwrap_err()).to_string();
         assert!(failure.contains(outcome), "{failure}");
     }
-    std::fs::remove_file(file).unwrap();
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]
 fn a_bundle_that_is_not_there_stops_the_start() {
-    let refused = shared::aws::config(&environment(String::new(), Some("/nowhere.pem".to_owned())));
+    let refused = client_of_aws("http://127.0.0.1", Some("/nowhere.pem"));
     assert!(refused.unwrap_err().to_string().starts_with("AWS_CA_BUNDLE is refused: "));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use shared::aws::WHOLE_CORE_MB;
 
 use crate::Result;
 use crate::calls::Call;
@@ -27,8 +28,6 @@ const LIGHT_CALLS: usize = 100;
 /// How long an operation is held to see which others wait for it: longer than a hash or a TLS handshake, so that what
 /// could have begun has, and shorter than the functions' time-outs.
 const HOLD: Duration = Duration::from_millis(100);
-/// The memory size that gives a function a whole core at any time.
-const WHOLE_CORE: u32 = 1769;
 /// The functions of the HTTP API that never hash a password.
 const LIGHT: [&str; 4] =
     ["forgot_password_check_code", "forgot_password_send_email", "session_signin", "sessions"];
@@ -81,7 +80,7 @@ impl Bench {
 
     async fn count(&self, program: &Program, valgrind: &Path) -> Result<f64> {
         let arguments = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
-        let program = program.with_memory(WHOLE_CORE).under(valgrind, &arguments);
+        let program = program.with_memory(WHOLE_CORE_MB).under(valgrind, &arguments);
         let written = program.start(&self.endpoint).await?.terminate().await?;
         let (_, count) = written.lines().find_map(|line| line.split_once("refs:")).ok_or("no count")?;
         Ok(count.trim().replace(',', "").parse()?)
@@ -94,7 +93,7 @@ impl Bench {
         for (key, whole_core) in [("start_vs_hello", true), ("start_connected_vs_hello", false)] {
             progress(key);
             let deployed = |program: &Program| {
-                if whole_core { program.with_memory(WHOLE_CORE) } else { program.clone() }
+                if whole_core { program.with_memory(WHOLE_CORE_MB) } else { program.clone() }
             };
             let functions: Vec<Program> = self.functions.iter().map(deployed).collect();
             let mut times = vec![(Vec::new(), Vec::new()); functions.len()];
@@ -113,7 +112,7 @@ impl Bench {
             report.time(&format!("{key}: hello"), hello);
         }
         let Some(node) = &self.node else { return Ok(()) };
-        let signin = self.program("signin")?.with_memory(WHOLE_CORE);
+        let signin = self.program("signin")?.with_memory(WHOLE_CORE_MB);
         let (mut times, mut node_times) = (Vec::new(), Vec::new());
         for _ in 0..STARTS {
             times.push(self.start(&signin).await?);
@@ -267,7 +266,7 @@ impl Bench {
         progress("first checks");
         self.endpoint.answer(Mode::Replay);
         let (check, event) = self.call("check")?;
-        for (key, memory) in [("first_check_cpu_ms", WHOLE_CORE), ("first_check_cpu_ms_connected", 256)] {
+        for (key, memory) in [("first_check_cpu_ms", WHOLE_CORE_MB), ("first_check_cpu_ms_connected", 256)] {
             let mut times = Vec::new();
             for _ in 0..STARTS {
                 let mut environment = check.with_memory(memory).start(&self.endpoint).await?;
