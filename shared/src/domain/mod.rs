@@ -1,6 +1,7 @@
 //! The pure rules. Nothing here reads a clock, a random source or the network: what varies is an argument.
 
 mod email_address;
+mod invisible;
 mod password;
 mod password_hash;
 mod reset_code;
@@ -11,6 +12,7 @@ mod user;
 mod username;
 
 pub use email_address::EmailAddress;
+pub use invisible::is_invisible;
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{PasswordHash, Scheme};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
