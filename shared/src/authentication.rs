@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{Password, User, Username};
+use crate::domain::{Password, User, UserWithHash, Username};
 use crate::error::Failure;
 use crate::hashing::{PasswordHasher, Verdict};
 use crate::http::identify;
@@ -67,19 +67,20 @@ impl Authentication {
         password: &Password,
         source_ip: IpAddr,
     ) -> Result<Authenticated, AuthenticationError> {
-        let (address, user) = tokio::join!(self.reserve_address(source_ip), self.store.user(username));
+        let (address, user) =
+            tokio::join!(self.reserve_address(source_ip), self.store.user_with_hash(username));
         self.verify_reserved(address?, username, password, user).await
     }
 
     /// Verifies that `password` is the one of `user`, who was read for the present request.
     pub async fn verify_again(
         &self,
-        user: User,
+        user: UserWithHash,
         password: &Password,
         source_ip: IpAddr,
     ) -> Result<Authenticated, AuthenticationError> {
         let address = self.reserve_address(source_ip).await?;
-        let username = user.username.clone();
+        let username = user.user.username.clone();
         self.verify_reserved(address, &username, password, Ok(Some(user))).await
     }
 
@@ -88,15 +89,15 @@ impl Authentication {
         address: Option<AddressReservation>,
         username: &Username,
         password: &Password,
-        user: Result<Option<User>, Failure>,
+        user: Result<Option<UserWithHash>, Failure>,
     ) -> Result<Authenticated, AuthenticationError> {
         let verified = async {
             let user = user?;
             let hash = match &user {
-                Some(user) => {
+                Some(UserWithHash { user, password_hash }) => {
                     identify(&user.user_id);
                     let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
-                    Some(user.password_hash.as_ref().ok_or_else(unreadable)?)
+                    Some(password_hash.as_ref().ok_or_else(unreadable)?)
                 }
                 None => None,
             };
@@ -104,7 +105,7 @@ impl Authentication {
             reserved.map_err(AuthenticationError::RateLimited)?;
             let verdict = self.hasher.verify(password, hash).await?;
             match (verdict, user) {
-                (Verdict::Right { outdated }, Some(user)) => Ok((user, outdated)),
+                (Verdict::Right { outdated }, Some(UserWithHash { user, .. })) => Ok((user, outdated)),
                 _ => Err(AuthenticationError::Incorrect),
             }
         };

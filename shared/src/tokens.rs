@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::config::{ConfigError, Environment};
-use crate::domain::{SecurityStamp, Timestamp, User, UserId};
+use crate::domain::{PasswordHash, SecurityStamp, Timestamp, User, UserId, UserWithHash};
 use crate::error::Failure;
 use crate::random;
 use crate::secrets::SecretKeys;
@@ -166,12 +166,20 @@ impl Tokens {
         let claims = self.verify(token).await?;
         let user_id = UserId::parse(&claims.sub).ok_or(TokenError::Incorrect)?;
         let user = store.user_by_id(&user_id).await?.ok_or(TokenError::Incorrect)?;
-        let revoked = claims.stamp != user.security_stamp.as_str()
-            && user.kept_jti.as_deref() != Some(claims.jti.as_str());
-        if revoked || !user.activated {
-            return Err(TokenError::Incorrect);
-        }
-        Ok(SignedIn { user, jti: claims.jti })
+        signed_in(user, claims)
+    }
+
+    /// Does what [`Self::authenticate`] does, and reads the hash of the password along with the user.
+    pub async fn authenticate_with_hash(
+        &self,
+        token: &str,
+        store: &Store,
+    ) -> Result<(SignedIn, Option<PasswordHash>), TokenError> {
+        let claims = self.verify(token).await?;
+        let user_id = UserId::parse(&claims.sub).ok_or(TokenError::Incorrect)?;
+        let user = store.user_by_id_with_hash(&user_id).await?;
+        let UserWithHash { user, password_hash } = user.ok_or(TokenError::Incorrect)?;
+        Ok((signed_in(user, claims)?, password_hash))
     }
 
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
@@ -201,6 +209,16 @@ impl Tokens {
         validation.reject_tokens_expiring_in_less_than = 1;
         validation
     }
+}
+
+/// Whom a verified token stands for, unless it was revoked since it was issued.
+fn signed_in(user: User, claims: Claims) -> Result<SignedIn, TokenError> {
+    let revoked =
+        claims.stamp != user.security_stamp.as_str() && user.kept_jti.as_deref() != Some(claims.jti.as_str());
+    if revoked || !user.activated {
+        return Err(TokenError::Incorrect);
+    }
+    Ok(SignedIn { user, jti: claims.jti })
 }
 
 /// The token of an `Authorization: Bearer …` header (RFC 6750). The colon that the API document writes behind

@@ -7,7 +7,7 @@ use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::authentication::{Authentication, AuthenticationError};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{NewPassword, Password, PasswordPolicy};
+use shared::domain::{NewPassword, Password, PasswordHash, PasswordPolicy, UserWithHash};
 use shared::hashing::PasswordHasher;
 use shared::http::{Call, Envelope, Error, Field, PasswordChangeError, Success, identify, parse};
 use shared::mail::{Mailer, PasswordChanged};
@@ -131,10 +131,10 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
-            let signed_in = self.tokens.authenticate(token, &self.store).await?;
+            let (signed_in, password_hash) = self.tokens.authenticate_with_hash(token, &self.store).await?;
             identify(&signed_in.user.user_id);
             let fields = Fields::new(parse(&request)?, self.policy);
-            if self.change(&signed_in, fields, source_ip).await? {
+            if self.change(&signed_in, password_hash, fields, source_ip).await? {
                 let message = "New password is set for user.";
                 return Success::new("password_changed", &Answer { success: true, code: 100, message });
             }
@@ -149,6 +149,7 @@ impl Function {
     async fn change(
         &self,
         signed_in: &SignedIn,
+        stored_hash: Option<PasswordHash>,
         mut fields: Fields,
         source_ip: IpAddr,
     ) -> Result<bool, Error> {
@@ -156,8 +157,9 @@ impl Function {
             return Err(fields.into_error());
         };
         let user = &signed_in.user;
+        let user_with_hash = UserWithHash { user: user.clone(), password_hash: stored_hash };
         let authenticated =
-            match self.authentication.verify_again(user.clone(), &old_password, source_ip).await {
+            match self.authentication.verify_again(user_with_hash, &old_password, source_ip).await {
                 Err(AuthenticationError::Incorrect) => {
                     fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
                     return Err(fields.into_error());

@@ -6,7 +6,7 @@ use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{EmailAddress, Locale, PasswordHash, User};
+use shared::domain::{EmailAddress, Locale, PasswordHash, UserWithHash};
 use shared::error::Failure;
 use shared::http::{Field, Fields, Page};
 use shared::store::Store;
@@ -85,7 +85,7 @@ impl Function {
     }
 
     async fn export(&self, page: &Page) -> Result<Value, Failure> {
-        let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
+        let (users, cursor) = self.store.users_with_hashes(page.cursor.as_deref(), page.limit).await?;
         let users: Vec<_> = users.iter().map(exported).collect();
         let mut answer = json!({ "ok": true, "users": users });
         if let Some(cursor) = cursor {
@@ -95,10 +95,10 @@ impl Function {
     }
 }
 
-fn exported(user: &User) -> Exported<'_> {
+fn exported(UserWithHash { user, password_hash }: &UserWithHash) -> Exported<'_> {
     Exported {
         username: user.username.display(),
-        password_hash: user.password_hash.as_ref().map(PasswordHash::expose),
+        password_hash: password_hash.as_ref().map(PasswordHash::expose),
         user_id: user.user_id.as_str(),
         email_addresses: user.email_addresses.iter().map(EmailAddress::as_str).collect(),
         locale: user.locale.as_ref().map(Locale::as_str),

@@ -8,7 +8,7 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{Locale, NewPassword, PasswordPolicy, Timestamp, User, Username};
+use shared::domain::{Locale, NewPassword, PasswordPolicy, Timestamp, User, UserWithHash, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
 use shared::http::{FieldErrors, identify};
@@ -177,7 +177,8 @@ impl Function {
                 ("listed", with_cursor(json!({ "ok": true, "users": users }), cursor))
             }
             Command::CountOutdatedHashes(page) => {
-                let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
+                let (users, cursor) =
+                    self.store.users_with_hashes(page.cursor.as_deref(), page.limit).await?;
                 let outdated = users.iter().filter(|user| self.is_outdated(user)).count();
                 let answer = json!({ "ok": true, "users": users.len(), "outdated": outdated });
                 ("outdated_hashes_counted", with_cursor(answer, cursor))
@@ -200,7 +201,6 @@ impl Function {
         let user = User {
             username: new.username,
             user_id: new.user_id.unwrap_or_else(random::user_id),
-            password_hash: Some(password_hash),
             security_stamp: random::security_stamp(),
             kept_jti: None,
             email_addresses: new.email_addresses,
@@ -211,8 +211,9 @@ impl Function {
             password_changed_at: None,
             last_signin_at: None,
         };
+        let user = UserWithHash { user, password_hash: Some(password_hash) };
         self.store.create_user(&user).await?;
-        Ok(user)
+        Ok(user.user)
     }
 
     /// Creates what can be created, several at a time, and tells the rest apart in the order of the payload.
@@ -237,7 +238,7 @@ impl Function {
         json!({ "ok": true, "created": created, "failed": failed })
     }
 
-    fn is_outdated(&self, user: &User) -> bool {
+    fn is_outdated(&self, user: &UserWithHash) -> bool {
         user.password_hash.as_ref().is_none_or(|hash| self.hasher.is_outdated(hash))
     }
 

@@ -21,7 +21,7 @@ pub(crate) use session::session_end;
 pub use session::{SessionId, SessionInformation, SessionToken};
 pub(crate) use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};
 pub use timestamp::Timestamp;
-pub use user::{Locale, SecurityStamp, User, UserId};
+pub use user::{Locale, SecurityStamp, User, UserId, UserWithHash};
 pub use username::{Username, UsernameError};
 
 /// The longest username, session information, session token and user id, in Unicode scalar values.

@@ -2,16 +2,13 @@ use std::fmt;
 
 use super::{EmailAddress, MAX_NAME_CHARS, PasswordHash, Timestamp, Username};
 
-/// A user as the store holds it.
+/// A user as the store holds it, without the hash of the password.
 #[derive(Clone, Debug)]
 pub struct User {
     /// What the user signs in with.
     pub username: Username,
     /// What tokens name the user by; never changes and is never reused while the user exists.
     pub user_id: UserId,
-    /// The stored hash of the password; `None` where it is of no known form or its cost out of bounds, which lets
-    /// nobody in and is mended by setting a password.
-    pub password_hash: Option<PasswordHash>,
     /// What every token and session of the user is bound to.
     pub security_stamp: SecurityStamp,
     /// The `jti` of the JSON Web Token that made the last password change and outlives it.
@@ -30,6 +27,17 @@ pub struct User {
     pub password_changed_at: Option<Timestamp>,
     /// When the user last signed in.
     pub last_signin_at: Option<Timestamp>,
+}
+
+/// A user together with the hash of the password, for the functions that verify, count or export hashes. The others
+/// neither read hashes nor may: their roles leave `password_hash` out.
+#[derive(Clone, Debug)]
+pub struct UserWithHash {
+    /// The user.
+    pub user: User,
+    /// The stored hash; `None` where it is of no known form or its cost out of bounds. No password is right then,
+    /// until one is set.
+    pub password_hash: Option<PasswordHash>,
 }
 
 /// Names a user for good, in tokens (`sub`) and logs: 1–190 printable ASCII characters.

@@ -123,8 +123,14 @@ impl Store {
     /// and tried again when a request needs it.
     pub async fn connect(&self) {
         let nobody = AttributeValue::S(" ".to_owned());
-        let asked =
-            self.client.get_item().table_name(&self.tables.users).key("username", nobody).send().await;
+        let asked = self
+            .client
+            .get_item()
+            .table_name(&self.tables.users)
+            .key("username", nobody)
+            .projection_expression("username")
+            .send()
+            .await;
         if let Err(error) = asked {
             tracing::warn!(cause = %DynamoDb.failure("GetItem", &error), "not connected ahead");
         }

@@ -10,7 +10,8 @@ use super::item::{Item, boolean, condition_failure, instant, text};
 use super::{NewSession, Store};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    CodeId, EmailAddress, Locale, PasswordHash, SecurityStamp, Timestamp, User, UserId, Username,
+    CodeId, EmailAddress, Locale, PasswordHash, SecurityStamp, Timestamp, User, UserId, UserWithHash,
+    Username,
 };
 use crate::error::Failure;
 use crate::random;
@@ -86,14 +87,94 @@ impl<'a> PasswordChange<'a> {
     }
 }
 
+/// A row of the users table, as much of it as is read.
+trait Row: Sized {
+    /// The attributes that are read, as a projection expression.
+    const ATTRIBUTES: &str;
+
+    fn from_item(item: &Item) -> Result<Self, Failure>;
+    fn user(&self) -> &User;
+}
+
+/// The attributes of a [`User`].
+macro_rules! user_attributes {
+    () => {
+        "username, display_username, user_id, security_stamp, kept_jti, email_addresses, locale, activated, \
+         must_change_password, created_at, password_changed_at, last_signin_at"
+    };
+}
+
+impl Row for User {
+    const ATTRIBUTES: &str = user_attributes!();
+
+    fn from_item(item: &Item) -> Result<Self, Failure> {
+        let addresses = item.list("email_addresses")?.iter().map(|address| {
+            let address = address.as_s().ok().and_then(|address| EmailAddress::parse(address));
+            address.ok_or_else(|| Item::unreadable("email_addresses"))
+        });
+        Ok(Self {
+            username: Username::from_stored(item.text("username")?, item.text("display_username")?),
+            user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
+            security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
+            kept_jti: item.optional_text("kept_jti").map(str::to_owned),
+            email_addresses: addresses.collect::<Result<_, _>>()?,
+            locale: item.optional_text("locale").and_then(Locale::parse),
+            activated: item.boolean("activated")?,
+            must_change_password: item.boolean("must_change_password")?,
+            created_at: item.instant("created_at")?,
+            password_changed_at: item.optional_instant("password_changed_at")?,
+            last_signin_at: item.optional_instant("last_signin_at")?,
+        })
+    }
+
+    fn user(&self) -> &User {
+        self
+    }
+}
+
+impl Row for UserWithHash {
+    const ATTRIBUTES: &str = concat!(user_attributes!(), ", password_hash");
+
+    fn from_item(item: &Item) -> Result<Self, Failure> {
+        Ok(Self {
+            user: User::from_item(item)?,
+            password_hash: PasswordHash::parse(item.text("password_hash")?),
+        })
+    }
+
+    fn user(&self) -> &User {
+        &self.user
+    }
+}
+
 impl Store {
     /// The user who has this name.
-    pub async fn user(&self, username: &Username) -> Result<Option<User>, Failure> {
-        self.user_by_key(username.normalised()).await
+    pub fn user(&self, username: &Username) -> impl Future<Output = Result<Option<User>, Failure>> {
+        self.row(username.normalised())
+    }
+
+    /// The user who has this name, with the hash of the password.
+    pub fn user_with_hash(
+        &self,
+        username: &Username,
+    ) -> impl Future<Output = Result<Option<UserWithHash>, Failure>> {
+        self.row(username.normalised())
     }
 
     /// The user who has this id.
-    pub async fn user_by_id(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
+    pub fn user_by_id(&self, user_id: &UserId) -> impl Future<Output = Result<Option<User>, Failure>> {
+        self.row_by_id(user_id)
+    }
+
+    /// The user who has this id, with the hash of the password.
+    pub fn user_by_id_with_hash(
+        &self,
+        user_id: &UserId,
+    ) -> impl Future<Output = Result<Option<UserWithHash>, Failure>> {
+        self.row_by_id(user_id)
+    }
+
+    async fn row_by_id<R: Row>(&self, user_id: &UserId) -> Result<Option<R>, Failure> {
         let reservation = self
             .client
             .get_item()
@@ -106,26 +187,34 @@ impl Store {
         let Some(item) = reservation.item else {
             return Ok(None);
         };
-        let user = self.user_by_key(Item(item).text("username")?).await?;
+        let row: Option<R> = self.row(Item(item).text("username")?).await?;
         // Between the two reads the user could have been deleted and the name given to somebody else.
-        Ok(user.filter(|user| user.user_id == *user_id))
+        Ok(row.filter(|row| row.user().user_id == *user_id))
     }
 
-    pub(super) async fn user_by_key(&self, normalised_username: &str) -> Result<Option<User>, Failure> {
+    pub(super) fn user_by_key(
+        &self,
+        normalised_username: &str,
+    ) -> impl Future<Output = Result<Option<User>, Failure>> {
+        self.row(normalised_username)
+    }
+
+    async fn row<R: Row>(&self, normalised_username: &str) -> Result<Option<R>, Failure> {
         let output = self
             .client
             .get_item()
             .table_name(&self.tables.users)
             .key("username", text(normalised_username))
+            .projection_expression(R::ATTRIBUTES)
             .consistent_read(true)
             .send()
             .await
             .map_err(|error| DynamoDb.failure("GetItem users", &error))?;
-        output.item.map(|item| user(&Item(item))).transpose()
+        output.item.map(|item| R::from_item(&Item(item))).transpose()
     }
 
     /// Creates a user, with a reservation of the id.
-    pub async fn create_user(&self, user: &User) -> Result<(), CreateUserError> {
+    pub async fn create_user(&self, user: &UserWithHash) -> Result<(), CreateUserError> {
         let put = |table: &str, item, key: &str| {
             Put::builder()
                 .table_name(table)
@@ -135,8 +224,8 @@ impl Store {
                 .map_err(defect)
         };
         let reservation = HashMap::from([
-            ("user_id".to_owned(), text(user.user_id.as_str())),
-            ("username".to_owned(), text(user.username.normalised())),
+            ("user_id".to_owned(), text(user.user.user_id.as_str())),
+            ("username".to_owned(), text(user.user.username.normalised())),
         ]);
         let user = put(&self.tables.users, item(user), "username")?;
         let user_id = put(&self.tables.user_ids, reservation, "user_id")?;
@@ -206,26 +295,44 @@ impl Store {
 
     /// At most `limit` users, beginning after the one whose name is `after`, and the name to go on from if there may
     /// be more. The order is the table's: users who come or go meanwhile move none of the others.
-    pub async fn users(
+    pub fn users(
         &self,
         after: Option<&str>,
         limit: i32,
-    ) -> Result<(Vec<User>, Option<String>), Failure> {
+    ) -> impl Future<Output = Result<(Vec<User>, Option<String>), Failure>> {
+        self.rows(after, limit)
+    }
+
+    /// The same page as [`Self::users`], with the hashes of the passwords.
+    pub fn users_with_hashes(
+        &self,
+        after: Option<&str>,
+        limit: i32,
+    ) -> impl Future<Output = Result<(Vec<UserWithHash>, Option<String>), Failure>> {
+        self.rows(after, limit)
+    }
+
+    async fn rows<R: Row>(
+        &self,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<(Vec<R>, Option<String>), Failure> {
         let start = after.map(|name| HashMap::from([("username".to_owned(), text(name))]));
         let page = self
             .client
             .scan()
             .table_name(&self.tables.users)
+            .projection_expression(R::ATTRIBUTES)
             .set_exclusive_start_key(start)
             .limit(limit)
             .consistent_read(true)
             .send()
             .await
             .map_err(|error| DynamoDb.failure("Scan users", &error))?;
-        let users = page.items.unwrap_or_default().into_iter().map(|item| user(&Item(item)));
+        let rows = page.items.unwrap_or_default().into_iter().map(|item| R::from_item(&Item(item)));
         let next = page.last_evaluated_key.map(Item);
         let next = next.map(|key| key.text("username").map(str::to_owned)).transpose()?;
-        Ok((users.collect::<Result<_, _>>()?, next))
+        Ok((rows.collect::<Result<_, _>>()?, next))
     }
 
     /// Revokes all tokens and sessions of a user. `None` when nobody has this name.
@@ -399,7 +506,7 @@ fn address_list(addresses: &[EmailAddress]) -> AttributeValue {
     AttributeValue::L(addresses.iter().map(|address| text(address.as_str())).collect())
 }
 
-fn item(user: &User) -> HashMap<String, AttributeValue> {
+fn item(UserWithHash { user, password_hash }: &UserWithHash) -> HashMap<String, AttributeValue> {
     let mut item = HashMap::from([
         ("username".to_owned(), text(user.username.normalised())),
         ("display_username".to_owned(), text(user.username.display())),
@@ -411,7 +518,7 @@ fn item(user: &User) -> HashMap<String, AttributeValue> {
         ("created_at".to_owned(), instant(user.created_at)),
     ]);
     let optional = [
-        ("password_hash", user.password_hash.as_ref().map(|hash| text(hash.expose()))),
+        ("password_hash", password_hash.as_ref().map(|hash| text(hash.expose()))),
         ("locale", user.locale.as_ref().map(|locale| text(locale.as_str()))),
         ("kept_jti", user.kept_jti.as_deref().map(text)),
         ("password_changed_at", user.password_changed_at.map(instant)),
@@ -419,25 +526,4 @@ fn item(user: &User) -> HashMap<String, AttributeValue> {
     ];
     item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     item
-}
-
-fn user(item: &Item) -> Result<User, Failure> {
-    let addresses = item.list("email_addresses")?.iter().map(|address| {
-        let address = address.as_s().ok().and_then(|address| EmailAddress::parse(address));
-        address.ok_or_else(|| Item::unreadable("email_addresses"))
-    });
-    Ok(User {
-        username: Username::from_stored(item.text("username")?, item.text("display_username")?),
-        user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
-        password_hash: PasswordHash::parse(item.text("password_hash")?),
-        security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
-        kept_jti: item.optional_text("kept_jti").map(str::to_owned),
-        email_addresses: addresses.collect::<Result<_, _>>()?,
-        locale: item.optional_text("locale").and_then(Locale::parse),
-        activated: item.boolean("activated")?,
-        must_change_password: item.boolean("must_change_password")?,
-        created_at: item.instant("created_at")?,
-        password_changed_at: item.optional_instant("password_changed_at")?,
-        last_signin_at: item.optional_instant("last_signin_at")?,
-    })
 }
