@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::config::BehaviorVersion;
 use aws_types::SdkConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 use support::Permission;
-use support::template::{Function, Statement, Template};
+use support::template::{Function, Template};
 use uuid::Uuid;
 
 use crate::answers::{
@@ -220,7 +220,7 @@ fn the_readme_lists_every_setting_with_its_default() {
 
 /// Has every function do all that it does.
 async fn use_everything(service: &Service) {
-    let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
+    let user = service.user().with("password_hash", OTHER_ARGON2_HASH).with("locale", "de").create().await;
     service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     let (token, session_token) = service.session_of(&user).await;
     service.session_of(&user).await;
@@ -237,12 +237,19 @@ async fn use_everything(service: &Service) {
     let due = service.user().due_a_password_change().create().await;
     service.session_of_forced_change(&due).await;
 
-    service.update(&user, json!({"activated": true})).await;
+    let update = json!({
+        "activated": true,
+        "must_change_password": true,
+        "email_addresses": [user.email],
+        "locale": "en",
+    });
+    service.update(&user, update).await;
     let set_password = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
     assert_eq!(service.manage(&set_password).await["ok"], true);
     for action in ["get", "list", "revoke_sessions", "unlock", "delete"] {
         assert_eq!(service.manage_user(action, &user).await["ok"], true, "{action}");
     }
+    assert_eq!(service.manage(&json!({"action": "count_outdated_hashes"})).await["ok"], true);
     assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
     let version = Uuid::new_v4().to_string();
     for next in STEPS {
@@ -250,22 +257,24 @@ async fn use_everything(service: &Service) {
     }
 }
 
+fn permissions(function: &Function) -> Vec<Permission> {
+    function.statements.iter().flat_map(|statement| statement.permissions(&function.function_name)).collect()
+}
+
+fn is_for_lambda(permission: &Permission) -> bool {
+    permission.action.starts_with("logs:") || permission.action.starts_with("xray:")
+}
+
 /// That the functions made use of all that their roles allow. (More was refused to them.)
 fn assert_nothing_else_is_allowed(service: &Service) {
     let stack = service.stack.as_ref().unwrap();
-    let mut allowed = BTreeSet::new();
-    for function in stack.template().functions().unwrap() {
-        for statement in &function.statements {
-            for (action, resource) in statement.permissions() {
-                // These are for what Lambda does itself.
-                if !action.starts_with("logs:") && !action.starts_with("xray:") {
-                    let function = function.function_name.clone();
-                    allowed.insert(Permission { function, action, resource });
-                }
-            }
-        }
-    }
-    assert_eq!(stack.permissions_used(), allowed);
+    let functions = stack.template().functions().unwrap();
+    let mut allowed: BTreeSet<Permission> = functions.iter().flat_map(permissions).collect();
+    // These are for what Lambda does itself.
+    allowed.retain(|permission| !is_for_lambda(permission));
+    let used = stack.permissions_used();
+    assert_eq!(used.difference(&allowed).collect::<Vec<_>>(), [] as [&Permission; 0]);
+    assert_eq!(allowed.difference(&used).collect::<Vec<_>>(), [] as [&Permission; 0], "never used");
 }
 
 #[tokio::test]
@@ -273,6 +282,65 @@ async fn functions_may_do_what_they_do_and_nothing_else() {
     let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
     use_everything(&service).await;
     assert_nothing_else_is_allowed(&service);
+}
+
+#[tokio::test]
+async fn roles_allow_no_more_attributes_of_a_user_than_the_functions_use() {
+    let service = Service::with_settings([]).await;
+    let stack = service.stack.as_ref().unwrap();
+    let mut users = stack.template().functions().unwrap();
+    users.retain(|function| function.name != "rotate_jwt_secret");
+    let request = |operation: &'static str, mut parameters: Value| {
+        parameters["TableName"] = json!(service.tables.users);
+        if operation != "Scan" {
+            parameters["Key"] = json!({"username": {"S": "st.huber"}});
+        }
+        (operation, parameters)
+    };
+    let update = |attribute: &str, returned: &str| {
+        let parameters = json!({
+            "UpdateExpression": format!("SET {attribute} = :value"),
+            "ConditionExpression": "attribute_exists(username)",
+            "ExpressionAttributeValues": {":value": {"S": "value"}},
+            "ReturnValues": returned,
+        });
+        request("UpdateItem", parameters)
+    };
+    let verify_passwords = ["change_password", "change_password_after_signin", "signin"];
+    let set_passwords = [&verify_passwords[..], &["forgot_password_reset_password", "manage_users"]].concat();
+    let projection = |attributes: &str| json!({"ProjectionExpression": attributes});
+    for ((operation, parameters), expected) in [
+        (request("GetItem", projection("username, password_hash")), &verify_passwords[..]),
+        (request("GetItem", json!({})), &[]),
+        (request("Scan", projection("password_hash")), &["export_users", "manage_users"]),
+        (request("Scan", json!({})), &[]),
+        (update("password_hash", "NONE"), &set_passwords),
+        (update("password_hash", "UPDATED_OLD"), &[]),
+        (update("password_hash", "ALL_NEW"), &[]),
+        (update("email_addresses", "NONE"), &["manage_users"]),
+        (update("activated", "NONE"), &["manage_users"]),
+    ] {
+        let mut allowed = BTreeSet::new();
+        for function in &users {
+            if is_allowed(&stack.aws_url(), function, operation, &parameters).await {
+                allowed.insert(function.name.as_str());
+            }
+        }
+        assert_eq!(allowed, expected.iter().copied().collect(), "{operation} {parameters}");
+    }
+}
+
+/// Whether the function's role allows a call of DynamoDB.
+async fn is_allowed(aws_url: &str, function: &Function, operation: &str, parameters: &Value) -> bool {
+    let credential =
+        format!("Credential={}/20261121/eu-central-1/dynamodb/aws4_request", function.function_name);
+    let request = reqwest::Client::new()
+        .post(aws_url)
+        .header("authorization", format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0"))
+        .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
+        .header("content-type", "application/x-amz-json-1.0")
+        .body(parameters.to_string());
+    !request.send().await.unwrap().text().await.unwrap().contains("AccessDeniedException")
 }
 
 #[tokio::test]
@@ -292,8 +360,9 @@ async fn restored_tables_are_used_in_place_of_the_own_ones() {
 #[test]
 fn functions_may_write_their_logs_and_traces() {
     for function in functions() {
-        let mut allowed: Vec<_> = function.statements.iter().flat_map(Statement::permissions).collect();
-        allowed.retain(|(action, _)| action.starts_with("logs:") || action.starts_with("xray:"));
+        let allowed = permissions(&function).into_iter().filter(is_for_lambda);
+        let mut allowed: Vec<_> =
+            allowed.map(|permission| (permission.action, permission.resource)).collect();
         allowed.sort_unstable();
         let log = "arn:aws:logs:eu-central-1:000000000000:log-group:/aws/lambda/postern:*";
         let expected = [

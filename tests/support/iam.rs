@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::aws::{self, arn};
 use crate::secrets_manager::SecretsManager;
 use crate::ses;
-use crate::template::{Function, Statement};
+use crate::template::{ATTRIBUTES, Function, Statement};
 
 /// What the functions may do, and what they did.
 #[derive(Debug)]
@@ -35,15 +35,16 @@ pub struct Permission {
     pub action: String,
     /// The ARN that it was done to.
     pub resource: String,
+    /// The attribute that the call names, where the role restricts attributes.
+    pub attribute: Option<String>,
 }
 
-/// A call as policies see it.
-#[derive(Default)]
-struct Call {
-    /// Actions, and what they are done to.
-    accesses: Vec<(String, String)>,
+/// An action on a resource, as policies see it. A call is one or several.
+struct Access {
+    action: String,
+    resource: String,
     /// Condition keys and their values.
-    context: BTreeMap<&'static str, String>,
+    context: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
 impl Iam {
@@ -64,23 +65,29 @@ impl Iam {
     }
 
     /// Notes what `function` does, or returns the first thing that it may not do.
-    fn check(&self, function: &str, call: Call) -> Result<(), Permission> {
+    fn check(&self, function: &str, call: Vec<Access>) -> Result<(), Access> {
         let statements = self.statements.get(function).map(Vec::as_slice).unwrap_or_default();
-        let Call { accesses, context } = call;
-        let is_allowed = |permission: &Permission| {
-            statements.iter().any(|statement| {
-                let mut condition = statement.condition.string_equals.iter();
-                statement.actions.contains(&permission.action)
-                    && statement.resources.contains(&permission.resource)
-                    && condition.all(|(key, value)| context.get(key.as_str()) == Some(value))
-            })
-        };
-        let permissions = accesses.into_iter().map(|(action, resource)| {
-            let permission = Permission { function: function.to_owned(), action, resource };
-            if is_allowed(&permission) { Ok(permission) } else { Err(permission) }
-        });
-        let permissions = permissions.collect::<Result<Vec<_>, _>>()?;
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(permissions);
+        let mut used = Vec::new();
+        for access in call {
+            let allowing = statements.iter().find(|statement| {
+                statement.actions.contains(&access.action)
+                    && statement.resources.contains(&access.resource)
+                    && statement.condition.holds(&access.context)
+            });
+            let Some(statement) = allowing else {
+                return Err(access);
+            };
+            let named = access.context.get(ATTRIBUTES).into_iter().flatten().cloned().map(Some);
+            let attributes =
+                if statement.condition.attributes().is_some() { named.collect() } else { vec![None] };
+            used.extend(attributes.into_iter().map(|attribute| Permission {
+                function: function.to_owned(),
+                action: access.action.clone(),
+                resource: access.resource.clone(),
+                attribute,
+            }));
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(used);
         Ok(())
     }
 }
@@ -100,11 +107,11 @@ pub(crate) async fn authorize(
     };
     // What is no JSON names no resource, and is refused as a call that names another one's.
     let json = serde_json::from_slice(&body).unwrap_or_default();
-    let (call, refused) = Call::read(&parts, &json, &secrets);
+    let (call, refused) = read(&parts, &json, &secrets);
     match iam.check(&function, call) {
         Ok(()) => next.run(Request::from_parts(parts, Body::from(body))).await,
-        Err(Permission { function, action, resource }) => {
-            tracing::error!(function, action, resource, "not allowed by the function's role");
+        Err(Access { action, resource, context }) => {
+            tracing::error!(function, action, resource, ?context, "not allowed by the function's role");
             let message = format!(
                 "User: {function} is not authorized to perform: {action} on resource: {resource} because no \
                  identity-based policy allows the {action} action"
@@ -121,67 +128,124 @@ fn caller(headers: &HeaderMap) -> Option<&str> {
     credential.split('/').next()
 }
 
-impl Call {
-    /// What a request does, and the status of its refusal.
-    fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Self, StatusCode) {
-        match aws::target(&parts.headers) {
-            Some(("secretsmanager", operation)) => {
-                (Self::of_secrets_manager(operation, request, secrets), StatusCode::BAD_REQUEST)
-            }
-            Some((_, operation)) => (Self::of_dynamodb(operation, request), StatusCode::BAD_REQUEST),
-            None if parts.uri.path() == ses::SEND_EMAIL => (Self::of_ses(request), StatusCode::FORBIDDEN),
-            // No other service has anything for a function.
-            None => {
-                let accesses = vec![(parts.method.to_string(), parts.uri.path().to_owned())];
-                (Self { accesses, ..Self::default() }, StatusCode::FORBIDDEN)
-            }
+impl Access {
+    fn new(action: String, resource: String) -> Self {
+        Self { action, resource, context: BTreeMap::new() }
+    }
+}
+
+/// What a request does, and the status of its refusal.
+fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Vec<Access>, StatusCode) {
+    match aws::target(&parts.headers) {
+        Some(("secretsmanager", operation)) => {
+            (of_secrets_manager(operation, request, secrets), StatusCode::BAD_REQUEST)
+        }
+        Some((_, operation)) => (of_dynamodb(operation, request), StatusCode::BAD_REQUEST),
+        None if parts.uri.path() == ses::SEND_EMAIL => (of_ses(request), StatusCode::FORBIDDEN),
+        // No other service has anything for a function.
+        None => {
+            let access = Access::new(parts.method.to_string(), parts.uri.path().to_owned());
+            (vec![access], StatusCode::FORBIDDEN)
         }
     }
+}
 
-    fn of_dynamodb(operation: &str, request: &Value) -> Self {
-        let access = |operation: &str, request: &Value| {
-            let table = format!("table/{}", request["TableName"].as_str().unwrap_or_default());
-            let resource = match request["IndexName"].as_str() {
-                Some(index) => format!("{table}/index/{index}"),
-                None => table,
-            };
-            (format!("dynamodb:{operation}"), arn("dynamodb", &resource))
-        };
-        // A transaction needs the permissions of its parts.
-        let accesses = match request["TransactItems"].as_array() {
-            Some(items) => items
-                .iter()
-                .filter_map(Value::as_object)
-                .flatten()
-                .map(|(part, request)| match part.as_str() {
-                    "ConditionCheck" => access("ConditionCheckItem", request),
-                    part => access(&format!("{part}Item"), request),
-                })
-                .collect(),
-            None => vec![access(operation, request)],
-        };
-        Self { accesses, ..Self::default() }
+fn of_dynamodb(operation: &str, request: &Value) -> Vec<Access> {
+    // A transaction needs the permissions of its parts.
+    match request["TransactItems"].as_array() {
+        Some(items) => items
+            .iter()
+            .filter_map(Value::as_object)
+            .flatten()
+            .map(|(part, request)| match part.as_str() {
+                "ConditionCheck" => of_item("ConditionCheckItem", request),
+                part => of_item(&format!("{part}Item"), request),
+            })
+            .collect(),
+        None => vec![of_item(operation, request)],
     }
+}
 
-    fn of_secrets_manager(operation: &str, request: &Value, secrets: &SecretsManager) -> Self {
-        let id = request["SecretId"].as_str().unwrap_or_default();
-        let resource = secrets.arn(id).unwrap_or_else(|| id.to_owned());
-        Self { accesses: vec![(format!("secretsmanager:{operation}"), resource)], ..Self::default() }
+fn of_item(operation: &str, request: &Value) -> Access {
+    let table = format!("table/{}", request["TableName"].as_str().unwrap_or_default());
+    let resource = match request["IndexName"].as_str() {
+        Some(index) => format!("{table}/index/{index}"),
+        None => table,
+    };
+    let mut access = Access::new(format!("dynamodb:{operation}"), arn("dynamodb", &resource));
+    access.context.insert(ATTRIBUTES, attributes(request));
+    let mut note = |key, values: &[&str]| {
+        access.context.insert(key, values.iter().map(|value| (*value).to_owned()).collect());
+    };
+    let text = |name: &str| request[name].as_str();
+    if ["GetItem", "Query", "Scan"].contains(&operation) {
+        // Without a projection, everything is returned, and no attribute need be named.
+        let projected = text("ProjectionExpression").map_or("ALL_ATTRIBUTES", |_| "SPECIFIC_ATTRIBUTES");
+        note("dynamodb:Select", &[text("Select").unwrap_or(projected)]);
+    } else {
+        // AWS does not say if the key covers the second. A role that passes here does not depend on it.
+        let returned = ["ReturnValues", "ReturnValuesOnConditionCheckFailure"];
+        note("dynamodb:ReturnValues", &returned.map(|name| text(name).unwrap_or("NONE")));
     }
+    access
+}
 
-    /// A mail. SES takes the identity of the sender's address if there is one, and else that of its domain: both
-    /// have to be allowed.
-    fn of_ses(request: &Value) -> Self {
-        let sender = ses::bare(request["FromEmailAddress"].as_str().unwrap_or_default());
-        let domain = sender.rsplit('@').next().unwrap_or_default();
-        let mut resources = vec![format!("identity/{sender}"), format!("identity/{domain}")];
-        if let Some(set) = request["ConfigurationSetName"].as_str() {
-            resources.push(format!("configuration-set/{set}"));
+/// The attributes that a request of DynamoDB names: in its key, in its item and in its expressions.
+fn attributes(request: &Value) -> BTreeSet<String> {
+    let items = ["Key", "Item"].into_iter().filter_map(|name| request[name].as_object());
+    let mut attributes: BTreeSet<String> = items.flat_map(|item| item.keys().cloned()).collect();
+    for kind in ["Projection", "Update", "Condition", "KeyCondition", "Filter"] {
+        let expression = request[format!("{kind}Expression")].as_str().unwrap_or_default();
+        attributes.extend(named_in(expression, &request["ExpressionAttributeNames"]));
+    }
+    attributes
+}
+
+/// The attributes in an expression, with those that `names` stands in for.
+fn named_in(expression: &str, names: &Value) -> Vec<String> {
+    const KEYWORDS: [&str; 9] = ["SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN"];
+    let mut attributes = Vec::new();
+    let mut rest = expression;
+    let is_word = |character: char| character.is_ascii_alphanumeric() || "_#:.[]".contains(character);
+    while let Some(start) = rest.find(is_word) {
+        let word_on = &rest[start..];
+        let (word, after) = word_on.split_at(word_on.find(|c| !is_word(c)).unwrap_or(word_on.len()));
+        rest = after;
+        // Of a path such as `a.b[0]`, the attribute is the first part.
+        let attribute = word.split(['.', '[']).next().unwrap_or_default();
+        let is_function = after.trim_start().starts_with('(');
+        if attribute.starts_with('#') {
+            attributes.push(names[attribute].as_str().unwrap_or(attribute).to_owned());
+        } else if !attribute.starts_with(':')
+            && !is_function
+            && !KEYWORDS.contains(&attribute.to_ascii_uppercase().as_str())
+        {
+            attributes.push(attribute.to_owned());
         }
-        let access = |resource: &String| ("ses:SendEmail".to_owned(), arn("ses", resource));
-        let context = BTreeMap::from([("ses:FromAddress", sender.to_owned())]);
-        Self { accesses: resources.iter().map(access).collect(), context }
     }
+    attributes
+}
+
+fn of_secrets_manager(operation: &str, request: &Value, secrets: &SecretsManager) -> Vec<Access> {
+    let id = request["SecretId"].as_str().unwrap_or_default();
+    let resource = secrets.arn(id).unwrap_or_else(|| id.to_owned());
+    vec![Access::new(format!("secretsmanager:{operation}"), resource)]
+}
+
+/// A mail. SES takes the identity of the sender's address if there is one, and else that of its domain: both
+/// have to be allowed.
+fn of_ses(request: &Value) -> Vec<Access> {
+    let sender = ses::bare(request["FromEmailAddress"].as_str().unwrap_or_default());
+    let domain = sender.rsplit('@').next().unwrap_or_default();
+    let mut resources = vec![format!("identity/{sender}"), format!("identity/{domain}")];
+    if let Some(set) = request["ConfigurationSetName"].as_str() {
+        resources.push(format!("configuration-set/{set}"));
+    }
+    let access = |resource: &String| Access {
+        context: BTreeMap::from([("ses:FromAddress", BTreeSet::from([sender.to_owned()]))]),
+        ..Access::new("ses:SendEmail".to_owned(), arn("ses", resource))
+    };
+    resources.iter().map(access).collect()
 }
 
 #[cfg(test)]
@@ -195,6 +259,18 @@ mod tests {
             "Effect": "Allow",
             "Action": ["dynamodb:GetItem", "dynamodb:UpdateItem"],
             "Resource": "arn:aws:dynamodb:eu-central-1:000000000000:table/users"
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan", "dynamodb:UpdateItem"],
+            "Resource": "arn:aws:dynamodb:eu-central-1:000000000000:table/parts",
+            "Condition": {
+                "ForAllValues:StringEquals": {"dynamodb:Attributes": ["id", "a", "b"]},
+                "StringEqualsIfExists": {
+                    "dynamodb:Select": "SPECIFIC_ATTRIBUTES",
+                    "dynamodb:ReturnValues": ["NONE", "UPDATED_NEW"]
+                }
+            }
         },
         {
             "Effect": "Allow",
@@ -214,7 +290,7 @@ mod tests {
         }
     ]"#;
 
-    fn is_allowed(call: Call) -> bool {
+    fn is_allowed(call: Vec<Access>) -> bool {
         let statements = serde_json::from_str(STATEMENTS).unwrap();
         let iam = Iam { statements: HashMap::from([("f".to_owned(), statements)]), used: Mutex::default() };
         assert!(iam.used().is_empty());
@@ -236,7 +312,7 @@ mod tests {
             ("GetItem", &json!({"TableName": "others"}), false),
             ("ListTables", &json!({}), false),
         ] {
-            assert_eq!(is_allowed(Call::of_dynamodb(operation, request)), allowed, "{operation} {request}");
+            assert_eq!(is_allowed(of_dynamodb(operation, request)), allowed, "{operation} {request}");
         }
     }
 
@@ -244,7 +320,7 @@ mod tests {
     fn a_transaction_needs_the_permissions_of_its_parts() {
         let transaction = |part: &str| {
             let items = json!([{"Update": {"TableName": "users"}}, {part: {"TableName": "users"}}]);
-            is_allowed(Call::of_dynamodb("TransactWriteItems", &json!({"TransactItems": items})))
+            is_allowed(of_dynamodb("TransactWriteItems", &json!({"TransactItems": items})))
         };
         assert!(transaction("Update"));
         for part in ["Put", "Delete", "ConditionCheck"] {
@@ -253,9 +329,72 @@ mod tests {
     }
 
     #[test]
+    fn a_restricted_table_is_used_by_the_attributes_that_are_allowed() {
+        let key = json!({"id": {"S": "1"}});
+        let with = |field: &str, value: Value| {
+            let mut request = json!({"TableName": "parts", "Key": key});
+            request[field] = value;
+            request
+        };
+        let update = |expression: &str| with("UpdateExpression", expression.into());
+        let mut returning = update("SET a = :a");
+        let mut named = with("ProjectionExpression", "#1".into());
+        named["ExpressionAttributeNames"] = json!({"#1": "secret"});
+        for (operation, request, allowed) in [
+            ("GetItem", with("ProjectionExpression", "id, a, b".into()), true),
+            ("GetItem", with("ProjectionExpression", "a, secret".into()), false),
+            ("GetItem", named.clone(), false),
+            ("GetItem", with("ConsistentRead", true.into()), false),
+            ("Scan", json!({"TableName": "parts"}), false),
+            ("Scan", json!({"TableName": "parts", "ProjectionExpression": "a"}), true),
+            (
+                "Scan",
+                json!({"TableName": "parts", "ProjectionExpression": "a", "Select": "ALL_ATTRIBUTES"}),
+                false,
+            ),
+            (
+                "Scan",
+                json!({"TableName": "parts", "ProjectionExpression": "a", "FilterExpression": "secret = :s"}),
+                false,
+            ),
+            ("UpdateItem", update("SET a = if_not_exists(b, :b), b.c[0].d = :d REMOVE a ADD b :n"), true),
+            ("UpdateItem", update("SET a = secret"), false),
+            ("UpdateItem", update("REMOVE secret"), false),
+            (
+                "UpdateItem",
+                with("ConditionExpression", "attribute_exists (id) AND NOT a IN (:a, b)".into()),
+                true,
+            ),
+            ("UpdateItem", with("ConditionExpression", "begins_with(secret, :s)".into()), false),
+            ("PutItem", json!({"TableName": "parts", "Item": {"id": {"S": "1"}, "a": {"S": "1"}}}), true),
+            (
+                "PutItem",
+                json!({"TableName": "parts", "Item": {"id": {"S": "1"}, "secret": {"S": "1"}}}),
+                false,
+            ),
+        ] {
+            assert_eq!(is_allowed(of_dynamodb(operation, &request)), allowed, "{operation} {request}");
+        }
+        named["ExpressionAttributeNames"] = json!({"#1": "a"});
+        assert!(is_allowed(of_dynamodb("GetItem", &named)));
+        for (field, value, allowed) in [
+            ("ReturnValues", "UPDATED_NEW", true),
+            ("ReturnValues", "ALL_OLD", false),
+            ("ReturnValuesOnConditionCheckFailure", "NONE", true),
+            ("ReturnValuesOnConditionCheckFailure", "ALL_OLD", false),
+        ] {
+            returning[field] = value.into();
+            assert_eq!(is_allowed(of_dynamodb("UpdateItem", &returning)), allowed, "{returning}");
+            let transaction = json!({"TransactItems": [{"Update": returning}]});
+            assert_eq!(is_allowed(of_dynamodb("TransactWriteItems", &transaction)), allowed, "{transaction}");
+            returning.as_object_mut().unwrap().remove(field);
+        }
+    }
+
+    #[test]
     fn a_mail_needs_its_identities_its_configuration_set_and_its_sender() {
         let mail = |from: &str, set: &str| {
-            is_allowed(Call::of_ses(&json!({"FromEmailAddress": from, "ConfigurationSetName": set})))
+            is_allowed(of_ses(&json!({"FromEmailAddress": from, "ConfigurationSetName": set})))
         };
         assert!(mail("a@example.com", "set"));
         assert!(mail("A <a@example.com>", "set"));

@@ -2,7 +2,7 @@
 //!
 //! Only what a stack on this machine has use for is ever evaluated; of that, what is not understood is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use shared::config::Environment;
 
 use crate::aws::{self, arn};
+use crate::iam::Permission;
 use crate::stack::StartError;
 
 /// `template.yaml` for one stack in this machine's region and account.
@@ -96,21 +97,66 @@ enum Effect {
 }
 
 impl Statement {
-    /// Every single action on every single resource.
-    pub fn permissions(&self) -> impl Iterator<Item = (String, String)> {
-        self.resources
-            .iter()
-            .flat_map(|resource| self.actions.iter().map(|action| (action.clone(), resource.clone())))
+    /// Every single action on every single resource, and on every single attribute where these are restricted.
+    pub fn permissions(&self, function: &str) -> Vec<Permission> {
+        let attributes = match self.condition.attributes() {
+            Some(attributes) => attributes.iter().cloned().map(Some).collect(),
+            None => vec![None],
+        };
+        let mut permissions = Vec::new();
+        for action in &self.actions {
+            for resource in &self.resources {
+                permissions.extend(attributes.iter().map(|attribute| Permission {
+                    function: function.to_owned(),
+                    action: action.clone(),
+                    resource: resource.clone(),
+                    attribute: attribute.clone(),
+                }));
+            }
+        }
+        permissions
     }
 }
 
-/// The condition of a statement.
+/// The condition of a statement: condition keys and the values that are allowed to them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
-    /// Condition keys and the values that they have to have.
+    /// Keys that a request has to have.
     #[serde(rename = "StringEquals", default)]
-    pub string_equals: BTreeMap<String, String>,
+    string_equals: BTreeMap<String, Texts>,
+    /// Keys that a request need not have.
+    #[serde(rename = "StringEqualsIfExists", default)]
+    string_equals_if_exists: BTreeMap<String, Texts>,
+    /// Keys of which a request may have several values.
+    #[serde(rename = "ForAllValues:StringEquals", default)]
+    for_all_values: BTreeMap<String, Texts>,
+}
+
+/// One text or several.
+#[derive(Clone, Debug, Deserialize)]
+struct Texts(#[serde(deserialize_with = "texts")] Vec<String>);
+
+/// The condition key for the attributes that a call to DynamoDB names.
+pub(crate) const ATTRIBUTES: &str = "dynamodb:Attributes";
+
+impl Condition {
+    /// Whether it holds for a call that has these keys and values.
+    pub(crate) fn holds(&self, context: &BTreeMap<&'static str, BTreeSet<String>>) -> bool {
+        let allows = |(key, allowed): (&String, &Texts), without: bool| {
+            context
+                .get(key.as_str())
+                .map_or(without, |values| values.iter().all(|value| allowed.0.contains(value)))
+        };
+        self.string_equals.iter().all(|key| allows(key, false))
+            && self.string_equals_if_exists.iter().all(|key| allows(key, true))
+            && self.for_all_values.iter().all(|key| allows(key, true))
+    }
+
+    /// The attributes that it allows, where it restricts them.
+    pub(crate) fn attributes(&self) -> Option<&[String]> {
+        self.for_all_values.get(ATTRIBUTES).map(|attributes| &*attributes.0)
+    }
 }
 
 /// What the API tells browsers of other origins.
