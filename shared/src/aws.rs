@@ -74,6 +74,23 @@ pub fn config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
     Ok(config.build())
 }
 
+/// `aws` for a function whose clients take an error for the end of a session: it tries for up to six seconds, with
+/// eight attempts, and so outlasts most outages of a second or two. Its requests make at most three calls one after
+/// the other, which together have to be over before the function's time-out.
+#[must_use]
+pub fn patient(aws: &SdkConfig) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(1))
+        .operation_timeout(Duration::from_secs(6))
+        .build();
+    let retries = RetryConfig::standard()
+        .with_max_attempts(8)
+        .with_initial_backoff(Duration::from_millis(50))
+        .with_max_backoff(Duration::from_secs(1));
+    aws.to_builder().timeout_config(timeouts).retry_config(retries).build()
+}
+
 /// The memory size that gives an invocation a whole core, in MB
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 pub const WHOLE_CORE_MB: u32 = 1769;

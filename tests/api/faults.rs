@@ -56,6 +56,8 @@ const RESERVE_USERNAME: &str = "UpdateItem attempts 2";
 const FORGET_FAILURES: &str = "DeleteItem attempts";
 const RECORD_SIGNIN: &str = "UpdateItem users";
 const KEEP_SESSION: &str = "PutItem sessions";
+const GET_SESSION: &str = "GetItem sessions";
+const USE_SESSION: &str = "UpdateItem sessions";
 const REPLACE_CODE: &str = "UpdateItem reset-codes";
 const RESERVE_TRY: &str = "UpdateItem reset-codes";
 const GIVE_BACK_TRY: &str = "UpdateItem reset-codes 2";
@@ -89,7 +91,9 @@ struct Struck(Option<Plan>);
 impl Struck {
     /// Whether an operation came to an error.
     fn fails(&self, operation: &str) -> bool {
-        self.0.as_ref().is_some_and(|plan| plan.every_attempt && plan.operation == operation)
+        self.0
+            .as_ref()
+            .is_some_and(|plan| plan.attempts == Plan::EVERY_ATTEMPT && plan.operation == operation)
     }
 
     fn fails_any(&self, operations: &[&str]) -> bool {
@@ -221,6 +225,31 @@ async fn whatever_fails_nothing_is_half_done_or_counted_too_low() {
     }
     let failed: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[tokio::test]
+async fn a_session_signs_in_although_five_attempts_of_an_operation_fail() {
+    if !support::embedded() || std::env::var_os("DYNAMODB_URL").is_some() {
+        return;
+    }
+    let service = Service::with_settings(SETTINGS).await;
+    let faults = service.stack.as_ref().unwrap().faults();
+    let (token, session_token) = service.session_of(&service.user().create().await).await;
+    let failing = |operation: &str, fault| {
+        faults.begin(Some(Plan { operation: operation.to_owned(), fault, attempts: 5 }));
+    };
+    for operation in [GET_SESSION, GET_USER, JWT_SECRET, USE_SESSION] {
+        for fault in [Fault::Unavailable, Fault::CutAfter] {
+            failing(operation, fault);
+            let answer = service.session_signin(&session_token).await;
+            assert!(faults.end().await.iter().any(|done| done == operation), "no {operation}");
+            assert_eq!(answer.status, 202, "{fault:?} at {operation}: {answer:?}");
+        }
+    }
+    // Other functions answer sooner, that it cannot be told.
+    failing(GET_USER, Fault::Unavailable);
+    service.sessions(&token).await.is_refused_for(SERVICE_UNAVAILABLE);
+    faults.end().await;
 }
 
 /// Does all the work, one piece at a time on each of the stacks.
@@ -755,7 +784,7 @@ struct SessionSignin(Account);
 impl Scenario for SessionSignin {
     type Reply = String;
 
-    const NEEDS: &[&str] = &["GetItem sessions", GET_USER, JWT_SECRET, "UpdateItem sessions"];
+    const NEEDS: &[&str] = &[GET_SESSION, GET_USER, JWT_SECRET, USE_SESSION];
 
     async fn prepare(service: &Service) -> Self {
         Self(Account::new(service).await)
@@ -771,7 +800,7 @@ impl Scenario for SessionSignin {
         let [session] = &service.stored_sessions(&user).await[..] else { panic!("not one session") };
         // Where the secret fails, both run at the same time: it may be noted or not.
         if !struck.fails(JWT_SECRET) {
-            let noted = reply.is_some() || struck.lost("UpdateItem sessions");
+            let noted = reply.is_some() || struck.lost(USE_SESSION);
             assert_eq!(session["information"].as_s().unwrap() == "Chrome", noted);
         }
         if let Some(token) = reply {

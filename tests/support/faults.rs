@@ -63,8 +63,8 @@ pub struct Plan {
     pub operation: String,
     /// What happens.
     pub fault: Fault,
-    /// Whether it happens to every attempt, or to the first one alone.
-    pub every_attempt: bool,
+    /// To how many attempts it happens, from the first one on.
+    pub attempts: usize,
 }
 
 /// The faults of one stack. The functions' operations are told apart for one request at a time.
@@ -77,10 +77,18 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct Run {
     plan: Option<Plan>,
-    /// The operations so far, by the id that all attempts of one have in common.
-    operations: Vec<(String, String)>,
+    /// The operations so far.
+    operations: Vec<Operation>,
     /// What is applied once the sender is dropped.
     late: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+#[derive(Debug)]
+struct Operation {
+    /// All attempts have it in common.
+    invocation_id: String,
+    name: String,
+    attempts: usize,
 }
 
 impl Fault {
@@ -92,6 +100,9 @@ impl Fault {
 }
 
 impl Plan {
+    /// Every attempt, however many there are.
+    pub const EVERY_ATTEMPT: usize = usize::MAX;
+
     /// All that can happen to `operation`.
     pub fn all_for(operation: &str) -> impl Iterator<Item = Self> {
         let is_of = |kinds: &[&str]| kinds.iter().any(|kind| operation.starts_with(kind));
@@ -110,17 +121,21 @@ impl Plan {
         // Whether something is read that nobody learns of makes no difference.
         let faults = faults.into_iter().filter(move |fault| !(is_read && fault.is_applied()));
         let faults = faults.chain(conflict).chain(in_progress);
-        let plan = |fault, every_attempt| Self { operation: operation.to_owned(), fault, every_attempt };
+        let plan = |fault, attempts| Self { operation: operation.to_owned(), fault, attempts };
         // What is refused for good has no second attempt.
-        let rejected = is_of(&[MAIL]).then(|| plan(Fault::MessageRejected, true));
-        faults.flat_map(move |fault| [plan(fault, false), plan(fault, true)]).chain(rejected)
+        let rejected = is_of(&[MAIL]).then(|| plan(Fault::MessageRejected, Self::EVERY_ATTEMPT));
+        faults.flat_map(move |fault| [plan(fault, 1), plan(fault, Self::EVERY_ATTEMPT)]).chain(rejected)
     }
 }
 
 impl Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let attempts = if self.every_attempt { "every attempt" } else { "the first attempt" };
-        write!(formatter, "{:?} at {attempts} of {}", self.fault, self.operation)
+        write!(formatter, "{:?} at ", self.fault)?;
+        match self.attempts {
+            Self::EVERY_ATTEMPT => formatter.write_str("every attempt")?,
+            attempts => write!(formatter, "the first {attempts} attempts")?,
+        }
+        write!(formatter, " of {}", self.operation)
     }
 }
 
@@ -144,7 +159,7 @@ impl Faults {
             let _ = applied.await;
         }
         let operations = self.run().take().map(|run| run.operations).unwrap_or_default();
-        operations.into_iter().map(|(_, operation)| operation).collect()
+        operations.into_iter().map(|operation| operation.name).collect()
     }
 
     fn run(&self) -> MutexGuard<'_, Option<Run>> {
@@ -156,20 +171,20 @@ impl Faults {
         let mut run = self.run();
         let run = run.as_mut()?;
         let id = headers.get("amz-sdk-invocation-id")?.to_str().ok()?;
-        let known = run.operations.iter().find(|(invocation, _)| invocation == id);
-        let (operation, is_first) = match known {
-            Some((_, operation)) => (operation.clone(), false),
-            None => (self.name(headers, request, &run.operations), true),
-        };
-        if is_first {
-            run.operations.push((id.to_owned(), operation.clone()));
-        }
-        let plan = run.plan.as_ref().filter(|plan| plan.operation == operation)?;
-        (is_first || plan.every_attempt).then_some(plan.fault)
+        let known = run.operations.iter().position(|operation| operation.invocation_id == id);
+        let index = known.unwrap_or_else(|| {
+            let name = self.name(headers, request, &run.operations);
+            run.operations.push(Operation { invocation_id: id.to_owned(), name, attempts: 0 });
+            run.operations.len() - 1
+        });
+        let operation = run.operations.get_mut(index)?;
+        operation.attempts += 1;
+        let plan = run.plan.as_ref().filter(|plan| plan.operation == operation.name)?;
+        (operation.attempts <= plan.attempts).then_some(plan.fault)
     }
 
     /// What is done, to which table or secret of the stack, and a number if it was done before.
-    fn name(&self, headers: &HeaderMap, request: &Value, earlier: &[(String, String)]) -> String {
+    fn name(&self, headers: &HeaderMap, request: &Value, earlier: &[Operation]) -> String {
         let operation = aws::target(headers).map_or(MAIL, |(_, operation)| operation);
         let resource = ["TableName", "SecretId"].iter().find_map(|name| request[name].as_str());
         let name = match resource.map(|resource| resource.split_once(&self.stack_name)) {
@@ -180,7 +195,7 @@ impl Faults {
         };
         let name = format!("{operation} {name}");
         let name = name.trim_end();
-        match earlier.iter().filter(|(_, earlier)| earlier.starts_with(name)).count() {
+        match earlier.iter().filter(|earlier| earlier.name.starts_with(name)).count() {
             0 => name.to_owned(),
             before => format!("{name} {}", before + 1),
         }

@@ -3,6 +3,7 @@
 use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
+use shared::aws::patient;
 use shared::clock;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionInformation, SessionToken};
@@ -31,9 +32,11 @@ struct Answer<'a> {
 }
 
 impl Function {
-    /// The function with the deployment's settings.
+    /// The function with the deployment's settings. It tries harder than others before it answers 503, because the web
+    /// client of the original system signs its user out over any error here.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
+        let aws = patient(aws);
+        Ok(Self { store: Store::new(environment, &aws), tokens: Tokens::new(environment, &aws)? })
     }
 
     /// Opens the connections, and fetches the key, that a request needs.
