@@ -116,23 +116,25 @@ async fn without_a_good_token_nothing_else_is_looked_at() {
     for body in bodies {
         service.post(CHANGE_PASSWORD, body.clone()).await.is(UNAUTHORIZED);
         service.post(&format!("{CHANGE_PASSWORD}?token={token}"), body.clone()).await.is(UNAUTHORIZED);
-        for authorization in [
-            String::new(),
-            "Bearer".to_owned(),
-            "Bearer ".to_owned(),
-            "Bearer:".to_owned(),
-            "Bearer null".to_owned(),
-            "Bearer undefined".to_owned(),
-            "Bearer a.b.c".to_owned(),
-            format!("Basic {token}"),
-            format!("Bearer {token}x"),
-            format!("Bearer {token} {token}"),
-            format!("Bearer {token}, Bearer {token}"),
-            token.clone(),
+        let (none, wrong) = ("Bearer", r#"Bearer error="invalid_token""#);
+        for (authorization, challenge) in [
+            (String::new(), none),
+            ("Bearer".to_owned(), none),
+            ("Bearer ".to_owned(), none),
+            ("Bearer:".to_owned(), none),
+            ("Bearer null".to_owned(), wrong),
+            ("Bearer undefined".to_owned(), wrong),
+            ("Bearer a.b.c".to_owned(), wrong),
+            (format!("Basic {token}"), none),
+            (format!("Bearer {token}x"), wrong),
+            (format!("Bearer {token} {token}"), wrong),
+            (format!("Bearer {token}, Bearer {token}"), wrong),
+            (token.clone(), none),
         ] {
             let request = service.request("POST", CHANGE_PASSWORD).header("authorization", &authorization);
             let answer = Answer::to(request.body(body.clone())).await;
             assert_eq!((answer.status, answer.body.as_str()), UNAUTHORIZED, "{authorization}");
+            assert_eq!(answer.header("www-authenticate"), Some(challenge), "{authorization}");
         }
     }
     service.signin(&user.username, PASSWORD).await.token();

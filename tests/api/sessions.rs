@@ -287,6 +287,9 @@ async fn refused(service: &Service, query: &str, authorization: Option<&str>, do
     for answer in answers(service, query, authorization).await {
         let seen = (answer.status, answer.body.as_str());
         assert_eq!(seen, documented, "{query} {authorization:?}");
+        let challenge =
+            if documented == TOKEN_NOT_PROVIDED { "Bearer" } else { r#"Bearer error="invalid_token""# };
+        assert_eq!(answer.header("www-authenticate"), Some(challenge), "{query} {authorization:?}");
     }
 }
 

@@ -329,6 +329,15 @@ impl Error {
         }
     }
 
+    /// The challenge of a 401 (RFC 9110 §15.5.2), which says if a token was sent (RFC 6750 §3).
+    fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::TokenNotProvided => Some("Bearer"),
+            Self::TokenExpired | Self::TokenIncorrect => Some(r#"Bearer error="invalid_token""#),
+            _ => None,
+        }
+    }
+
     fn to_response(&self, envelope: Envelope) -> Response<Body> {
         let (status, body) = match envelope {
             Envelope::Auth => {
@@ -350,6 +359,9 @@ impl Error {
             // RFC 9110 §10.2.3 has whole seconds: rounded up, so that an attempt made then is let through.
             let seconds = u64::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some(challenge) = self.challenge() {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
@@ -470,6 +482,27 @@ mod tests {
         }
         assert_eq!(answer(unavailable(), Envelope::Auth).2.as_deref(), Some("5"));
         assert_eq!(answer(defect(), Envelope::Auth).2, None);
+    }
+
+    #[test]
+    fn every_401_has_a_challenge_and_no_other_answer_has_one() {
+        let sent = r#"Bearer error="invalid_token""#;
+        for envelope in [Envelope::Auth, Envelope::Profile] {
+            for (error, status, challenge) in [
+                (Error::TokenNotProvided, 401, Some("Bearer")),
+                (Error::TokenExpired, 401, Some(sent)),
+                (Error::TokenIncorrect, 401, Some(sent)),
+                (Error::SessionTokenIncorrect, 400, None),
+                (Error::UsernameOrPasswordIncorrect, 400, None),
+            ] {
+                let (_, response) = render(&Err(error), envelope);
+                let seen = response.headers().get(header::WWW_AUTHENTICATE);
+                assert_eq!(
+                    (response.status().as_u16(), seen.map(|seen| seen.to_str().unwrap())),
+                    (status, challenge)
+                );
+            }
+        }
     }
 
     #[test]
