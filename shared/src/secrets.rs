@@ -1,8 +1,8 @@
 //! Secrets Manager: keys with versions, kept in memory for a limited time.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::SdkError;
@@ -13,34 +13,62 @@ use tokio::sync::Mutex;
 
 use crate::aws::Dependency::SecretsManager;
 use crate::aws::{Lazy, lazy};
+use crate::clock;
 use crate::config::{ConfigError, Environment};
+use crate::domain::Timestamp;
 use crate::error::Failure;
 
 /// The shortest key: as long as HMAC-SHA-256's output (RFC 7518 §3.2).
 const MIN_KEY_BYTES: usize = 32;
+
+/// The least time between two look-ups of ids that no cached version has. Anyone can make up such an id, and each
+/// look-up is two calls that are paid for.
+const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The key in one secret: its current version, and the one before, which still counts while the secret rotates.
 #[derive(Debug)]
 pub struct SecretKeys {
     client: Lazy<Client>,
     secret_id: String,
-    time_to_live: Duration,
-    cached: Mutex<Option<Cached>>,
+    cache: RwLock<Cache>,
+    /// Held during a look-up. Requests whose version is cached do not wait for it.
+    looking_up: Mutex<()>,
 }
 
 /// One version of a key.
 pub struct SecretKey {
     version: String,
     key: SecretString,
+    signs_until: Option<Timestamp>,
+}
+
+/// The versions of a key that are in memory.
+#[derive(Debug)]
+struct Cache {
+    time_to_live: Duration,
+    keys: Option<Keys>,
+    /// When a look-up last found no version with the id that it was for, and why it failed if it did.
+    missed: Option<(Timestamp, Option<Failure>)>,
 }
 
 #[derive(Clone, Debug)]
-struct Cached {
+struct Keys {
     current: Arc<SecretKey>,
-    /// Looked up only once a version is asked for that is not the current one.
+    /// Absent also if no version but the current one was asked for yet.
     previous: Option<Arc<SecretKey>>,
-    with_previous: bool,
-    fetched: Instant,
+    fetched: Timestamp,
+}
+
+/// The result of searching the cache for a version.
+#[derive(Debug)]
+enum Cached {
+    Found(Arc<SecretKey>),
+    /// It was looked up, in vain, less than [`LOOK_UP_INTERVAL`] ago.
+    Unknown,
+    /// Looking it up failed less than [`LOOK_UP_INTERVAL`] ago.
+    Failed(Failure),
+    /// Only Secrets Manager can tell.
+    Absent,
 }
 
 impl SecretKey {
@@ -54,6 +82,13 @@ impl SecretKey {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.key.expose_secret().as_bytes()
+    }
+
+    /// The last instant at which a function may have signed with this version: when it was replaced, plus
+    /// `SECRETS_CACHE_SECONDS`. `None` for the current version.
+    #[must_use]
+    pub fn signs_until(&self) -> Option<Timestamp> {
+        self.signs_until
     }
 }
 
@@ -79,8 +114,8 @@ impl SecretKeys {
         Ok(Self {
             client: lazy(aws, Client::new),
             secret_id,
-            time_to_live: Duration::from_secs(seconds.into()),
-            cached: Mutex::new(None),
+            cache: RwLock::new(Cache::new(Duration::from_secs(seconds.into()))),
+            looking_up: Mutex::new(()),
         })
     }
 
@@ -93,62 +128,109 @@ impl SecretKeys {
 
     /// The current version, at most `SECRETS_CACHE_SECONDS` old.
     pub async fn current(&self) -> Result<Arc<SecretKey>, Failure> {
-        Ok(self.fetched(Instant::now().checked_sub(self.time_to_live), false).await?.current)
+        if let Some(keys) = self.read(|cache| cache.fresh(clock::now()).cloned()) {
+            return Ok(keys.current);
+        }
+        let _looking_up = self.looking_up.lock().await;
+        // Another request may have fetched it meanwhile.
+        if let Some(keys) = self.read(|cache| cache.fresh(clock::now()).cloned()) {
+            return Ok(keys.current);
+        }
+        let (keys, _) = self.fetch_current().await?;
+        Ok(self.keep(keys).current)
     }
 
-    /// The version with this id, if it is the current or the previous one. An id that is not among the cached
-    /// ones could have come into being since, so it is looked for once more before it counts as unknown.
+    /// The version with this id, if it is the current or the previous one.
+    ///
+    /// An id that is not cached may be that of a newer version, so the secret is fetched again before the id counts as
+    /// unknown, but not within [`LOOK_UP_INTERVAL`] after the last time that this was in vain.
     pub async fn version(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
-        let asked = Instant::now();
-        let cached = self.fetched(asked.checked_sub(self.time_to_live), false).await?;
-        if let Some(key) = cached.version(id) {
+        if let Cached::Found(key) = self.read(|cache| cache.find(id, clock::now())) {
             return Ok(Some(key));
         }
-        Ok(self.fetched(Some(asked), true).await?.version(id))
-    }
-
-    /// The versions as they were at `oldest` or later; whoever waited while another fetched them shares these.
-    async fn fetched(&self, oldest: Option<Instant>, with_previous: bool) -> Result<Cached, Failure> {
-        let mut cached = self.cached.lock().await;
-        match &*cached {
-            Some(fresh)
-                if oldest.is_none_or(|oldest| fresh.fetched >= oldest)
-                    && (fresh.with_previous || !with_previous) =>
-            {
-                Ok(fresh.clone())
-            }
-            _ => Ok(cached.insert(self.fetch(with_previous).await?).clone()),
+        let _looking_up = self.looking_up.lock().await;
+        // Another request may have fetched it meanwhile.
+        match self.read(|cache| cache.find(id, clock::now())) {
+            Cached::Found(key) => return Ok(Some(key)),
+            Cached::Unknown => return Ok(None),
+            Cached::Failed(failure) => return Err(failure),
+            Cached::Absent => {}
         }
+        let looked_up = clock::now();
+        let found = self.look_up(id).await;
+        if let Err(failure) = &found {
+            self.change(|cache| cache.missed = Some((looked_up, Some(failure.clone()))));
+        }
+        found
     }
 
-    async fn fetch(&self, with_previous: bool) -> Result<Cached, Failure> {
-        let failure = |error| SecretsManager.failure("GetSecretValue", &error);
-        let fetched = Instant::now();
-        let current = self.key(self.stage("AWSCURRENT").await.map_err(failure)?)?;
+    /// The version with this id, if it is in memory. No more is fetched than [`current`](Self::current) would fetch.
+    pub async fn version_in_memory(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
+        let current = self.current().await?;
+        if current.version == id {
+            return Ok(Some(current));
+        }
+        Ok(match self.read(|cache| cache.find(id, clock::now())) {
+            Cached::Found(key) => Some(key),
+            Cached::Unknown | Cached::Failed(_) | Cached::Absent => None,
+        })
+    }
+
+    async fn look_up(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
+        let (keys, created) = self.fetch_current().await?;
+        if keys.current.version == id {
+            return Ok(Some(self.keep(keys).current));
+        }
         // After the current one, so that a rotation between the two shows its version twice rather than not at all.
-        let previous = if with_previous { Some(self.stage("AWSPREVIOUS").await) } else { None };
-        let previous = match previous {
-            Some(Err(error))
+        let previous = match self.stage("AWSPREVIOUS").await {
+            Ok(value) => Some(value),
+            Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
             {
                 None
             }
-            previous => previous.transpose().map_err(failure)?,
+            Err(error) => return Err(SecretsManager.failure("GetSecretValue", &error)),
         };
-        let previous = previous.map(|value| self.key(value)).transpose()?;
-        Ok(Cached { current, previous, with_previous, fetched })
+        let signs_until = Some(created + self.read(|cache| cache.time_to_live));
+        let previous = previous.map(|value| self.key(value, signs_until)).transpose()?.map(Arc::new);
+        let keys = self.keep(Keys { previous, ..keys });
+        let found = keys.version(id);
+        if found.is_none() {
+            self.change(|cache| cache.missed = Some((keys.fetched, None)));
+        }
+        Ok(found)
+    }
+
+    /// Fetches the current version, and when it was created, which is when it replaced the previous one.
+    async fn fetch_current(&self) -> Result<(Keys, Timestamp), Failure> {
+        let fetched = clock::now();
+        let current = self
+            .stage("AWSCURRENT")
+            .await
+            .map_err(|error| SecretsManager.failure("GetSecretValue", &error))?;
+        let created = current.created_date.and_then(|created| i64::try_from(created.as_nanos() / 1000).ok());
+        let created = created.map(Timestamp::from_micros).ok_or_else(|| {
+            Failure::Defect(format!("the current version of {} has no creation date", self.secret_id))
+        })?;
+        let current = Arc::new(self.key(current, None)?);
+        Ok((Keys { current, previous: None, fetched }, created))
+    }
+
+    fn keep(&self, keys: Keys) -> Keys {
+        self.change(|cache| cache.keys = Some(keys.clone()));
+        keys
     }
 
     async fn stage(&self, stage: &str) -> Result<GetSecretValueOutput, SdkError<GetSecretValueError>> {
         self.client.get_secret_value().secret_id(&self.secret_id).version_stage(stage).send().await
     }
 
-    fn key(&self, value: GetSecretValueOutput) -> Result<Arc<SecretKey>, Failure> {
+    fn key(&self, value: GetSecretValueOutput, signs_until: Option<Timestamp>) -> Result<SecretKey, Failure> {
         match (value.version_id, value.secret_string) {
             (Some(version), Some(key)) if key.len() >= MIN_KEY_BYTES => {
-                Ok(Arc::new(SecretKey { version, key: SecretString::from(key) }))
+                Ok(SecretKey { version, key: SecretString::from(key), signs_until })
             }
             _ => Err(Failure::Defect(format!(
                 "{} is not a string of {MIN_KEY_BYTES} bytes or more",
@@ -156,14 +238,125 @@ impl SecretKeys {
             ))),
         }
     }
+
+    fn read<T>(&self, read: impl FnOnce(&Cache) -> T) -> T {
+        read(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Cache)) {
+        change(&mut self.cache.write().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
-impl Cached {
+impl Cache {
+    fn new(time_to_live: Duration) -> Self {
+        Self { time_to_live, keys: None, missed: None }
+    }
+
+    /// The versions, unless they were fetched more than the time to live ago. A clock that was set back does not make
+    /// them live longer.
+    fn fresh(&self, now: Timestamp) -> Option<&Keys> {
+        self.keys.as_ref().filter(|keys| now.abs_diff(keys.fetched) <= self.time_to_live)
+    }
+
+    fn find(&self, id: &str, now: Timestamp) -> Cached {
+        let Some(keys) = self.fresh(now) else {
+            return Cached::Absent;
+        };
+        if let Some(key) = keys.version(id) {
+            return Cached::Found(key);
+        }
+        match &self.missed {
+            // Versions that were fetched later may lack the previous one, which a good token can be signed with.
+            Some((last, failure)) if keys.fetched <= *last && now.abs_diff(*last) < LOOK_UP_INTERVAL => {
+                failure.clone().map_or(Cached::Unknown, Cached::Failed)
+            }
+            _ => Cached::Absent,
+        }
+    }
+}
+
+impl Keys {
     fn version(&self, id: &str) -> Option<Arc<SecretKey>> {
         [Some(&self.current), self.previous.as_ref()]
             .into_iter()
             .flatten()
             .find(|key| key.version == id)
             .cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MICROSECOND: Duration = Duration::from_micros(1);
+    const TIME_TO_LIVE: Duration = Duration::from_mins(5);
+
+    fn key(version: &str) -> Arc<SecretKey> {
+        let key = SecretString::from("k".repeat(MIN_KEY_BYTES));
+        Arc::new(SecretKey { version: version.to_owned(), key, signs_until: None })
+    }
+
+    /// A cache with the versions `new` and `old`, and when they were fetched.
+    fn cache() -> (Cache, Timestamp) {
+        let fetched = Timestamp::from_micros(1_764_190_000_000_000);
+        let keys = Keys { current: key("new"), previous: Some(key("old")), fetched };
+        (Cache { keys: Some(keys), ..Cache::new(TIME_TO_LIVE) }, fetched)
+    }
+
+    fn is_found(cache: &Cache, id: &str, now: Timestamp) -> bool {
+        matches!(cache.find(id, now), Cached::Found(key) if key.version() == id)
+    }
+
+    #[test]
+    fn versions_are_kept_for_the_time_to_live() {
+        let (cache, fetched) = cache();
+        for id in ["new", "old"] {
+            for now in [fetched, fetched + TIME_TO_LIVE, fetched - SECOND] {
+                assert!(is_found(&cache, id, now));
+            }
+            // The last one is a clock that was set back.
+            for now in [fetched + TIME_TO_LIVE + MICROSECOND, fetched - TIME_TO_LIVE - MICROSECOND] {
+                assert!(matches!(cache.find(id, now), Cached::Absent));
+            }
+        }
+        assert!(matches!(Cache::new(TIME_TO_LIVE).find("new", fetched), Cached::Absent));
+    }
+
+    #[test]
+    fn unknown_ids_are_looked_up_once_a_second() {
+        let (mut cache, fetched) = cache();
+        assert!(matches!(cache.find("a", fetched), Cached::Absent));
+
+        cache.missed = Some((fetched, None));
+        for now in [fetched, fetched + SECOND - MICROSECOND] {
+            assert!(matches!(cache.find("a", now), Cached::Unknown));
+            assert!(matches!(cache.find("b", now), Cached::Unknown));
+            assert!(is_found(&cache, "old", now));
+        }
+        assert!(matches!(cache.find("a", fetched + SECOND), Cached::Absent));
+    }
+
+    #[test]
+    fn a_failed_look_up_is_not_repeated_within_the_second() {
+        let (mut cache, fetched) = cache();
+        let (failed, failure) = (fetched + SECOND, Failure::Unavailable("throttled".to_owned()));
+        cache.missed = Some((failed, Some(failure.clone())));
+
+        let now = failed + SECOND - MICROSECOND;
+        assert!(matches!(cache.find("a", now), Cached::Failed(seen) if seen == failure));
+        assert!(is_found(&cache, "new", now));
+        assert!(matches!(cache.find("a", failed + SECOND), Cached::Absent));
+    }
+
+    #[test]
+    fn the_previous_version_is_looked_up_whatever_was_looked_up_before() {
+        let (mut cache, fetched) = cache();
+        cache.missed = Some((fetched - MICROSECOND, None));
+        cache.keys = Some(Keys { current: key("new"), previous: None, fetched });
+
+        assert!(matches!(cache.find("old", fetched), Cached::Absent));
     }
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
+use jsonwebtoken::dangerous::insecure_decode;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{self, Signer, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
 use lambda_http::http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 
+use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{PasswordHash, SecurityStamp, Timestamp, User, UserId, UserWithHash};
 use crate::error::Failure;
@@ -20,8 +23,12 @@ use crate::random;
 use crate::secrets::SecretKeys;
 use crate::store::Store;
 
-/// «A JSON Web Token is only for an hour valid.»
+/// “A JSON Web Token is only for an hour valid.” The life of every token that is issued, and the longest that is
+/// accepted.
 const LIFETIME: Duration = Duration::from_hours(1);
+
+/// How far in the future the times of a token may be, because clocks differ.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The one algorithm of the deployment's tokens, for `jsonwebtoken`, whose own cryptography would bring every other.
 static HS256: CryptoProvider = CryptoProvider {
@@ -38,19 +45,24 @@ struct Hs256(Hmac<Sha256>);
 pub struct Tokens {
     keys: SecretKeys,
     issuer: String,
+    /// Lets the library verify signatures only. The claims are verified before there is a key.
+    signatures: Validation,
 }
 
 /// A token as the client gets it.
 #[derive(Clone, Debug)]
 pub struct Token(SecretString);
 
-/// What a verified token says.
+/// The claims of a token. Its times are whole seconds since the Unix epoch; a text or a fraction is refused.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     iss: String,
     sub: String,
     iat: i64,
     exp: i64,
+    /// Never issued, but obeyed.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
     /// Names this token, so that it can outlive the password change that it made.
     jti: String,
     /// The user's [`SecurityStamp`] when the token was issued.
@@ -64,7 +76,7 @@ pub enum TokenError {
     Expired,
     /// It was never good, or was revoked, or its user is gone or not activated.
     Incorrect,
-    /// It could not be told.
+    /// The check could not be completed.
     Failure(Failure),
 }
 
@@ -131,7 +143,12 @@ impl Tokens {
         // Another of this process may have installed it.
         let _ = HS256.install_default();
         let issuer = environment.text("JWT_ISSUER", "lumen-jwt");
-        Ok(Self { keys: SecretKeys::for_tokens(environment, aws)?, issuer })
+        // RFC 8725 §3.1: one algorithm, whatever the token says.
+        let mut signatures = Validation::new(Algorithm::HS256);
+        signatures.required_spec_claims.clear();
+        signatures.validate_exp = false;
+        signatures.validate_aud = false;
+        Ok(Self { keys: SecretKeys::for_tokens(environment, aws)?, issuer, signatures })
     }
 
     /// Fetches the key before it is needed.
@@ -153,6 +170,7 @@ impl Tokens {
             sub: user_id.as_str().to_owned(),
             iat: now.as_seconds(),
             exp: (now + LIFETIME).as_seconds(),
+            nbf: None,
             jti: random::unique(),
             stamp: stamp.as_str().to_owned(),
         };
@@ -182,33 +200,67 @@ impl Tokens {
         Ok((signed_in(user, claims)?, password_hash))
     }
 
+    /// Verifies all of a token that does not depend on its user. The checks that need no key come first: a token that
+    /// fails them causes no look-up, and one that has expired causes none that other tokens would not cause.
     async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Incorrect)?;
-        // RFC 7515 §4.1.11: no extension is understood here. The library does not look.
-        if header.crit.is_some() {
+        let now = clock::now();
+        let TokenData { header, claims } =
+            insecure_decode::<Claims>(token).map_err(|_| TokenError::Incorrect)?;
+        let kid = key_id(&header).ok_or(TokenError::Incorrect)?;
+        if !claims.are_plausible(&self.issuer, now) {
             return Err(TokenError::Incorrect);
         }
-        let kid = header.kid.ok_or(TokenError::Incorrect)?;
-        let key = self.keys.version(&kid).await?.ok_or(TokenError::Incorrect)?;
-        let claims = jsonwebtoken::decode(token, &DecodingKey::from_secret(key.expose()), &self.validation());
-        match claims {
-            Ok(token) => Ok(token.claims),
-            Err(error) if *error.kind() == ErrorKind::ExpiredSignature => Err(TokenError::Expired),
+        let key = if claims.have_expired(now) {
+            self.keys.version_in_memory(kid).await?.ok_or(TokenError::Expired)?
+        } else {
+            self.keys.version(kid).await?.ok_or(TokenError::Incorrect)?
+        };
+        // A replaced key may have been stolen, and no function signs with it any more.
+        let is_late = key.signs_until().is_some_and(|until| claims.iat > until.as_seconds());
+        let verified = jsonwebtoken::decode::<IgnoredAny>(
+            token,
+            &DecodingKey::from_secret(key.expose()),
+            &self.signatures,
+        );
+        match verified {
+            Ok(_) if is_late => Err(TokenError::Incorrect),
+            Ok(_) if claims.have_expired(now) => Err(TokenError::Expired),
+            Ok(_) => Ok(claims),
             Err(_) => Err(TokenError::Incorrect),
         }
     }
+}
 
-    /// RFC 8725 §3.1 and §3.8: one algorithm, and nothing left to the token.
-    fn validation(&self) -> Validation {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        validation.set_issuer(&[&self.issuer]);
-        validation.validate_aud = false;
-        validation.leeway = 0;
-        // RFC 7519 §4.1.4: not accepted *on* or after the expiration time, where the library's bound is after.
-        validation.reject_tokens_expiring_in_less_than = 1;
-        validation
+/// The id of the key in a header that may be that of a token of this service.
+fn key_id(header: &Header) -> Option<&str> {
+    // RFC 8725 §3.11: tokens of another kind do not count. RFC 7519 §5.1 lets issuers leave the type out, and
+    // recommends capitals without requiring them.
+    let is_jwt = header.typ.as_ref().is_none_or(|typ| typ.eq_ignore_ascii_case("JWT"));
+    // RFC 7515 §4.1.11: no extension is understood here. The library does not look.
+    let understood = header.crit.is_none();
+    header.kid.as_deref().filter(|_| header.alg == Algorithm::HS256 && is_jwt && understood)
+}
+
+impl Claims {
+    /// Whether a token of this issuer can say this at this time, expired or not.
+    fn are_plausible(&self, issuer: &str, now: Timestamp) -> bool {
+        let latest = (now + CLOCK_SKEW).as_seconds();
+        let life = self.exp.checked_sub(self.iat).and_then(|life| u64::try_from(life).ok());
+        self.iss == issuer
+            && self.iat <= latest
+            && self.nbf.is_none_or(|not_before| not_before <= latest)
+            && life.is_some_and(|life| life <= LIFETIME.as_secs())
     }
+
+    /// RFC 7519 §4.1.4: a token is not accepted *on* or after its expiration time.
+    fn have_expired(&self, now: Timestamp) -> bool {
+        self.exp <= now.as_seconds()
+    }
+}
+
+/// Reads a value that may be absent but not null.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    i64::deserialize(deserializer).map(Some)
 }
 
 /// Whom a verified token stands for, unless it was revoked since it was issued.
@@ -234,8 +286,86 @@ pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use lambda_http::http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
+
+    const NOW: i64 = 1_764_190_000;
+
+    fn claims(iat: i64, exp: i64, nbf: Option<i64>) -> Claims {
+        let text = || "a".to_owned();
+        Claims { iss: text(), sub: text(), iat, exp, nbf, jti: text(), stamp: text() }
+    }
+
+    /// Whether the claims are plausible in the last microsecond of the second [`NOW`].
+    fn plausible(claims: &Claims) -> bool {
+        claims.are_plausible("a", Timestamp::from_micros(NOW * 1_000_000 + 999_999))
+    }
+
+    #[test]
+    fn a_token_is_at_most_a_minute_ahead_and_lives_at_most_an_hour() {
+        for (iat, exp, nbf, expected) in [
+            (NOW, NOW + 3600, None, true),
+            (NOW, NOW + 3601, None, false),
+            (NOW + 60, NOW + 3660, Some(NOW + 60), true),
+            (NOW + 61, NOW + 3661, None, false),
+            (NOW, NOW + 3600, Some(NOW + 61), false),
+            (NOW, NOW + 3600, Some(i64::MIN), true),
+            // It has expired, but that is another question.
+            (NOW - 7200, NOW - 3600, None, true),
+            (NOW - 3601, NOW, None, false),
+            (NOW + 1, NOW, None, false),
+            (i64::MIN, i64::MAX, None, false),
+            (0, i64::MAX, None, false),
+            (i64::MAX, i64::MAX, None, false),
+            (i64::MIN, i64::MIN, None, true),
+        ] {
+            assert_eq!(plausible(&claims(iat, exp, nbf)), expected, "{iat} {exp} {nbf:?}");
+        }
+        assert!(!claims(NOW, NOW, None).are_plausible("b", Timestamp::from_micros(NOW * 1_000_000)));
+    }
+
+    #[test]
+    fn a_token_expires_at_its_expiration_time() {
+        let expires = Timestamp::from_micros(NOW * 1_000_000);
+        let claims = claims(NOW - 3600, NOW, None);
+        assert!(!claims.have_expired(expires - Duration::from_micros(1)));
+        assert!(claims.have_expired(expires));
+    }
+
+    proptest! {
+        #[test]
+        fn no_token_counts_for_more_than_an_hour_and_a_minute(iat: i64, exp: i64, nbf: Option<i64>) {
+            let claims = claims(iat, exp, nbf);
+            let now = Timestamp::from_micros(NOW * 1_000_000);
+            if claims.are_plausible("a", now) && !claims.have_expired(now) {
+                prop_assert!((1..=3660).contains(&(exp - NOW)));
+            }
+        }
+
+        #[test]
+        fn what_is_issued_counts_until_it_expires(age in 0..3600_i64) {
+            let claims = claims(NOW - age, NOW - age + 3600, None);
+            let now = Timestamp::from_micros(NOW * 1_000_000);
+            prop_assert!(claims.are_plausible("a", now) && !claims.have_expired(now));
+        }
+    }
+
+    #[test]
+    fn times_are_whole_numbers_and_only_nbf_may_be_absent() {
+        let read = |iat: &str, exp: &str, nbf: &str| {
+            let json = format!(r#"{{"iss":"a","sub":"a","jti":"a","stamp":"a"{iat}{exp}{nbf}}}"#);
+            serde_json::from_str::<Claims>(&json).is_ok()
+        };
+        let (iat, exp) = (r#","iat":1"#, r#","exp":2"#);
+        assert!(read(iat, exp, "") && read(iat, exp, r#","nbf":1"#));
+        assert!(!read("", exp, "") && !read(iat, "", ""));
+        for odd in [r#""1""#, "null", "1.0", "1e3", "true", "[1]", "{}", "9223372036854775808"] {
+            assert!(!read(&format!(r#","iat":{odd}"#), exp, ""), "{odd}");
+            assert!(!read(iat, &format!(r#","exp":{odd}"#), ""), "{odd}");
+            assert!(!read(iat, exp, &format!(r#","nbf":{odd}"#)), "{odd}");
+        }
+    }
 
     #[test]
     fn the_bearer_token_is_read_with_and_without_the_document_s_colon() {

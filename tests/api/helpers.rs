@@ -669,14 +669,17 @@ impl Secret {
         self.sign_bytes(header, claims.to_string().as_bytes())
     }
 
-    /// Signs (RFC 7515 §5.1) what need not be JSON, by any of HMAC's algorithms: the service itself has but one.
+    /// Signs a payload that need not be JSON.
     pub(crate) fn sign_bytes(&self, header: &Header, payload: &[u8]) -> String {
-        let header_json = serde_json::to_vec(header).unwrap();
-        let [header_base64, payload] =
-            [&header_json, payload].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
-        let message = format!("{header_base64}.{payload}");
+        self.sign_parts(header.alg, &serde_json::to_vec(header).unwrap(), payload)
+    }
+
+    /// Signs (RFC 7515 §5.1) a header and a payload that need not be JSON, by any of HMAC's algorithms.
+    pub(crate) fn sign_parts(&self, algorithm: Algorithm, header: &[u8], payload: &[u8]) -> String {
+        let [header, payload] = [header, payload].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+        let message = format!("{header}.{payload}");
         let (key, bytes) = (self.value.as_bytes(), message.as_bytes());
-        let signature = match header.alg {
+        let signature = match algorithm {
             Algorithm::HS256 => mac::<Hmac<Sha256>>(key, bytes),
             Algorithm::HS384 => mac::<Hmac<Sha384>>(key, bytes),
             Algorithm::HS512 => mac::<Hmac<Sha512>>(key, bytes),

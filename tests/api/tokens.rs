@@ -1,13 +1,21 @@
 //! JSON Web Tokens: what they claim, which are taken, and when they are revoked.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use futures_util::future::join_all;
 use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, NEW_PASSWORD_SET, UNAUTHORIZED};
 use crate::helpers::{NEW_PASSWORD, PASSWORD, Secret, Service, claims, micros_now};
+
+/// An hour in seconds.
+const HOUR: i64 = 3600;
+/// Far longer than an unknown key is refused unseen.
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_token_claims_what_the_documents_say() {
@@ -178,13 +186,45 @@ async fn every_claim_is_verified() {
         claims.as_object_mut().unwrap().remove(claim);
         claims
     };
-    assert!(service.takes(&secret.sign(&header, &with("exp", json!(now + 600)))).await);
+    let issued = claims["iat"].as_i64().unwrap();
+    for taken in [
+        with("exp", json!(now + 600)),
+        with("iat", json!(now + 30)),
+        with("nbf", json!(now + 30)),
+        with("nbf", json!(issued)),
+        with("nbf", json!(0)),
+        with("aud", json!("elsewhere")),
+    ] {
+        assert!(service.takes(&secret.sign(&header, &taken)).await, "{taken}");
+    }
     for refused in [
+        with("exp", json!(now)),
         with("exp", json!(now - 1)),
         with("exp", json!(0)),
+        with("exp", json!(i64::MIN)),
         with("exp", json!((now + 600).to_string())),
         with("exp", json!(null)),
+        with("exp", json!([now + 600])),
         without("exp"),
+        // A life of more than an hour.
+        with("exp", json!(issued + 3601)),
+        with("exp", json!(i64::MAX)),
+        with("exp", json!(u64::MAX)),
+        with("exp", json!(1e300)),
+        with("iat", json!(issued - 1)),
+        with("iat", json!(0)),
+        with("iat", json!(i64::MIN)),
+        // From the future.
+        with("iat", json!(now + HOUR)),
+        with("nbf", json!(now + HOUR)),
+        with("nbf", json!(i64::MAX)),
+        with("iat", json!(issued.to_string())),
+        with("iat", json!(null)),
+        without("iat"),
+        with("nbf", json!(issued.to_string())),
+        with("nbf", json!("")),
+        with("nbf", json!(null)),
+        with("nbf", json!(false)),
         with("iss", json!("lumen")),
         with("iss", json!(null)),
         without("iss"),
@@ -193,10 +233,268 @@ async fn every_claim_is_verified() {
         with("sub", json!(33)),
         with("sub", json!(null)),
         without("sub"),
+        with("jti", json!(1)),
+        without("jti"),
+        with("stamp", json!("")),
+        without("stamp"),
         json!([]),
+        json!(null),
     ] {
         assert!(!service.takes(&secret.sign(&header, &refused)).await, "{refused}");
     }
+}
+
+/// RFC 7519 §5.1, RFC 8725 §3.11.
+#[tokio::test]
+async fn tokens_of_another_type_are_refused() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+    let typed =
+        |typ: Option<&str>| secret.sign(&Header { typ: typ.map(str::to_owned), ..header.clone() }, &claims);
+
+    for typ in [None, Some("JWT"), Some("jwt"), Some("Jwt")] {
+        assert!(service.takes(&typed(typ)).await, "{typ:?}");
+    }
+    for typ in ["", "JWT ", "at+jwt", "application/at+jwt", "dpop+jwt", "JOSE", "JWE", "ＪＷＴ"] {
+        assert!(!service.takes(&typed(Some(typ))).await, "{typ}");
+    }
+}
+
+/// RFC 7515 §4 and §5.2, RFC 8725 §3.10: a header is read strictly, with a signature that is right too.
+#[tokio::test]
+async fn a_header_of_odd_values_is_refused() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let payload = claims(&token).to_string();
+    let secret = service.jwt_secret().await;
+    let signed = |header: &str| secret.sign_parts(Algorithm::HS256, header.as_bytes(), payload.as_bytes());
+    let kid = &secret.version_id;
+
+    assert!(service.takes(&signed(&format!(r#"{{"alg":"HS256","kid":"{kid}"}}"#))).await);
+    for odd in [
+        format!(r#"{{"alg":"HS256","kid":["{kid}"]}}"#),
+        format!(r#"{{"alg":"HS256","kid":{{"kid":"{kid}"}}}}"#),
+        format!(r#"{{"alg":"HS256","kid":" {kid}"}}"#),
+        format!(r#"{{"alg":"HS256","kid":"{kid}\u0000"}}"#),
+        format!(r#"{{"alg":"HS256","kid":"{}"}}"#, kid.to_uppercase()),
+        r#"{"alg":"HS256","kid":1}"#.to_owned(),
+        r#"{"alg":"HS256","kid":null}"#.to_owned(),
+        r#"{"alg":"HS256","kid":true}"#.to_owned(),
+        r#"{"alg":"HS256","kid":""}"#.to_owned(),
+        r#"{"alg":"HS256","kid":"AWSCURRENT"}"#.to_owned(),
+        r#"{"alg":"HS256","kid":"../../etc/passwd"}"#.to_owned(),
+        r#"{"alg":"HS256","kid":"' OR 1=1 --"}"#.to_owned(),
+        format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "k".repeat(2000)),
+        format!(r#"{{"alg":"HS256","kid":"{kid}","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":"HS256","alg":"HS256","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":"none","alg":"HS256","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":"hs256","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":"","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":null,"kid":"{kid}"}}"#),
+        format!(r#"{{"alg":["HS256"],"kid":"{kid}"}}"#),
+        format!(r#"{{"kid":"{kid}"}}"#),
+        format!(r#"{{"typ":1,"alg":"HS256","kid":"{kid}"}}"#),
+        format!(r#"{{"alg":"HS256","kid":"{kid}"}}x"#),
+        format!(r#"[{{"alg":"HS256","kid":"{kid}"}}]"#),
+        "null".to_owned(),
+        String::new(),
+    ] {
+        assert!(!service.takes(&signed(&odd)).await, "{odd}");
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_is_given_twice_is_refused() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+    let json = claims.to_string();
+    let rest = json.strip_prefix('{').unwrap();
+
+    for name in ["iss", "sub", "iat", "exp", "jti", "stamp"] {
+        let twice = format!("{{{:?}:{},{rest}", name, claims[name]);
+        assert!(!service.takes(&secret.sign_bytes(&header, twice.as_bytes())).await, "{twice}");
+    }
+    let twice = format!(r#"{{"nbf":0,"nbf":0,{rest}"#);
+    assert!(!service.takes(&secret.sign_bytes(&header, twice.as_bytes())).await, "{twice}");
+    let unknown = format!(r#"{{"name":1,"name":2,{rest}"#);
+    assert!(service.takes(&secret.sign_bytes(&header, unknown.as_bytes())).await, "{unknown}");
+}
+
+/// RFC 7515 §2: base64url without padding, line breaks or white space, and in one form only.
+#[tokio::test]
+async fn a_token_has_one_spelling() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, mut claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+    // All of base64url's alphabet that base64 has not.
+    claims["name"] = json!("???>>>~~~");
+    let token = secret.sign(&header, &claims);
+    assert!(service.takes(&token).await && token.contains(['-', '_']));
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
+    // The last character of a signature carries four bits; the other two have to be zero.
+    let (start, last) = signature.split_at(signature.len() - 1);
+    let last = last.as_bytes()[0];
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let value = alphabet.iter().position(|&character| character == last).unwrap();
+    let same_bits = |bits: usize| format!("{start}{}", char::from(alphabet[value + bits]));
+
+    for spelling in [
+        format!("{header}.{payload}.{signature}="),
+        format!("{header}.{payload}.{signature}=="),
+        format!("{header}=.{payload}.{signature}"),
+        format!("{header}.{payload}=.{signature}"),
+        format!("{header}.{payload}.{}", same_bits(1)),
+        format!("{header}.{payload}.{}", same_bits(2)),
+        format!("{header}.{payload}.{}", same_bits(3)),
+        token.replace('-', "+").replace('_', "/"),
+        format!("{header} .{payload}.{signature}"),
+        format!("{header}.\t{payload}.{signature}"),
+        format!("{header}.{payload}..{signature}"),
+        format!(".{token}"),
+        format!("{token}."),
+        format!("{header}.{payload}.{signature}.{signature}"),
+        format!("{header}.{payload}.{signature}.."),
+        "...".to_owned(),
+        "..".to_owned(),
+        ".".to_owned(),
+    ] {
+        assert!(!service.takes(&spelling).await, "{spelling}");
+    }
+}
+
+#[tokio::test]
+async fn a_huge_token_is_refused_like_any_other() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let (header, mut claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+
+    claims["name"] = json!("x".repeat(5000));
+    let long = secret.sign(&header, &claims);
+    assert!(service.takes(&long).await);
+    assert!(!service.takes(&format!("{long}A")).await);
+    let nested = format!("{}{}", "[".repeat(3000), "]".repeat(3000));
+    assert!(!service.takes(&secret.sign_bytes(&header, nested.as_bytes())).await);
+    assert!(!service.takes(&".".repeat(7000)).await);
+    assert!(!service.takes(&"a".repeat(7000)).await);
+}
+
+/// The look-ups of the secret that tokens cause in one environment while `requests` run, and the most that there may be
+/// of them: each look-up is two calls, and there is one a second.
+async fn look_ups(service: &Service, requests: impl Future<Output = ()>) -> (usize, u64) {
+    let faults = service.stack.as_ref().unwrap().faults();
+    let started = Instant::now();
+    faults.begin(None);
+    requests.await;
+    let operations = faults.end().await;
+    let most = 2 * (started.elapsed().as_secs() + 1);
+    (operations.iter().filter(|operation| operation.starts_with("GetSecretValue")).count(), most)
+}
+
+#[tokio::test]
+async fn made_up_key_ids_cost_one_look_up_a_second() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    assert!(service.takes(&token).await);
+    let (header, claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+    let made_up =
+        || secret.sign(&Header { kid: Some(Uuid::new_v4().to_string()), ..header.clone() }, &claims);
+
+    let (calls, most) = look_ups(&service, async {
+        for _ in 0..20 {
+            assert!(!service.takes(&made_up()).await);
+            assert!(service.takes(&token).await);
+        }
+    })
+    .await;
+    assert!((1..=most).contains(&(calls as u64)), "{calls} of {most}");
+
+    let (calls, most) = look_ups(&service, async {
+        let requests = join_all((0..20).map(async |_| service.takes(&made_up()).await));
+        assert!(requests.await.iter().all(|taken| !taken));
+    })
+    .await;
+    assert!(calls as u64 <= most, "{calls} of {most}");
+}
+
+#[tokio::test]
+async fn tokens_that_are_wrong_in_themselves_cost_no_look_up() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    assert!(service.takes(&token).await);
+    let (header, claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
+    let secret = service.jwt_secret().await;
+    let forger = Secret { value: "f".repeat(64), version_id: secret.version_id.clone() };
+    let with = |claim: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[claim] = value;
+        claims
+    };
+    let issued = claims["iat"].as_i64().unwrap();
+    let expired = {
+        let mut claims = with("iat", json!(issued - 3601));
+        claims["exp"] = json!(issued - 1);
+        claims
+    };
+
+    let (calls, _) = look_ups(&service, async {
+        for _ in 0..20 {
+            assert!(!service.takes(&forger.sign(&header, &claims)).await);
+        }
+        let made_up = Header { kid: Some(Uuid::new_v4().to_string()), ..header.clone() };
+        for (header, claims) in [
+            (Header { alg: Algorithm::HS512, ..made_up.clone() }, claims.clone()),
+            (Header { typ: Some("at+jwt".to_owned()), ..made_up.clone() }, claims.clone()),
+            (Header { crit: Some(vec!["b64".to_owned()]), ..made_up.clone() }, claims.clone()),
+            (Header { kid: None, ..made_up.clone() }, claims.clone()),
+            (made_up.clone(), with("iss", json!("lumen"))),
+            (made_up.clone(), with("exp", json!(issued + 3601))),
+            (made_up.clone(), with("exp", json!("1"))),
+            (made_up.clone(), with("nbf", json!(issued + 7200))),
+            (made_up.clone(), with("sub", json!(1))),
+            (made_up.clone(), json!("claims")),
+            (made_up, expired),
+        ] {
+            assert!(!service.takes(&forger.sign(&header, &claims)).await, "{header:?} {claims}");
+        }
+    })
+    .await;
+    assert_eq!(calls, 0);
+}
+
+#[tokio::test]
+async fn a_key_that_has_just_become_current_counts_within_a_second_of_made_up_ones() {
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let first = service.token_of(&user).await;
+    let (mut header, claims) = (jsonwebtoken::decode_header(&first).unwrap(), claims(&first));
+    let old = service.jwt_secret().await;
+    header.kid = Some(Uuid::new_v4().to_string());
+    assert!(!service.takes(&old.sign(&header, &claims)).await);
+
+    service.rotate(&service.jwt_secret_id).await;
+    let secret = service.jwt_secret().await;
+    header.kid = Some(secret.version_id.clone());
+    let second = secret.sign(&header, &claims);
+
+    let asked = Instant::now();
+    while !service.takes(&second).await {
+        assert!(asked.elapsed() < HALF_A_MINUTE, "still refused");
+    }
+    assert!(service.takes(&first).await);
 }
 
 #[tokio::test]

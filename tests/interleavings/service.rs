@@ -612,7 +612,9 @@ impl HttpConnector for Connection {
                 state.mails.push(serde_json::from_slice(&body).unwrap());
                 Ok(json!({"MessageId": "1"}))
             }
-            (Some(("secretsmanager", _)), _) => Ok(json!({"VersionId": "1", "SecretString": SECRET})),
+            (Some(("secretsmanager", _)), _) => {
+                Ok(json!({"VersionId": "1", "SecretString": SECRET, "CreatedDate": 0}))
+            }
             (Some((_, operation)), None) => state.apply(operation, &serde_json::from_slice(&body).unwrap()),
             (Some((_, operation)), Some(client)) => {
                 let (answer, answered) = oneshot::channel();

@@ -36,6 +36,12 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The time between this instant and another one, whichever is earlier.
+    #[must_use]
+    pub fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_micros(self.0.abs_diff(other.0))
+    }
+
     /// RFC 3339 in UTC with six digits of fraction, `2020-06-11T17:48:13.000000Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
@@ -92,5 +98,7 @@ mod tests {
         let later = earlier + Duration::from_micros(7);
         assert_eq!(later.since(earlier), Duration::from_micros(7));
         assert_eq!(earlier.since(later), Duration::ZERO);
+        assert_eq!(earlier.abs_diff(later), later.abs_diff(earlier));
+        assert_eq!(earlier.abs_diff(later), Duration::from_micros(7));
     }
 }

@@ -138,7 +138,7 @@ fn answer(status: u64, body: &str) -> Answer {
     Answer { status, body, asked_dynamodb: DYNAMODB_ASKED.get() }
 }
 
-/// A token of the only user, good for a day.
+/// A token of the only user, good for the next hour.
 ///
 /// # Panics
 ///
@@ -148,8 +148,8 @@ pub fn good_token() -> String {
     let claims = json!({
         "iss": "lumen-jwt",
         "sub": USER_ID,
-        "iat": 0,
-        "exp": now() + 86_400,
+        "iat": now(),
+        "exp": now() + 3600,
         "jti": "a",
         "stamp": "b",
     });
@@ -210,7 +210,9 @@ impl HttpConnector for Aws {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         DYNAMODB_ASKED.set(DYNAMODB_ASKED.get() || target.starts_with("DynamoDB"));
         let (status, body) = match target {
-            "secretsmanager.GetSecretValue" => (200, json!({"VersionId": VERSION, "SecretString": SECRET})),
+            "secretsmanager.GetSecretValue" => {
+                (200, json!({"VersionId": VERSION, "SecretString": SECRET, "CreatedDate": 0}))
+            }
             "DynamoDB_20120810.GetItem" => (200, json!({"Item": user()})),
             _ => (400, json!({"__type": "AccessDeniedException"})),
         };

@@ -5,7 +5,6 @@
 #![no_main]
 
 use std::fmt;
-use std::sync::LazyLock;
 
 use fuzz::{Answer, SERVICE, good_token};
 use lambda_http::http::header;
@@ -50,8 +49,6 @@ const ENDPOINTS: [(&str, &[(&str, Rule)]); 8] = [
 ];
 const CHANGE_PASSWORD: &str = "change_password";
 
-static AUTHORIZATION: LazyLock<String> = LazyLock::new(|| format!("Bearer {}", good_token()));
-
 fuzz_target!(|input: &[u8]| -> Corpus {
     let Some((digit, body)) = input.split_first() else {
         return Corpus::Reject;
@@ -61,7 +58,8 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     };
     let mut request = Request::new(Body::Binary(body.to_vec()));
     *request.method_mut() = lambda_http::http::Method::POST;
-    request.headers_mut().insert(header::AUTHORIZATION, AUTHORIZATION.parse().unwrap());
+    let authorization = format!("Bearer {}", good_token());
+    request.headers_mut().insert(header::AUTHORIZATION, authorization.parse().unwrap());
 
     let observed = outcome(&SERVICE.answer(function, request));
 
