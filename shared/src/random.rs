@@ -43,13 +43,10 @@ pub fn user_id() -> UserId {
     UserId::from(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-/// The number of characters of a [`secret_key`].
-pub const SECRET_KEY_CHARS: usize = 64;
-
 /// A key to sign or hash with: 64 characters of `[0-9A-Za-z]`, some 381 bits.
 #[must_use]
 pub fn secret_key() -> String {
-    alphanumeric(SECRET_KEY_CHARS)
+    alphanumeric(64)
 }
 
 /// A string that will not be met again: a `jti`, the name of a reserved try.

@@ -4,12 +4,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures_util::future::{join, join_all};
+use jsonwebtoken::Header;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::answers::{CODE_CORRECT, TOKEN_INCORRECT};
-use crate::helpers::{PASSWORD, Secret, Service, User, claims};
+use crate::helpers::{PASSWORD, Secret, Service, User, claims, micros_now};
 
 /// The steps of a rotation, in their order.
 pub(crate) const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
@@ -52,6 +53,56 @@ async fn a_version_that_the_cache_does_not_know_is_fetched() {
 
     assert!(service.takes(&second).await);
     assert!(service.takes(&first).await);
+}
+
+/// A token like `token` that claims to be issued at `iat`, signed with a key that was stolen.
+fn forged(stolen: &Secret, token: &str, iat: i64) -> String {
+    let mut claims = claims(token);
+    claims["iat"] = json!(iat);
+    claims["exp"] = json!(iat + 3600);
+    stolen.sign(&jsonwebtoken::decode_header(token).unwrap(), &claims)
+}
+
+#[tokio::test]
+async fn a_replaced_key_verifies_nothing_that_was_issued_later() {
+    for by_function in [false, true] {
+        let service = Service::with_settings(ROTATING).await;
+        let user = service.user().create().await;
+        let token = service.token_of(&user).await;
+        let stolen = service.jwt_secret().await;
+        let later = || forged(&stolen, &token, micros_now() / 1_000_000 + 30);
+        assert!(service.takes(&later()).await);
+
+        if by_function {
+            let version = Uuid::new_v4().to_string();
+            for next in STEPS {
+                step(&service, next, &version).await.unwrap();
+            }
+        } else {
+            service.rotate(&service.jwt_secret_id).await;
+        }
+
+        assert!(service.takes(&token).await);
+        assert!(!service.takes(&later()).await);
+        assert!(service.takes(&service.token_of(&user).await).await);
+    }
+}
+
+/// Functions go on signing with a replaced key while they have it in memory.
+#[tokio::test]
+async fn a_replaced_key_verifies_what_was_issued_within_the_cache_time() {
+    let service = Service::with_settings([("SECRETS_CACHE_SECONDS", "3600")]).await;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let replaced = service.jwt_secret().await;
+
+    service.rotate(&service.jwt_secret_id).await;
+    let secret = service.jwt_secret().await;
+    let header = Header { kid: Some(secret.version_id.clone()), ..Header::default() };
+    // From here on the function knows that the first key is replaced.
+    assert!(service.takes(&secret.sign(&header, &claims(&token))).await);
+
+    assert!(service.takes(&forged(&replaced, &token, micros_now() / 1_000_000 + 30)).await);
 }
 
 #[tokio::test]
@@ -122,43 +173,27 @@ async fn every_step_of_a_rotation_can_be_repeated() {
     let token = service.token_of(&user).await;
     let (_, before) = state(&service).await;
     let version = Uuid::new_v4().to_string();
-    let pending = async || {
-        let get = json!({"SecretId": service.jwt_secret_id, "VersionId": version});
-        service.secrets_manager("GetSecretValue", &get).await["SecretString"].clone()
-    };
 
     step(&service, "createSecret", &version).await.unwrap();
-    let made = pending().await;
-    let key = made.as_str().unwrap();
+    let (stages, made) = state(&service).await;
+    assert_eq!(made.version_id, version);
+    let key = &made.value;
     assert!(key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{}", key.len());
-    assert_ne!(key, before.value);
-    step(&service, "createSecret", &version).await.unwrap();
-    assert_eq!(pending().await, made);
-    for _ in 0..2 {
-        step(&service, "setSecret", &version).await.unwrap();
-        step(&service, "testSecret", &version).await.unwrap();
-    }
-    let (stages, current) = state(&service).await;
-    assert_eq!(stages, json!({&before.version_id: ["AWSCURRENT"], &version: ["AWSPENDING"]}));
-    assert_eq!(current.value, before.value);
+    assert_ne!(*key, before.value);
+    // Secrets Manager takes a rotation to be under way while AWSPENDING is on another version than AWSCURRENT.
+    let expected = json!({&before.version_id: ["AWSPREVIOUS"], &version: ["AWSCURRENT", "AWSPENDING"]});
+    assert_eq!(stages, expected);
 
-    for _ in 0..2 {
-        step(&service, "finishSecret", &version).await.unwrap();
-        let (stages, current) = state(&service).await;
-        assert_eq!((&current.version_id, current.value.as_str()), (&version, key));
-        assert_eq!(stages[&before.version_id], json!(["AWSPREVIOUS"]));
-    }
-    // Nor does the whole of it change anything once it is done.
-    for again in STEPS {
+    for again in STEPS.into_iter().chain(STEPS) {
         step(&service, again, &version).await.unwrap();
+        let (stages, current) = state(&service).await;
+        assert_eq!((&stages, &current.value), (&expected, key), "{again}");
     }
-    assert_eq!(state(&service).await.1.value, key);
     assert!(service.takes(&token).await);
-    assert_eq!(pending().await, made);
 }
 
 #[tokio::test]
-async fn a_version_that_was_not_made_does_not_become_current() {
+async fn steps_for_a_version_that_was_not_made_fail() {
     let service = Service::with_settings(ROTATING).await;
     let (stages, before) = state(&service).await;
     let version = Uuid::new_v4().to_string();
@@ -173,24 +208,24 @@ async fn a_version_that_was_not_made_does_not_become_current() {
 }
 
 #[tokio::test]
-async fn only_the_pending_version_becomes_current() {
+async fn a_version_that_was_replaced_does_not_become_current_again() {
     let service = Service::with_settings(ROTATING).await;
-    let [first, abandoned, second] = [(); 3].map(|()| Uuid::new_v4().to_string());
-    for next in STEPS {
-        step(&service, next, &first).await.unwrap();
-    }
-    step(&service, "createSecret", &abandoned).await.unwrap();
-    for next in STEPS {
-        step(&service, next, &second).await.unwrap();
+    let [first, second, third] = [(); 3].map(|()| Uuid::new_v4().to_string());
+    for version in [&first, &second, &third] {
+        for next in STEPS {
+            step(&service, next, version).await.unwrap();
+        }
     }
     let (stages, current) = state(&service).await;
-    assert_eq!(current.version_id, second);
+    assert_eq!(current.version_id, third);
 
-    // What Secrets Manager repeats too late undoes nothing, and pushes no version out that tokens still need.
-    for too_late in [&first, &abandoned] {
-        assert!(step(&service, "finishSecret", too_late).await.is_err());
-        let (stages_after, after) = state(&service).await;
-        assert_eq!((&stages_after, &after.value), (&stages, &current.value));
+    // A step that Secrets Manager repeats too late pushes no version out that tokens still need.
+    for too_late in [&first, &second] {
+        for again in ["createSecret", "testSecret", "finishSecret"] {
+            assert!(step(&service, again, too_late).await.is_err(), "{again}");
+            let (stages_after, after) = state(&service).await;
+            assert_eq!((&stages_after, &after.value), (&stages, &current.value), "{again}");
+        }
     }
 }
 

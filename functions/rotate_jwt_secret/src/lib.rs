@@ -1,5 +1,10 @@
 //! `rotate_jwt_secret`: the rotation of the key that signs JSON Web Tokens, in the four steps in which Secrets
-//! Manager asks for it. Each step may be repeated.
+//! Manager asks for it. Each step is idempotent.
+//!
+//! The first step makes the new version the current one in the same call that creates it. There is nothing to prepare
+//! or to test between the two, since functions look the key up, and so the version's creation date is the exact time
+//! at which it replaced the one before: tokens signed with that one are accepted only if they were issued until then
+//! (plus the time for which functions keep a key). A pending version that became current later would need a guess.
 //!
 //! Tokens signed with the previous version verify until they expire, and each version is the previous one until the
 //! next rotation: so the next one must not come before the last such token expired.
@@ -7,7 +12,7 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use aws_types::SdkConfig;
 use lambda_runtime::{Error, LambdaEvent};
 use serde::Deserialize;
@@ -19,8 +24,9 @@ use shared::random;
 use shared::telemetry::{count_answer, invocation_span};
 use tracing::Instrument;
 
-/// The staging label of the version to come.
-const PENDING: &str = "AWSPENDING";
+/// The labels of the new version: the current one, and, as Secrets Manager wants it at the end of a rotation, not
+/// pending elsewhere.
+const STAGES: [&str; 2] = ["AWSCURRENT", "AWSPENDING"];
 
 /// The function `rotate_jwt_secret`.
 #[derive(Debug)]
@@ -30,11 +36,11 @@ pub struct Function {
     min_interval: Duration,
 }
 
-/// What Secrets Manager asks for.
+/// A step that Secrets Manager asks for.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Rotation {
-    /// What is to be done.
+    /// The step.
     pub step: Step,
     /// The secret's ARN.
     pub secret_id: String,
@@ -46,13 +52,13 @@ pub struct Rotation {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub enum Step {
-    /// Make the new version, staged `AWSPENDING`.
+    /// Creates the new version and makes it the current one.
     CreateSecret,
-    /// Tell others of it: there are none, the functions look it up.
+    /// Nothing to do: functions look the key up.
     SetSecret,
-    /// See that it is good.
+    /// Fails unless the new version is the current one.
     TestSecret,
-    /// Make it the current version, and the current one the previous.
+    /// Fails unless the new version is the current one.
     FinishSecret,
 }
 
@@ -70,10 +76,10 @@ impl Function {
         let span = invocation_span(&context);
         async {
             let (step, done) = match payload.step {
-                Step::CreateSecret => ("CreateSecret", self.create(&payload).await),
+                Step::CreateSecret => ("CreateSecret", self.replace(&payload).await),
                 Step::SetSecret => ("SetSecret", Ok(())),
-                Step::TestSecret => ("TestSecret", self.test(&payload).await),
-                Step::FinishSecret => ("FinishSecret", self.finish(&payload).await),
+                Step::TestSecret => ("TestSecret", self.confirm(&payload).await),
+                Step::FinishSecret => ("FinishSecret", self.confirm(&payload).await),
             };
             if let Err(failure) = &done {
                 tracing::error!(event = "rotate_jwt_secret", step, cause = %failure, "failed");
@@ -87,11 +93,9 @@ impl Function {
         .await
     }
 
-    async fn create(&self, rotation: &Rotation) -> Result<(), Failure> {
+    async fn replace(&self, rotation: &Rotation) -> Result<(), Failure> {
         let current = self.current(rotation).await?;
-        if current.version_id.as_ref() == Some(&rotation.client_request_token)
-            || self.pending(rotation).await?.is_some()
-        {
+        if current.version_id.as_ref() == Some(&rotation.client_request_token) {
             return Ok(());
         }
         let age = current
@@ -106,81 +110,31 @@ impl Function {
                 self.min_interval.as_secs(),
             )));
         }
+        // Refused by Secrets Manager if there is a version with this id: one that was current before must never become
+        // so again by a step that comes late.
         self.client
             .put_secret_value()
             .secret_id(&rotation.secret_id)
             .client_request_token(&rotation.client_request_token)
             .secret_string(random::secret_key())
-            .version_stages(PENDING)
+            .set_version_stages(Some(STAGES.map(str::to_owned).to_vec()))
             .send()
             .await
             .map(drop)
             .map_err(|error| SecretsManager.failure("PutSecretValue", &error))
     }
 
-    async fn test(&self, rotation: &Rotation) -> Result<(), Failure> {
-        let key = self.pending(rotation).await?.ok_or_else(not_pending)?;
-        if key.len() == random::SECRET_KEY_CHARS {
+    async fn confirm(&self, rotation: &Rotation) -> Result<(), Failure> {
+        let current = self.current(rotation).await?;
+        if current.version_id.as_ref() == Some(&rotation.client_request_token) {
             Ok(())
         } else {
-            Err(Failure::Defect("the new version is not what was made".to_owned()))
+            Err(Failure::Unavailable("the new version is not the current one".to_owned()))
         }
-    }
-
-    async fn finish(&self, rotation: &Rotation) -> Result<(), Failure> {
-        let current = self.current(rotation).await?.version_id;
-        if current.as_ref() == Some(&rotation.client_request_token) {
-            return Ok(());
-        }
-        // A version that was current before, or was given up, must never become so by a step that comes late.
-        self.pending(rotation).await?.ok_or_else(not_pending)?;
-        let moved = self
-            .client
-            .update_secret_version_stage()
-            .secret_id(&rotation.secret_id)
-            .version_stage("AWSCURRENT")
-            .move_to_version_id(&rotation.client_request_token)
-            .set_remove_from_version_id(current)
-            .send()
-            .await;
-        let Err(error) = moved else {
-            return Ok(());
-        };
-        let failure = SecretsManager.failure("UpdateSecretVersionStage", &error);
-        // Where an answer got lost, its repetition is refused, because the label has left the version before.
-        let current = self.current(rotation).await?.version_id;
-        if current.as_ref() == Some(&rotation.client_request_token) { Ok(()) } else { Err(failure) }
     }
 
     async fn current(&self, rotation: &Rotation) -> Result<GetSecretValueOutput, Failure> {
         let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
         current.map_err(|error| SecretsManager.failure("GetSecretValue", &error))
     }
-
-    /// The key of the new version, while that is the one to come.
-    async fn pending(&self, rotation: &Rotation) -> Result<Option<String>, Failure> {
-        let version = self
-            .client
-            .get_secret_value()
-            .secret_id(&rotation.secret_id)
-            .version_id(&rotation.client_request_token)
-            .version_stage(PENDING)
-            .send()
-            .await;
-        match version {
-            Ok(version) => Ok(version.secret_string),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(SecretsManager.failure("GetSecretValue", &error)),
-        }
-    }
-}
-
-fn not_pending() -> Failure {
-    Failure::Unavailable("the version is not staged AWSPENDING".to_owned())
 }
