@@ -112,7 +112,7 @@ impl Mailer {
     /// the name of `PRODUCT_NAME`, in the language `MAIL_LANGUAGE`.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let sender = EmailAddress::parse(&environment.required("MAIL_FROM")?)
-            .ok_or_else(|| ConfigError::new("MAIL_FROM", "must be an e-mail address"))?;
+            .map_err(|_| ConfigError::new("MAIL_FROM", "must be an e-mail address"))?;
         let product_name = environment.text("PRODUCT_NAME", "Postern");
         if product_name.contains(is_unprintable) {
             return Err(ConfigError::new("PRODUCT_NAME", "must be one line of text"));

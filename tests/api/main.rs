@@ -6,6 +6,7 @@
 //! is aged in the store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod addresses;
 mod answers;
 mod helpers;
 

@@ -43,7 +43,19 @@ struct Mail {
     source: String,
     subject: String,
     destination: Destination,
+    #[serde(default)]
+    reply_to_addresses: Vec<String>,
+    #[serde(default)]
+    headers: Vec<Header>,
     body: MailBody,
+}
+
+/// A header that SES has none of its own for.
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Header {
+    name: String,
+    value: String,
 }
 
 #[derive(Clone, Default, Deserialize, Serialize)]
@@ -77,6 +89,8 @@ struct SendEmail {
     from_email_address: String,
     #[serde(default)]
     destination: Destination,
+    #[serde(default)]
+    reply_to_addresses: Vec<String>,
     content: EmailContent,
 }
 
@@ -91,6 +105,8 @@ struct EmailContent {
 struct Simple {
     subject: Part,
     body: SimpleBody,
+    #[serde(default)]
+    headers: Vec<Header>,
 }
 
 #[derive(Deserialize)]
@@ -176,8 +192,8 @@ impl Destination {
 impl SendEmail {
     /// The mail, or why SES would refuse it.
     fn into_mail(self) -> Result<Mail, &'static str> {
-        let Self { from_email_address: source, destination, content: EmailContent { simple } } = self;
-        let Simple { subject, body: SimpleBody { text, html } } = simple;
+        let Self { from_email_address: source, destination, reply_to_addresses, content } = self;
+        let Simple { subject, body: SimpleBody { text, html }, headers } = content.simple;
         if source.is_empty() {
             return Err("Missing required parameter: FromEmailAddress");
         }
@@ -188,16 +204,15 @@ impl SendEmail {
         if recipients > MAX_RECIPIENTS {
             return Err("Recipient count exceeds 50.");
         }
-        for address in destination.all().chain([&source]) {
-            if address.chars().any(char::is_control) {
-                return Err("Local address contains control or whitespace");
-            }
-            if !bare(address)
-                .split_once('@')
-                .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
-            {
-                return Err("Missing final '@domain'");
-            }
+        for mailbox in destination.all().chain([&source]).chain(&reply_to_addresses) {
+            check(mailbox)?;
+        }
+        let is_token =
+            |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+        if headers.iter().any(|Header { name, value }| {
+            !is_token(name) || value.contains(|c: char| !matches!(c, ' '..='~'))
+        }) {
+            return Err("Invalid header");
         }
         if text.is_none() && html.is_none() {
             return Err("Missing required parameter: Content.Simple.Body");
@@ -208,9 +223,35 @@ impl SendEmail {
             source,
             subject: subject.data,
             destination,
+            reply_to_addresses,
+            headers,
             body: MailBody { text_part: text.map(|part| part.data), html_part: html.map(|part| part.data) },
         })
     }
+}
+
+/// Refuses a mailbox that SES is known or reported to refuse, in SES's words where they are known.
+fn check(mailbox: &str) -> Result<(), &'static str> {
+    if mailbox.chars().any(char::is_control) {
+        return Err("Local address contains control or whitespace");
+    }
+    // Names are encoded words (RFC 2047), domains in their ASCII form, and other local parts are not supported.
+    if !mailbox.is_ascii() {
+        return Err("Address contains non-ASCII characters");
+    }
+    let Some((local, domain)) = bare(mailbox).rsplit_once('@').filter(|(local, _)| !local.is_empty()) else {
+        return Err("Missing final '@domain'");
+    };
+    if local.contains(['"', ' ', '@']) {
+        return Err("Local address contains control or whitespace");
+    }
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    if !domain.contains('.') || !domain.split('.').all(is_label) {
+        return Err("Domain contains illegal character or missing dot");
+    }
+    Ok(())
 }
 
 /// The address in `Name <address>`, or the whole.
@@ -286,7 +327,12 @@ mod tests {
         json!({
             "FromEmailAddress": "Postern <no-reply@example.com>",
             "Destination": destination,
-            "Content": {"Simple": {"Subject": {"Data": "Code"}, "Body": {"Text": {"Data": "482901"}}}},
+            "ReplyToAddresses": [],
+            "Content": {"Simple": {
+                "Subject": {"Data": "Code"},
+                "Body": {"Text": {"Data": "482901"}},
+                "Headers": [],
+            }},
         })
     }
 
@@ -316,11 +362,27 @@ mod tests {
             json!({"BccAddresses": many}),
             json!({"ToAddresses": ["nobody"]}),
             json!({"ToAddresses": ["a@example.com\r\nBcc: b@example.com"]}),
+            json!({"ToAddresses": ["a@example.com, b@example.com"]}),
+            json!({"ToAddresses": ["a@localhost"]}),
+            json!({"ToAddresses": ["a@exa_mple.com"]}),
+            json!({"ToAddresses": ["a@münchen.example"]}),
+            json!({"ToAddresses": ["ä@example.com"]}),
+            json!({"ToAddresses": ["\"a\"@example.com"]}),
+            json!({"ToAddresses": ["\"a@b\"@example.com"]}),
+            json!({"ToAddresses": ["a@example.com", "a@exa_mple.com"]}),
         ] {
             assert!(mail(request(&destination)).is_err(), "{destination}");
         }
         let destination = json!({"ToAddresses": ["a@example.com"]});
-        for (pointer, value) in [("/FromEmailAddress", json!("")), ("/Content/Simple/Body", json!({}))] {
+        assert!(mail(request(&destination)).is_ok());
+        for (pointer, value) in [
+            ("/FromEmailAddress", json!("")),
+            ("/FromEmailAddress", json!("Pförtner <no-reply@example.com>")),
+            ("/ReplyToAddresses", json!(["help"])),
+            ("/Content/Simple/Headers", json!([{"Name": "Auto Submitted", "Value": "auto-generated"}])),
+            ("/Content/Simple/Headers", json!([{"Name": "X", "Value": "a\r\nBcc: b@example.com"}])),
+            ("/Content/Simple/Body", json!({})),
+        ] {
             let mut request = request(&destination);
             *request.pointer_mut(pointer).unwrap() = value;
             assert!(mail(request).is_err(), "{pointer}");

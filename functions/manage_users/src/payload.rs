@@ -2,12 +2,14 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use shared::domain::{EmailAddress, Locale, NewPassword, PasswordHash, PasswordPolicy, UserId, Username};
+use shared::domain::{
+    EmailAddress, EmailAddressError, Locale, NewPassword, PasswordHash, PasswordPolicy, UserId, Username,
+};
 use shared::http::{Field, FieldErrors, Fields, Page};
 use shared::store::UserUpdate;
 
-/// SES sends one mail to at most this many recipients.
-const MAX_EMAIL_ADDRESSES: usize = 50;
+/// The most addresses of one user: each of them gets a mail of its own.
+const MAX_EMAIL_ADDRESSES: usize = 10;
 
 /// The most users of one import: with passwords to hash it still ends within the time-out, and a line of metrics
 /// can hold how long each hash took.
@@ -201,18 +203,30 @@ fn user_id(field: Field, fields: &mut Fields) -> Option<Option<UserId>> {
         .or_else(|| fields.refuse("user_id", "must be between 1 and 190 printable ASCII characters"))
 }
 
+/// The addresses as a set, in the order in which they were first written.
 fn email_addresses(value: Option<Value>, fields: &mut Fields) -> Option<Option<Vec<EmailAddress>>> {
-    let addresses: Option<Vec<EmailAddress>> = match value {
+    let list = format!("must be a list of at most {MAX_EMAIL_ADDRESSES} e-mail addresses");
+    let written = match value {
         None | Some(Value::Null) => return Some(None),
-        Some(Value::Array(values)) if values.len() <= MAX_EMAIL_ADDRESSES => {
-            values.iter().map(|value| value.as_str().and_then(EmailAddress::parse)).collect()
-        }
-        Some(_) => None,
+        Some(Value::Array(written)) => written,
+        Some(_) => return fields.refuse("email_addresses", &list),
     };
-    addresses.map(Some).or_else(|| {
-        let constraint = format!("must be a list of at most {MAX_EMAIL_ADDRESSES} e-mail addresses");
-        fields.refuse("email_addresses", &constraint)
-    })
+    let (mut addresses, mut refused) = (Vec::new(), Vec::new());
+    for (place, written) in written.iter().enumerate() {
+        let text = written.as_str().ok_or(EmailAddressError::Malformed);
+        match text.and_then(EmailAddress::parse_new) {
+            Ok(address) if addresses.contains(&address) => {}
+            Ok(address) => addresses.push(address),
+            Err(error) => refused.push(format!("number {} {error}", place + 1)),
+        }
+    }
+    if !refused.is_empty() {
+        return fields.refuse("email_addresses", &format!("field is invalid: {}", refused.join("; ")));
+    }
+    if addresses.len() > MAX_EMAIL_ADDRESSES {
+        return fields.refuse("email_addresses", &list);
+    }
+    Some(Some(addresses))
 }
 
 fn locale(field: Field, fields: &mut Fields) -> Option<Option<Locale>> {

@@ -11,7 +11,7 @@ mod timestamp;
 mod user;
 mod username;
 
-pub use email_address::EmailAddress;
+pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{PasswordHash, Scheme};

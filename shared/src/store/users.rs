@@ -109,7 +109,7 @@ impl Row for User {
 
     fn from_item(item: &Item) -> Result<Self, Failure> {
         let addresses = item.list("email_addresses")?.iter().map(|address| {
-            let address = address.as_s().ok().and_then(|address| EmailAddress::parse(address));
+            let address = address.as_s().ok().and_then(|address| EmailAddress::from_stored(address));
             address.ok_or_else(|| Item::unreadable("email_addresses"))
         });
         Ok(Self {
