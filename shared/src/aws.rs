@@ -1,6 +1,7 @@
 //! How the AWS SDK is used: short time-outs, because a person waits for the answer, and few retries; no more of it
 //! than a start needs; and what its errors come to.
 
+use std::error::Error;
 use std::fs;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -91,6 +92,42 @@ pub fn patient(aws: &SdkConfig) -> SdkConfig {
     aws.to_builder().timeout_config(timeouts).retry_config(retries).build()
 }
 
+/// `aws` for a service whose operations must not be repeated, since each repetition would show: one attempt, which may
+/// take as long as several of the others together.
+#[must_use]
+pub fn single_attempt(aws: &SdkConfig) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(3))
+        .operation_timeout(Duration::from_secs(3))
+        .build();
+    aws.to_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled()).build()
+}
+
+/// Whether the only attempt of an operation certainly had no effect: the service refused it with a status of 4xx, or
+/// there was no connection to send it on. After a time-out, a lost response or a status of 5xx it may have had one.
+pub fn had_no_effect<E>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ConstructionFailure(_) => true,
+        SdkError::ServiceError(service) => service.raw().status().is_client_error(),
+        SdkError::DispatchFailure(dispatch) => {
+            dispatch.is_user() || dispatch.as_connector_error().is_some_and(never_connected)
+        }
+        _ => false,
+    }
+}
+
+fn never_connected(error: &ConnectorError) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        source = error.source();
+    }
+    false
+}
+
 /// The memory size that gives an invocation a whole core, in MB
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 pub const WHOLE_CORE_MB: u32 = 1769;
@@ -123,7 +160,7 @@ impl Dependency {
     /// message are kept: the error's other parts can hold whole items, hashes among them.
     pub fn failure<E, R>(self, operation: &str, error: &SdkError<E, R>) -> Failure
     where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + Error + 'static,
         R: std::fmt::Debug,
     {
         metrics::counter!("DependencyErrors", "Dependency" => self.name()).increment(1);
@@ -143,7 +180,7 @@ impl Dependency {
             }
             SdkError::DispatchFailure(dispatch) => {
                 let mut cause = "the request was not answered".to_owned();
-                let mut source = dispatch.as_connector_error().and_then(std::error::Error::source);
+                let mut source = dispatch.as_connector_error().and_then(Error::source);
                 while let Some(error) = source {
                     cause = format!("{cause}: {error}");
                     source = error.source();

@@ -31,6 +31,8 @@ pub(crate) const NEW_PASSWORD: &str = "NewPassword1234!";
 pub(crate) const WRONG_PASSWORD: &str = "Password1234?";
 /// A code that never is anybody's: it is too short.
 pub(crate) const WRONG_CODE: &str = "48290";
+/// An address that SES refuses, and `manage_users` with it.
+pub(crate) const REFUSED_ADDRESS: &str = "st.huber@exa_mple.com";
 /// What a session of [`Service::session_of`] says about its client.
 pub(crate) const SESSION_INFORMATION: &str = "Firefox: 69; Mobile: true;";
 /// [`PASSWORD`] under the default parameters, so that making a user costs no hashing.
@@ -355,12 +357,24 @@ impl Service {
         self.put(&self.tables.users, item).await;
     }
 
-    /// Gives the user more addresses than a mail can have, so that every mail to him fails.
-    pub(crate) async fn make_unreachable(&self, user: &User) {
-        let addresses = (0..100).map(|number| AttributeValue::S(format!("{number}.{}", user.email)));
+    /// Overwrites the user's addresses with ones that no administrator could write.
+    pub(crate) async fn set_stored_addresses(&self, user: &User, addresses: &[&str]) {
+        let addresses = addresses.iter().map(|&address| AttributeValue::S(address.to_owned())).collect();
         let mut item = self.stored_user(user).await;
-        item.insert("email_addresses".to_owned(), AttributeValue::L(addresses.collect()));
+        item.insert("email_addresses".to_owned(), AttributeValue::L(addresses));
         self.put(&self.tables.users, item).await;
+    }
+
+    /// Overwrites the user's name as it is displayed.
+    pub(crate) async fn set_stored_display_name(&self, user: &User, name: &str) {
+        let mut item = self.stored_user(user).await;
+        item.insert("display_username".to_owned(), AttributeValue::S(name.to_owned()));
+        self.put(&self.tables.users, item).await;
+    }
+
+    /// Gives the user one address, which SES refuses.
+    pub(crate) async fn make_unreachable(&self, user: &User) {
+        self.set_stored_addresses(user, &[REFUSED_ADDRESS]).await;
     }
 
     pub(crate) async fn stored_user(&self, user: &User) -> Item {
@@ -624,6 +638,8 @@ pub(crate) struct Mail {
     pub(crate) source: String,
     pub(crate) subject: String,
     pub(crate) destination: Destination,
+    pub(crate) reply_to_addresses: Vec<String>,
+    pub(crate) headers: Vec<Value>,
     pub(crate) body: MailBody,
 }
 
@@ -644,11 +660,11 @@ pub(crate) struct MailBody {
 }
 
 impl Mail {
-    /// The reset code in the mail's text: its only run of six digits.
+    /// The reset code in the mail's text: its only line of six digits.
     #[track_caller]
     pub(crate) fn code(&self) -> String {
-        let runs = self.body.text_part.split(|character: char| !character.is_ascii_digit());
-        let codes: Vec<&str> = runs.filter(|run| run.len() == 6).collect();
+        let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
+        let codes: Vec<&str> = self.body.text_part.lines().map(str::trim).filter(is_code).collect();
         let [code] = codes[..] else { panic!("not one code: {self:?}") };
         code.to_owned()
     }

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::config::BehaviorVersion;
 use aws_types::SdkConfig;
 use serde_json::{Value, json};
 use shared::config::Environment;
+use shared::domain::is_invisible;
 
 use crate::answers::{
     CODE_CORRECT, MALFORMED_JSON, NO_SESSIONS, SENT, TOKEN_NOT_PROVIDED, UNKNOWN_USERNAME,
@@ -166,7 +167,7 @@ async fn any_text_is_a_username_like_any_other() {
         service.send_email(&username).await.is(SENT);
         let mails = service.mails_to(&email).await;
         assert_eq!(mails.len(), 1, "{text:?}");
-        assert_eq!(mails[0].destination.bcc, [email], "{text:?}");
+        assert_eq!(mails[0].destination.to, [email], "{text:?}");
         service.check_code(&username, &mails[0].code()).await.is(CODE_CORRECT);
 
         let got = service.manage(&json!({"action": "get", "username": username})).await;
@@ -192,18 +193,25 @@ async fn session_information_is_quoted_as_one_line_and_kept_as_it_is() {
         assert_eq!(listed["sessions"][0]["information"], text);
 
         let mail = service.mails_to(&user.email).await.pop().unwrap();
-        assert_eq!(mail.destination.bcc, [user.email]);
+        assert_eq!(mail.destination.to, [user.email]);
         // Whatever a client could end a line with (Unicode Standard, §5.8).
         let ends_line =
             |character| ('\n'..='\r').contains(&character) || "\u{85}\u{2028}\u{2029}".contains(character);
         let quoting: Vec<&str> =
             mail.body.text_part.split(ends_line).filter(|line| line.starts_with("Session: ")).collect();
         let [line] = quoting[..] else { panic!("{mail:?}") };
-        let shown = |text: &str| text.chars().filter(char::is_ascii_graphic).collect::<String>();
-        assert_eq!(shown(line), format!("Session:{}", shown(text)));
+        let quoted = &line["Session: ".len()..];
+        assert!(quoted.chars().count() <= 61 && !quoted.contains('@') && !quoted.contains("//"), "{line}");
+        // All the rest of its beginning stays.
+        let shown = |text: &str| {
+            let kept = |character: &char| character.is_ascii_graphic() && !".@/".contains(*character);
+            text.chars().filter(kept).collect::<String>()
+        };
+        assert!(shown(text).starts_with(&shown(quoted)), "{line}");
+        assert!(quoted.ends_with('…') || shown(text) == shown(quoted), "{line}");
         for part in [&mail.subject, &mail.body.text_part, &mail.body.html_part] {
-            let control = |character: char| character.is_control() && character != '\n';
-            assert!(!part.contains(control) && !part.contains(['\u{2028}', '\u{2029}']), "{part:?}");
+            let invisible = |character| is_invisible(character) && character != '\n';
+            assert!(!part.contains(invisible), "{part:?}");
         }
         assert!(
             !mail.body.html_part.contains("<script>") && !mail.body.html_part.contains("<b>"),

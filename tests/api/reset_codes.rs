@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NO_CODE_REQUESTED, RATE_LIMIT_EXCEEDED, SENT,
+    SERVICE_UNAVAILABLE,
 };
 use crate::helpers::{HOUR, MINUTE, NEW_PASSWORD, PASSWORD, Service, User, WRONG_CODE, micros_now};
 
@@ -243,4 +244,47 @@ async fn a_code_is_not_stored_in_clear() {
     }
     let bytes = item["code_hash"].as_b().unwrap().as_ref();
     assert!(!bytes.windows(6).any(|window| window == code.as_bytes()), "{item:?}");
+}
+
+#[tokio::test]
+async fn a_mail_that_is_refused_gives_the_send_back_and_keeps_the_earlier_code_with_its_tries() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    use_up_tries(&service, &user, TRIES - 1).await;
+    let before = service.stored_code(&user).await.unwrap();
+
+    service.make_unreachable(&user).await;
+    for _ in 0..11 {
+        service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+    }
+
+    let mut after = service.stored_code(&user).await.unwrap();
+    after.insert("ttl".to_owned(), before["ttl"].clone());
+    assert_eq!(after, before);
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    use_up_tries(&service, &user, 1).await;
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    service.set_stored_addresses(&user, &[&user.email]).await;
+    for _ in 0..4 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn a_first_code_whose_mail_is_refused_leaves_none() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.make_unreachable(&user).await;
+    for _ in 0..6 {
+        service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+        service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
+    }
+
+    service.set_stored_addresses(&user, &[&user.email]).await;
+    for _ in 0..5 {
+        service.send_email(&user.username).await.is(SENT);
+    }
+    service.send_email(&user.username).await.is(RATE_LIMIT_EXCEEDED);
 }

@@ -92,6 +92,12 @@ struct Operation {
 }
 
 impl Fault {
+    /// Whether a service answers that it did not do what it was asked to, and will not.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Throttled | Self::MessageRejected)
+    }
+
     /// Whether the operation is applied, although its answer does not arrive.
     #[must_use]
     pub fn is_applied(self) -> bool {
@@ -122,9 +128,12 @@ impl Plan {
         let faults = faults.into_iter().filter(move |fault| !(is_read && fault.is_applied()));
         let faults = faults.chain(conflict).chain(in_progress);
         let plan = |fault, attempts| Self { operation: operation.to_owned(), fault, attempts };
-        // What is refused for good has no second attempt.
-        let rejected = is_of(&[MAIL]).then(|| plan(Fault::MessageRejected, Self::EVERY_ATTEMPT));
-        faults.flat_map(move |fault| [plan(fault, 1), plan(fault, Self::EVERY_ATTEMPT)]).chain(rejected)
+        let every = move |fault| plan(fault, Self::EVERY_ATTEMPT);
+        // A mail has only one attempt.
+        let is_mail = is_of(&[MAIL]);
+        let first = move |fault| (!is_mail).then(|| plan(fault, 1));
+        let rejected = is_mail.then(|| every(Fault::MessageRejected));
+        faults.flat_map(move |fault| first(fault).into_iter().chain([every(fault)])).chain(rejected)
     }
 }
 
@@ -183,11 +192,16 @@ impl Faults {
         (operation.attempts <= plan.attempts).then_some(plan.fault)
     }
 
-    /// What is done, to which table or secret of the stack, and a number if it was done before.
+    /// The operation with the table or secret of the stack that it is done to, or the domain of the mail's recipient,
+    /// and a number if the same was done before.
     fn name(&self, headers: &HeaderMap, request: &Value, earlier: &[Operation]) -> String {
         let operation = aws::target(headers).map_or(MAIL, |(_, operation)| operation);
         let resource = ["TableName", "SecretId"].iter().find_map(|name| request[name].as_str());
+        let recipient = request["Destination"]["ToAddresses"][0].as_str();
         let name = match resource.map(|resource| resource.split_once(&self.stack_name)) {
+            _ if recipient.is_some() => {
+                recipient.and_then(|to| to.split('@').next_back()).unwrap_or_default()
+            }
             // An ARN of a secret ends with six random characters.
             Some(Some((arn, name))) if arn.contains(":secret:") => &name[1..name.len() - 7],
             Some(Some((_, name))) => &name[1..],

@@ -174,7 +174,12 @@ impl Function {
             if !self.store.change_password(change).await? {
                 return Ok(false);
             }
-            let notice = PasswordChanged { changed_at: now, source_ip: Some(source_ip), information: None };
+            let notice = PasswordChanged {
+                changed_at: now,
+                source_ip: Some(source_ip),
+                information: None,
+                begins_session: false,
+            };
             self.mailer.notify_password_changed(user, &notice).await;
             Ok(true)
         };

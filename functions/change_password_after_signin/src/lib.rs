@@ -133,6 +133,7 @@ impl Function {
             changed_at: now,
             source_ip: Some(source_ip),
             information: change.session.information.as_ref(),
+            begins_session: session_token.is_some(),
         };
         self.mailer.notify_password_changed(user, &notice).await;
         Success::tokens("password_changed", &token, session_token.as_ref())

@@ -1,5 +1,6 @@
 //! `POST /api/auth/forgotPassword/sendEmail`: a reset code to all addresses of a user.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
@@ -9,7 +10,7 @@ use shared::config::{ConfigError, Environment};
 use shared::domain::{CodeHolder, Username};
 use shared::error::Failure;
 use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
-use shared::mail::Mailer;
+use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
 use shared::store::{NewCode, Store};
 use shared::{clock, random};
@@ -61,22 +62,24 @@ impl Function {
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let call = Call::new("forgot_password_send_email", Envelope::Auth, &request);
+        let source_ip = call.source_ip();
         call.answer(async move {
             let mut fields = Fields::default();
             let body: Fieldset = parse(&request)?;
             match fields.username(body.username) {
                 Some(username) if self.conceal => {
-                    let (answer, ()) = tokio::join!(self.send(&username), sleep(CONCEALED_DURATION));
+                    let (answer, ()) =
+                        tokio::join!(self.send(&username, source_ip), sleep(CONCEALED_DURATION));
                     answer
                 }
-                Some(username) => self.send(&username).await,
+                Some(username) => self.send(&username, source_ip).await,
                 None => Err(fields.into_error()),
             }
         })
         .await
     }
 
-    async fn send(&self, username: &Username) -> Result<Success, Error> {
+    async fn send(&self, username: &Username, source_ip: IpAddr) -> Result<Success, Error> {
         let user = self.store.user(username).await?;
         if let Some(user) = &user {
             identify(&user.user_id);
@@ -96,17 +99,38 @@ impl Function {
             key_version: key.version().to_owned(),
             expires_at: now + self.time_to_live,
         };
-        // Kept before it is sent: a mail that was refused for certain and one whose answer was lost look the same
-        // from here, and a code that arrives has to be good.
-        let replaced = self.store.replace_code(username, &new_code, now).await?;
-        replaced.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
-        if let Some(user) = user.filter(|user| !user.email_addresses.is_empty()) {
-            match self.mailer.send_reset_code(&user, &code, self.time_to_live).await {
-                // Nobody can be told of a mail that failed without telling that it was tried.
-                Err(Failure::Unavailable(cause)) if self.conceal => tracing::error!(cause, "code not sent"),
-                sent => sent?,
+        // Stored before it is mailed: after a lost response, a code that arrives must work.
+        let replaced = match self.store.replace_code(username, &new_code, now).await? {
+            Ok(replaced) => replaced,
+            Err(_) if self.conceal => {
+                tracing::warn!(cause = "rate limit exceeded", "code not sent");
+                return sent();
             }
+            Err(wait) => return Err(Error::RateLimitExceeded(Some(wait))),
+        };
+        let Some(user) = user.filter(|user| !user.email_addresses.is_empty()) else {
+            return sent();
+        };
+        let request = CodeRequest { time_to_live: self.time_to_live, requested_at: now, source_ip };
+        match self.mailer.send_reset_code(&user, &code, &request).await {
+            Ok(()) => sent(),
+            // In safe mode a failed mail must not show, or it would reveal that the user exists. For the same reason
+            // nothing is given back: the code and the send of an unknown user are not either.
+            Err(undelivered) if self.conceal => {
+                tracing::error!(cause = %Failure::from(undelivered), "code not sent");
+                sent()
+            }
+            Err(Undelivered::Refused(failure)) => {
+                if let Err(failure) = self.store.restore_code(username, &new_code, &replaced).await {
+                    tracing::warn!(cause = %failure, "earlier code not restored");
+                }
+                Err(failure.into())
+            }
+            Err(Undelivered::Unknown(failure)) => Err(failure.into()),
         }
-        Success::new("code_sent", &Answer { msg: "Sent" })
     }
+}
+
+fn sent() -> Result<Success, Error> {
+    Success::new("code_sent", &Answer { msg: "Sent" })
 }

@@ -264,7 +264,12 @@ impl Function {
             let (now, security_stamp) = (clock::now(), random::security_stamp());
             let change = PasswordChange::new(&user, &password_hash, &security_stamp, now);
             if self.store.change_password(PasswordChange { must_change_password, ..change }).await? {
-                let notice = PasswordChanged { changed_at: now, source_ip: None, information: None };
+                let notice = PasswordChanged {
+                    changed_at: now,
+                    source_ip: None,
+                    information: None,
+                    begins_session: false,
+                };
                 self.mailer.notify_password_changed(&user, &notice).await;
                 return Ok(User { must_change_password, password_changed_at: Some(now), ..user });
             }

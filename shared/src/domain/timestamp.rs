@@ -45,10 +45,12 @@ impl Timestamp {
     /// RFC 3339 in UTC with six digits of fraction, `2020-06-11T17:48:13.000000Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
-            .ok()
-            .and_then(|instant| instant.format(RFC_3339_MICROSECONDS).ok())
-            .unwrap_or_default()
+        self.to_utc().and_then(|instant| instant.format(RFC_3339_MICROSECONDS).ok()).unwrap_or_default()
+    }
+
+    /// The date and the time of day in UTC; `None` beyond the year 9999.
+    pub(crate) fn to_utc(self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).ok()
     }
 }
 

@@ -66,7 +66,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_types::SdkConfig;
 
 pub use self::attempts::AddressReservation;
-pub use self::reset_codes::{LiveCode, NewCode, ReservedTry, TryError};
+pub use self::reset_codes::{LiveCode, NewCode, ReplacedCode, ReservedTry, TryError};
 pub use self::sessions::{NewSession, Session};
 pub use self::users::{CreateUserError, PasswordChange, UserUpdate};
 use crate::aws::Dependency::DynamoDb;

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -21,6 +23,14 @@ pub struct NewCode {
     /// When the code stops to count.
     pub expires_at: Timestamp,
 }
+
+/// The item that a new code replaced, to be [restored](Store::restore_code) if the mail service refuses all mails with
+/// the new code.
+#[derive(Clone)]
+pub struct ReplacedCode(HashMap<String, AttributeValue>);
+
+/// The attributes of a code, which it has all of or none of.
+const CODE_ATTRIBUTES: [&str; 4] = ["code_id", "code_hash", "key_version", "expires_at"];
 
 /// A code that was sent and is neither used nor expired.
 #[derive(Clone, Debug)]
@@ -55,12 +65,14 @@ pub enum TryError {
 impl Store {
     /// Replaces the code of `username`, with fresh tries, and counts a send, unless as many were sent in the last
     /// hour or day as may be. `Err` is the time until another may be sent; nothing is changed then.
+    ///
+    /// A retry after a lost response finds the new code in place and cannot return the one before it.
     pub async fn replace_code(
         &self,
         username: &Username,
         code: &NewCode,
         now: Timestamp,
-    ) -> Result<Result<(), Duration>, Failure> {
+    ) -> Result<Result<ReplacedCode, Duration>, Failure> {
         // The last sends move down by one. All of an update's right sides are read before anything is written.
         let moves = (1..DAILY_SENDS.0)
             .map(|send| format!("sent_{send} = if_not_exists(sent_{}, :never)", send - 1))
@@ -91,14 +103,16 @@ impl Store {
             .expression_attribute_values(":expires_at", instant(code.expires_at))
             .expression_attribute_values(":ttl", ttl(code.expires_at.max(now + DAILY_SENDS.1)))
             .expression_attribute_values(":now", instant(now))
+            .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match outcome {
-            Ok(_) => Ok(Ok(())),
+            Ok(output) => Ok(Ok(ReplacedCode(output.attributes.unwrap_or_default()))),
             Err(error) => match condition_failure(&error) {
-                // An answer got lost, and this is the repetition of what was written.
-                Some(item) if item.optional_text("code_id") == Some(code.code_id.as_str()) => Ok(Ok(())),
+                Some(item) if item.optional_text("code_id") == Some(code.code_id.as_str()) => {
+                    Ok(Ok(ReplacedCode(HashMap::new())))
+                }
                 Some(item) => {
                     let next = [HOURLY_SENDS, DAILY_SENDS].into_iter().filter_map(|limit| {
                         let sent = item.optional_instant(&oldest_send(limit)).ok()??;
@@ -106,6 +120,86 @@ impl Store {
                     });
                     Ok(Err(next.max().unwrap_or_default()))
                 }
+                None => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
+            },
+        }
+    }
+
+    /// Undoes [`Self::replace_code`] for a code that certainly reached nobody: puts the code before it back, and gives
+    /// the send back. Changes nothing if the new code was replaced or used in the meantime.
+    ///
+    /// Tries that were used in the meantime stay counted, together with those of the code before. They also keep the
+    /// send counted: each new code has tries of its own, which must not be had for nothing while mails are refused.
+    pub async fn restore_code(
+        &self,
+        username: &Username,
+        code: &NewCode,
+        replaced: &ReplacedCode,
+    ) -> Result<(), Failure> {
+        let was_tried = match self.try_restore_code(username, code, replaced, true).await? {
+            Some(item) => item.optional_text("code_id") == Some(code.code_id.as_str()),
+            None => false,
+        };
+        if was_tried {
+            self.try_restore_code(username, code, replaced, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Restores a code, and gives its send back if it `is_untried`. Returns the item if it is not as it has to be.
+    async fn try_restore_code(
+        &self,
+        username: &Username,
+        code: &NewCode,
+        ReplacedCode(replaced): &ReplacedCode,
+        is_untried: bool,
+    ) -> Result<Option<Item>, Failure> {
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.tables.reset_codes)
+            .key("username", text(username.normalised()))
+            .expression_attribute_values(":new", text(code.code_id.as_str()));
+        let (mut set, mut remove) = (Vec::new(), Vec::new());
+        for name in CODE_ATTRIBUTES {
+            if let Some(value) = replaced.get(name) {
+                set.push(format!("{name} = :{name}"));
+                update = update.expression_attribute_values(format!(":{name}"), value.clone());
+            } else {
+                remove.push(name);
+            }
+        }
+        let mut condition = "code_id = :new".to_owned();
+        if is_untried {
+            condition += " AND attribute_not_exists(tries)";
+            // The sends move back up by one. The one that had moved out was too old to count.
+            for send in 1..DAILY_SENDS.0 {
+                set.push(format!("sent_{} = if_not_exists(sent_{send}, :never)", send - 1));
+            }
+            set.push(format!("{} = :never", oldest_send(DAILY_SENDS)));
+            update = update.expression_attribute_values(":never", number(0));
+        }
+        let mut clauses = Vec::new();
+        if !set.is_empty() {
+            clauses.push(format!("SET {}", set.join(", ")));
+        }
+        if !remove.is_empty() {
+            clauses.push(format!("REMOVE {}", remove.join(", ")));
+        }
+        if let Some(tries) = replaced.get("tries") {
+            clauses.push("ADD tries :tries".to_owned());
+            update = update.expression_attribute_values(":tries", tries.clone());
+        }
+        let outcome = update
+            .condition_expression(condition)
+            .update_expression(clauses.join(" "))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match outcome {
+            Ok(_) => Ok(None),
+            Err(error) => match condition_failure(&error) {
+                Some(item) => Ok(Some(item)),
                 None => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
             },
         }
@@ -172,6 +266,12 @@ impl Store {
             Err(error) if condition_failure(&error).is_some() => Ok(()),
             Err(error) => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
         }
+    }
+}
+
+impl fmt::Debug for ReplacedCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ReplacedCode")
     }
 }
 
