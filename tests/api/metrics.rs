@@ -7,10 +7,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use shared::config::Environment;
+use support::template::Template;
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, CODE_INCORRECT, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT};
@@ -161,6 +163,47 @@ async fn every_answer_and_every_hash_counts_once_however_many_overlap() {
     assert!(hash_times.iter().all(|time| *time < elapsed), "{elapsed}: {hash_times:?}");
     assert!(hash_times.iter().sum::<f64>() * 40.0 > elapsed, "{elapsed}: {hash_times:?}");
     assert_eq!(local.count("ColdStarts", &json!({})), 1);
+}
+
+#[tokio::test]
+async fn every_answer_that_an_alarm_counts_is_counted_under_that_name() {
+    let local = Local::start();
+    let service = &local.service;
+    let user = service.user().create().await;
+    let due = service.user().due_a_password_change().create().await;
+    let nobody = unknown_username();
+
+    let token = service.token_of(&user).await;
+    service.signin(&user.username, WRONG_PASSWORD).await;
+    service.change_password_after_signin(&due.username, WRONG_PASSWORD, NEW_PASSWORD).await;
+    service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await;
+    service.change_password("none", PASSWORD, NEW_PASSWORD).await;
+    service.sessions("none").await;
+    for user in [&user, &due] {
+        service.set_failures(&user.username, 20, Duration::ZERO).await;
+    }
+    service.signin(&user.username, PASSWORD).await;
+    service.change_password_after_signin(&due.username, PASSWORD, NEW_PASSWORD).await;
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
+
+    service.code_for(&user).await;
+    for _ in 0..7 {
+        service.check_code(&user.username, WRONG_CODE).await;
+        service.reset_password(&user.username, WRONG_CODE, NEW_PASSWORD).await;
+    }
+    service.send_email(&nobody).await;
+    service.check_code(&nobody, WRONG_CODE).await;
+    service.reset_password(&nobody, WRONG_CODE, NEW_PASSWORD).await;
+    assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
+
+    let sender = |setting: &str| (setting == "MAIL_FROM").then(|| "no-reply@example.com".to_owned());
+    let alarms = Template::for_stack("postern", &Environment::new(sender)).unwrap().alarms().unwrap();
+    assert_eq!(alarms.values().filter(|answers| !answers.is_empty()).count(), 6, "{alarms:?}");
+    for (alarm, answers) in alarms {
+        for [event, outcome] in answers {
+            assert_ne!(local.answers(&event, &outcome), 0, "{alarm} counts {outcome} of {event}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -218,6 +218,20 @@ fn the_readme_lists_every_setting_with_its_default() {
     assert_eq!(origins.as_deref(), Some(listed[READ_BY_API]));
 }
 
+#[test]
+fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
+    let (_, section) = include_str!("../../RUNBOOK.md").split_once("\n## Alarms\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let named: BTreeSet<&str> =
+        rows.flat_map(|names| names.split(", ").map(|name| name.trim_matches('`'))).collect();
+    let alarms: BTreeSet<&str> = template().alarms().unwrap().into_keys().collect();
+    assert_eq!(named, alarms);
+    for alarm in alarms {
+        assert!(include_str!("../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
+    }
+}
+
 /// Has every function do all that it does.
 async fn use_everything(service: &Service) {
     let user = service.user().with("password_hash", OTHER_ARGON2_HASH).with("locale", "de").create().await;

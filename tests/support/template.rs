@@ -215,6 +215,7 @@ const FUNCTION: &str = "AWS::Serverless::Function";
 const API: &str = "AWS::Serverless::HttpApi";
 const TABLE: &str = "AWS::DynamoDB::Table";
 const SECRET: &str = "AWS::SecretsManager::Secret";
+const ALARM: &str = "AWS::CloudWatch::Alarm";
 
 static DOCUMENT: LazyLock<Result<Document, String>> =
     LazyLock::new(|| parse(include_str!("../../template.yaml")));
@@ -339,6 +340,21 @@ impl Template {
     /// Notes that a secret is there.
     pub(crate) fn created(&mut self, secret: Secret, arn: String) {
         self.secrets.insert(secret.id, arn);
+    }
+
+    /// The alarms by their logical ids, with the answers that they count, each as its event and its outcome.
+    pub fn alarms(&self) -> Result<BTreeMap<&'static str, BTreeSet<[String; 2]>>> {
+        let alarms = self.of_kind(ALARM).map(|(id, resource)| {
+            let properties = &resource.properties;
+            let metrics = elements(&properties["Metrics"]).map(|metric| &metric["MetricStat"]["Metric"]);
+            let answers = metrics.chain([properties]).filter(|metric| metric["MetricName"] == "Answers");
+            let answers = answers.map(|metric| {
+                let dimension = |index: usize| self.read(&metric["Dimensions"][index]["Value"]);
+                Ok([dimension(0)?, dimension(1)?])
+            });
+            Ok((id.as_str(), answers.collect::<Result<_>>()?))
+        });
+        alarms.collect()
     }
 
     fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&'static String, &'static Resource)> {
