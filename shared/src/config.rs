@@ -7,6 +7,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use crate::domain::{AllowedOrigins, OriginsError};
+
 /// Where settings are looked up.
 pub struct Environment {
     lookup: Box<Lookup>,
@@ -80,6 +82,15 @@ impl Environment {
     /// Whether answers must not tell if a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.
     pub fn prevents_user_existence_errors(&self) -> Result<bool, ConfigError> {
         self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
+    }
+
+    /// The origins whose pages may read answers, by `CORS_ALLOW_ORIGINS`: all unless it is set.
+    pub fn allowed_origins(&self) -> Result<AllowedOrigins, ConfigError> {
+        let variable = "CORS_ALLOW_ORIGINS";
+        let parse = |text: String| {
+            text.parse().map_err(|error: OriginsError| ConfigError::new(variable, &error.to_string()))
+        };
+        self.optional(variable).map_or(Ok(AllowedOrigins::Any), parse)
     }
 }
 

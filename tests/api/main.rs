@@ -33,6 +33,7 @@ mod safe_mode;
 mod security;
 mod session_lifetimes;
 mod sessions;
+mod settings;
 mod sign_in_failures;
 mod signin;
 mod soak;

@@ -47,12 +47,12 @@ const OWN: [&str; 6] = [
 /// A setting that is read before there is a function, where logs and metrics are started.
 const READ_BEFORE: &str = "METRICS_NAMESPACE";
 /// A setting of API Gateway, which no function reads.
-const READ_BY_API: &str = "CORS_ALLOW_ORIGINS";
+pub(crate) const READ_BY_API: &str = "CORS_ALLOW_ORIGINS";
 /// A variable that is no setting: another value makes Lambda start another version.
 const REVISION: &str = "SETTINGS_REVISION";
 
 /// The stack with the default of every parameter that has one.
-fn template() -> Template {
+pub(crate) fn template() -> Template {
     let sender = |setting: &str| (setting == "MAIL_FROM").then(|| "no-reply@example.com".to_owned());
     Template::for_stack("postern", &Environment::new(sender)).unwrap()
 }
@@ -106,7 +106,7 @@ fn read_by(function: &Function) -> BTreeSet<String> {
 }
 
 /// Every setting that is read, with a function that reads it.
-fn readers() -> BTreeMap<String, Function> {
+pub(crate) fn readers() -> BTreeMap<String, Function> {
     let readers = functions()
         .into_iter()
         .flat_map(|function| read_by(&function).into_iter().map(move |setting| (setting, function.clone())));

@@ -8,7 +8,6 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::header::InvalidHeaderValue;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION,
@@ -20,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use lambda_http::aws_lambda_events::encodings::Base64Data;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shared::domain::AllowedOrigins;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -49,7 +49,7 @@ pub(crate) struct Route {
 
 /// Which origins may read answers, and what they are told.
 struct Cors {
-    origins: Vec<String>,
+    origins: AllowedOrigins,
     allowed_methods: HeaderValue,
     allowed_headers: HeaderValue,
     exposed_headers: HeaderValue,
@@ -84,7 +84,7 @@ pub(crate) fn router(
             function: function.name.clone(),
         })
     });
-    let cors = Cors::new(cors).map_err(|error| StartError::new("CORS", error))?;
+    let cors = Cors::new(cors)?;
     let gateway = Gateway { domain: address.to_string(), routes: routes.collect(), cors, functions };
     Ok(Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::new(gateway)))
 }
@@ -178,12 +178,17 @@ impl Answer {
 }
 
 impl Cors {
-    fn new(cors: &template::Cors) -> Result<Self, InvalidHeaderValue> {
+    fn new(cors: &template::Cors) -> Result<Self, StartError> {
+        let header = |names: &[String]| {
+            names.join(",").parse().map_err(|error| StartError::new("CorsConfiguration", error))
+        };
         Ok(Self {
-            origins: cors.allow_origins.clone(),
-            allowed_methods: cors.allow_methods.join(",").parse()?,
-            allowed_headers: cors.allow_headers.join(",").parse()?,
-            exposed_headers: cors.expose_headers.join(",").parse()?,
+            origins: (cors.allow_origins.join(","))
+                .parse()
+                .map_err(|error| StartError::new("AllowOrigins", error))?,
+            allowed_methods: header(&cors.allow_methods)?,
+            allowed_headers: header(&cors.allow_headers)?,
+            exposed_headers: header(&cors.expose_headers)?,
             max_age: cors.max_age.into(),
         })
     }
@@ -202,11 +207,11 @@ impl Cors {
         let Some(origin) = request.headers.get(ORIGIN) else {
             return;
         };
-        let allowed = if self.origins.iter().any(|allowed| allowed == "*") {
+        let allowed = if self.origins == AllowedOrigins::Any {
             HeaderValue::from_static("*")
         } else {
             response.append(VARY, HeaderValue::from_static("origin"));
-            if !self.origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
+            if !origin.to_str().is_ok_and(|origin| self.origins.allows(origin)) {
                 return;
             }
             origin.clone()

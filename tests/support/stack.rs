@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use aws_types::SdkConfig;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
+use shared::mail::Mailer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -207,7 +209,11 @@ impl Services {
         let lock = data_dir.as_deref().map(take_data_dir).transpose()?;
         let data_dir = data_dir.as_deref();
         let name = name.unwrap_or_else(|| "postern".to_owned());
-        let mut template = Template::for_stack(&name, &environment(settings.clone()))?;
+        let environment = environment(settings.clone());
+        // The template uses these, and would only say that it cannot be evaluated.
+        Mailer::new(&environment, &SdkConfig::builder().build())?;
+        environment.allowed_origins()?;
+        let mut template = Template::for_stack(&name, &environment)?;
         if let Some(setting) = settings.keys().find(|setting| template.parameter(setting).is_none()) {
             return Err(StartError::new(setting, "template.yaml has no such parameter"));
         }

@@ -39,6 +39,8 @@ pub struct Parameter {
     pub min_value: Option<i64>,
     /// The greatest number that is taken.
     pub max_value: Option<i64>,
+    /// The regular expression that a value, or each element of a list, has to match as a whole.
+    pub allowed_pattern: Option<String>,
     /// The only values that are taken, unless there are none here.
     #[serde(default, deserialize_with = "texts")]
     pub allowed_values: Vec<String>,

@@ -2,6 +2,7 @@
 
 mod email_address;
 mod invisible;
+mod origins;
 mod password;
 mod password_hash;
 mod reset_code;
@@ -13,6 +14,7 @@ mod username;
 
 pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
+pub use origins::{AllowedOrigins, OriginsError};
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{PasswordHash, Scheme};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};

@@ -1,0 +1,130 @@
+//! A wrong setting stops the start, with an error that names it.
+
+use serde_json::json;
+use shared::domain::AllowedOrigins;
+use support::{Options, Stack};
+use uuid::Uuid;
+
+use crate::helpers::{Answer, SIGNIN, Service};
+use crate::template::{READ_BY_API, readers, template};
+
+/// Valid values of `CORS_ALLOW_ORIGINS`.
+const ORIGINS: [&str; 6] = [
+    "*",
+    "https://app.example.com",
+    "https://app.example.com,http://localhost:9110",
+    "capacitor://localhost",
+    "http://127.0.0.1:65535",
+    "http://[::1]:8080",
+];
+/// Origins that no browser sends.
+const NO_ORIGINS: [&str; 22] = [
+    "https://app.example.com/",
+    "https://app.example.com/login",
+    "https://app.example.com?x",
+    "https://app.example.com#x",
+    "https://App.example.com",
+    "HTTPS://app.example.com",
+    "https://user@app.example.com",
+    "https://app.example.com:",
+    "https://app.example.com:https",
+    "https://*.example.com",
+    "https://b\u{fc}cher.example",
+    "https://",
+    "://app.example.com",
+    "app.example.com",
+    "app.example.com:443",
+    "http:localhost",
+    "null",
+    "**",
+    "https://[::1",
+    "https://::1",
+    "https:// app.example.com",
+    "https://app.example.com https://b.example.com",
+];
+/// Lists of which `CloudFormation`, which looks at trimmed elements, may take some.
+const NO_LISTS: [&str; 7] = [
+    ",",
+    "https://app.example.com,",
+    ",https://app.example.com",
+    "https://app.example.com,,https://b.example.com",
+    "https://app.example.com, https://b.example.com",
+    " https://app.example.com",
+    "*,https://app.example.com",
+];
+
+/// Starts a stack with one setting, and returns the error of that.
+async fn refusal(setting: &str, value: &str) -> Option<String> {
+    let name = Some(format!("postern-{}", Uuid::new_v4().simple()));
+    let settings = [(setting.to_owned(), value.to_owned())].into();
+    let started = Stack::start(Options { name, settings, ..Options::default() }).await;
+    started.err().map(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_wrong_setting_stops_the_start_with_an_error_that_names_it() {
+    let template = template();
+    let wrong_texts = [
+        ("MAIL_FROM", "nobody"),
+        ("MAIL_FROM", "no-reply@"),
+        ("MAIL_FROM", "no-reply@example.com@example.com"),
+        ("PRODUCT_NAME", "two\nlines"),
+    ];
+    let wrong_origins = NO_ORIGINS.into_iter().chain(NO_LISTS).map(|origins| (READ_BY_API, origins));
+    let mut wrong: Vec<_> = wrong_texts
+        .into_iter()
+        .chain(wrong_origins)
+        .map(|(setting, value)| (setting.to_owned(), value.to_owned()))
+        .collect();
+    for setting in readers().into_keys() {
+        let Some(parameter) = template.parameter(&setting) else {
+            continue;
+        };
+        if let (Some(min), Some(max)) = (parameter.min_value, parameter.max_value) {
+            for number in
+                [(min - 1).to_string(), (max + 1).to_string(), format!("{max}.0"), "many".to_owned()]
+            {
+                wrong.push((setting.clone(), number));
+            }
+        } else if !parameter.allowed_values.is_empty() {
+            wrong.push((setting, "none of these".to_owned()));
+        }
+    }
+    assert!(wrong.len() > 60, "{}", wrong.len());
+
+    for (setting, value) in wrong {
+        let refusal = refusal(&setting, &value).await.unwrap_or_else(|| panic!("{setting} may be {value:?}"));
+        assert!(refusal.starts_with(&format!("{setting} ")), "{setting}, {value:?}: {refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_may_read_answers_and_others_may_not() {
+    for list in &ORIGINS[1..] {
+        let service = Service::with_settings([(READ_BY_API, list)]).await;
+        let others = ["https://evil.example", "https://app.example.com.evil.example", "null"];
+        let origins = list.split(',').map(|origin| (origin, true));
+        for (origin, listed) in origins.chain(others.map(|origin| (origin, false))) {
+            let answer = Answer::to(service.request("POST", SIGNIN).header("origin", origin).body("{")).await;
+            let allowed = answer.header("access-control-allow-origin");
+            assert_eq!(allowed, listed.then_some(origin), "{origin} by {list}");
+        }
+    }
+}
+
+#[test]
+fn the_template_takes_the_origins_that_the_code_takes() {
+    let pattern = template().parameter(READ_BY_API).unwrap().allowed_pattern.clone().unwrap();
+    let element = jsonschema::validator_for(&json!({"pattern": format!("^(?:{pattern})$")})).unwrap();
+    let is_taken = |text: &str| {
+        let by_template = text.split(',').all(|origin| element.is_valid(&json!(origin)));
+        (by_template, text.parse::<AllowedOrigins>().is_ok())
+    };
+    for origins in ORIGINS {
+        assert_eq!(is_taken(origins), (true, true), "{origins}");
+    }
+    for origin in NO_ORIGINS {
+        assert_eq!(is_taken(origin), (false, false), "{origin}");
+    }
+}
