@@ -10,6 +10,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{self, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
 use lambda_http::http::{HeaderMap, header};
+use lambda_http::{Request, RequestExt};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -281,6 +282,17 @@ pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = value.trim().split_once([' ', '\t'])?;
     let is_bearer = scheme.trim_end_matches(':').eq_ignore_ascii_case("bearer");
     is_bearer.then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The token of a request whose clients may send it in the query, as `?token=…`: the header's ([`bearer_token`]), or
+/// else the last one of the query, because clients append a new token to the old one. An empty one counts as absent.
+#[must_use]
+pub fn token_of(request: &Request) -> Option<String> {
+    if let Some(token) = bearer_token(request.headers()) {
+        return Some(token.to_owned());
+    }
+    let query = request.query_string_parameters();
+    query.all("token")?.last().filter(|token| !token.is_empty()).map(|token| (*token).to_owned())
 }
 
 #[cfg(test)]

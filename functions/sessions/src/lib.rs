@@ -9,7 +9,7 @@ use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionId, User};
 use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
 use shared::store::Store;
-use shared::tokens::{Tokens, bearer_token};
+use shared::tokens::{Tokens, token_of};
 
 /// The function `sessions`.
 #[derive(Debug)]
@@ -33,8 +33,9 @@ struct List {
 #[derive(Serialize)]
 struct SessionView {
     id: String,
-    information: Option<String>,
-    /// In UTC without saying so, as the clients of this route expect it.
+    /// Empty where none was given. (The Android client's list fails on null.)
+    information: String,
+    /// In whole seconds, written with six zeros. (The Android client takes the fraction for milliseconds.)
     last_used: String,
 }
 
@@ -58,7 +59,7 @@ impl Function {
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let call = Call::new("sessions", Envelope::Auth, &request);
         call.answer(async move {
-            let token = token(&request).ok_or(Error::TokenNotProvided)?;
+            let token = token_of(&request).ok_or(Error::TokenNotProvided)?;
             let user = self.tokens.authenticate(&token, &self.store).await?.user;
             identify(&user.user_id);
             if request.method() == Method::GET {
@@ -76,8 +77,8 @@ impl Function {
         let sessions = self.store.sessions(user, clock::now()).await?;
         let sessions = sessions.into_iter().map(|session| SessionView {
             id: session.session_id.as_str().to_owned(),
-            information: session.information,
-            last_used: session.last_used_at.to_rfc3339().trim_end_matches('Z').to_owned(),
+            information: session.information.unwrap_or_default(),
+            last_used: session.last_used_at.whole_seconds().to_rfc3339(),
         });
         let list = List { msg: "List of all sessions", sessions: sessions.collect() };
         Success::new("sessions_listed", &list)
@@ -105,13 +106,4 @@ impl Function {
         let msg = "Successfully logged out and deleted session";
         Success::new("logged_out", &Answer { msg })
     }
-}
-
-/// The token of the header, or else of the query: its last one, for the clients append a new token to the old.
-fn token(request: &Request) -> Option<String> {
-    if let Some(token) = bearer_token(request.headers()) {
-        return Some(token.to_owned());
-    }
-    let query = request.query_string_parameters();
-    query.all("token")?.last().filter(|token| !token.is_empty()).map(|token| (*token).to_owned())
 }

@@ -30,6 +30,12 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
+    /// The start of this instant's second.
+    #[must_use]
+    pub fn whole_seconds(self) -> Self {
+        Self(self.as_seconds().saturating_mul(1_000_000))
+    }
+
     /// The time from `earlier` to this instant; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -91,6 +97,13 @@ mod tests {
         {
             let instant = Timestamp::from_micros(micros);
             assert_eq!((instant.as_micros(), instant.as_seconds()), (micros, seconds));
+        }
+    }
+
+    #[test]
+    fn whole_seconds_have_no_fraction() {
+        for (micros, whole) in [(0, 0), (999_999, 0), (1_000_000, 1_000_000), (-1, -1_000_000)] {
+            assert_eq!(Timestamp::from_micros(micros).whole_seconds(), Timestamp::from_micros(whole));
         }
     }
 
