@@ -23,6 +23,11 @@ PASSWORD = "Password1234!"
 
 # What each event is answered: the status, and something that the body says. Functions without a route have no status.
 ANSWERS = {
+    "change_my_password/change_with_header": (200, "Password changed"),
+    "change_my_password/change_with_two_tokens": (200, "Password changed"),
+    "change_my_password/change_without_token": (401, "token_not_provided"),
+    "change_my_password/check_old_password": (200, "Password correct"),
+    "change_my_password/check_wrong_password": (400, "password_incorrect"),
     "change_password/bearer": (200, "New password is set"),
     "change_password/bearer_colon": (200, "New password is set"),
     "change_password/bearer_null": (401, "Unauthorized"),
@@ -97,7 +102,7 @@ def with_own(function: str, case: str, event: str) -> str:
     if case not in ("create", "create_with_bcrypt_hash", "import"):
         create_user(username, must_change_password=function == "change_password_after_signin")
     event = event.replace("st.huber", username)
-    if function in ("change_password", "session_signin", "sessions"):
+    if function in ("change_my_password", "change_password", "session_signin", "sessions"):
         signin = {"username": username, "password": PASSWORD, "stay_logged_in": True}
         signed_in = call(f"{LOCAL}/api/auth/signin", signin)
         bearer = {"Authorization": f"Bearer {signed_in['token']}"}

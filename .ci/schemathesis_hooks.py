@@ -80,7 +80,9 @@ def use_up_limit(path: str, username: str) -> None:
 
 
 def tokens() -> dict[str, str]:
-    return post("/api/auth/signin", {"username": new_user(), "password": PASSWORD, "stay_logged_in": True})
+    username = new_user()
+    signin = {"username": username, "password": PASSWORD, "stay_logged_in": True}
+    return {"username": username, **post("/api/auth/signin", signin)}
 
 
 def put_right(case: Case, right: dict[str, Any]) -> None:
@@ -127,7 +129,10 @@ class SignedIn:
         session_id = DOCUMENT["components"]["schemas"]["SessionId"]
         if fits(case.path_parameters.get("id"), session_id) and CHANCE.random() < 0.8:
             case.path_parameters["id"] = hashlib.sha256(data["session_token"].encode()).hexdigest()
-        put_right(case, {"session_token": data["session_token"], "old_password": PASSWORD})
+        if "changePassword" in case.operation.path and CHANCE.random() < 0.2:
+            use_up_limit("/api/auth/signin", data["username"])
+        right = {"session_token": data["session_token"], "password": PASSWORD, "old_password": PASSWORD}
+        put_right(case, right)
         if isinstance(case.body, dict) and "new_password" in case.body:
             put_right(case, {"new_password_check": case.body["new_password"]})
 

@@ -8,6 +8,7 @@
 //! | [`mail`] | SES: the mails and their templates. |
 //! | [`http`] | API Gateway: the request's fields, and the one place that turns an outcome into an answer. |
 //! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
+//! | [`own_password`] | The password of a signed-in user: verified, changed, and the notice of it. |
 //! | [`code_verification`] | Verifying a reset code within its tries. |
 //! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
 //! | [`tokens`] | JSON Web Tokens: issuing, verifying, and whom they stand for. |
@@ -25,6 +26,7 @@ pub mod error;
 pub mod hashing;
 pub mod http;
 pub mod mail;
+pub mod own_password;
 pub mod random;
 pub mod secrets;
 pub mod store;

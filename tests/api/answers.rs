@@ -35,6 +35,11 @@ pub(crate) const LOGGED_OUT: Documented = (200, r#"{"msg":"Successfully logged o
 pub(crate) const NO_SESSION_TO_LOG_OUT: Documented =
     (404, r#"{"msg":"Session token is incorrect","error_code":"session_token_incorrect"}"#);
 
+pub(crate) const PASSWORD_CORRECT: Documented = (200, r#"{"msg":"Password correct"}"#);
+pub(crate) const PASSWORD_INCORRECT: Documented =
+    (400, r#"{"msg":"Password incorrect","error_code":"password_incorrect"}"#);
+pub(crate) const PASSWORD_CHANGED: Documented = (200, r#"{"msg":"Password changed"}"#);
+
 pub(crate) const TOKEN_NOT_PROVIDED: Documented =
     (401, r#"{"msg":"Token not provided.","error_code":"token_not_provided"}"#);
 pub(crate) const TOKEN_EXPIRED: Documented =

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, Documented, LOGGED_OUT, MALFORMED_JSON, NEW_PASSWORD_SET,
-    NO_SESSION_TO_LOG_OUT, NO_SESSIONS, SENT, SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT,
-    TOKEN_NOT_PROVIDED, UNAUTHORIZED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
-    change_password_errors,
+    NO_SESSION_TO_LOG_OUT, NO_SESSIONS, PASSWORD_CHANGED, PASSWORD_CORRECT, PASSWORD_INCORRECT, SENT,
+    SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_NOT_PROVIDED, UNAUTHORIZED,
+    UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
 use crate::template;
@@ -212,6 +212,37 @@ async fn change_password() {
     assert_eq!(answer("bearer_colon").await, documented(NEW_PASSWORD_SET));
     assert_eq!(answer("bearer_null").await, documented(UNAUTHORIZED));
     assert_eq!(answer("nothing_provided").await, (422, change_password_errors(&[1, 2, 3])));
+}
+
+#[tokio::test]
+async fn change_my_password() {
+    let function = "change_my_password";
+    assert_cases(
+        function,
+        &[
+            "change_with_header",
+            "change_with_two_tokens",
+            "change_without_token",
+            "check_old_password",
+            "check_wrong_password",
+        ],
+    );
+    let service = Service::new();
+    let answer = async |case: &str| {
+        let user = service.user().create().await;
+        let event =
+            with_own(&read(&format!("{function}/{case}")), &[(TOKEN, &service.token_of(&user).await)]);
+        let answer = invoke(&service, function, event).await;
+        let changed = service.signin(&user.username, NEW_PASSWORD).await.status == 200;
+        assert_eq!(changed, answer == documented(PASSWORD_CHANGED), "{case}");
+        answer
+    };
+
+    assert_eq!(answer("change_with_header").await, documented(PASSWORD_CHANGED));
+    assert_eq!(answer("change_with_two_tokens").await, documented(PASSWORD_CHANGED));
+    assert_eq!(answer("change_without_token").await, documented(TOKEN_NOT_PROVIDED));
+    assert_eq!(answer("check_old_password").await, documented(PASSWORD_CORRECT));
+    assert_eq!(answer("check_wrong_password").await, documented(PASSWORD_INCORRECT));
 }
 
 #[tokio::test]

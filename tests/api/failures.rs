@@ -34,6 +34,8 @@ async fn without_its_counters_the_service_lets_nobody_in() {
     let changed = service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
     assert_envelope(&changed, 503);
     assert!(changed.header("retry-after").is_some());
+    service.check_old_password(&token, PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
+    service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
 
     for user in [user, due] {
         assert_eq!(service.stored_user(&user).await["password_hash"].as_s().unwrap(), PASSWORD_HASH);

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use crate::answers::{
     CHANGE_PASSWORD, CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, LOGGED_OUT, NEW_PASSWORD_SET,
-    NO_CODE_REQUESTED, NO_SESSION_TO_LOG_OUT, RATE_LIMIT_EXCEEDED, SENT, SERVICE_UNAVAILABLE,
-    SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, USERNAME_OR_PASSWORD_INCORRECT,
-    change_password_errors,
+    NO_CODE_REQUESTED, NO_SESSION_TO_LOG_OUT, PASSWORD_CHANGED, PASSWORD_CORRECT, PASSWORD_INCORRECT,
+    RATE_LIMIT_EXCEEDED, SENT, SERVICE_UNAVAILABLE, SESSION_DELETED, SESSION_NOT_FOUND,
+    SESSION_TOKEN_INCORRECT, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
 use crate::helpers::{
     Answer, CHANGE_PASSWORD_AFTER_SIGNIN, MINUTE, Mail, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD,
@@ -178,6 +178,9 @@ async fn whatever_fails_nothing_is_half_done_or_counted_too_low() {
         Entry::of::<ForcedChange>(),
         Entry::of::<Change>(),
         Entry::of::<WrongOldPassword>(),
+        Entry::of::<ChangeInSettings>(),
+        Entry::of::<RightCheck>(),
+        Entry::of::<WrongCheck>(),
         Entry::of::<Sending>(),
         Entry::of::<SendingToTwo>(),
         Entry::of::<SendingRefused>(),
@@ -596,6 +599,80 @@ impl Scenario for WrongOldPassword {
         let failures = struck.failures_after_wrong(FAILURES, reply.is_some());
         assert_failures(service, &account.user, failures, reply.is_some().into()).await;
         account.assert_changed(service, false, false, struck).await;
+    }
+}
+
+/// A change of the password by its user, as the original clients make it.
+struct ChangeInSettings(Change);
+
+impl Scenario for ChangeInSettings {
+    type Reply = ();
+
+    const NEEDS: &[&str] = Change::NEEDS;
+    const LOOKED_UP: &[&str] = Change::LOOKED_UP;
+
+    async fn prepare(service: &Service) -> Self {
+        Self(Change::prepare(service).await)
+    }
+
+    async fn request(&self, service: &Service) -> Option<()> {
+        let Change(account) = &self.0;
+        let changed = service.change_my_password(&account.token, PASSWORD, NEW_PASSWORD).await;
+        available(changed)?.is(PASSWORD_CHANGED);
+        Some(())
+    }
+
+    async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
+        self.0.check(service, reply, struck).await;
+    }
+}
+
+/// A check of the right password.
+struct RightCheck(Account);
+
+impl Scenario for RightCheck {
+    type Reply = ();
+
+    const NEEDS: &[&str] = &CHANGE_NEEDS;
+
+    async fn prepare(service: &Service) -> Self {
+        Self(Account::new(service).await)
+    }
+
+    async fn request(&self, service: &Service) -> Option<()> {
+        available(service.check_old_password(&self.0.token, PASSWORD).await)?.is(PASSWORD_CORRECT);
+        Some(())
+    }
+
+    async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
+        let account = self.0;
+        let failures = struck.failures_after_right(reply.is_some());
+        assert_failures(service, &account.user, failures, 0).await;
+        account.assert_changed(service, false, false, struck).await;
+    }
+}
+
+/// A check of a wrong password.
+struct WrongCheck(WrongOldPassword);
+
+impl Scenario for WrongCheck {
+    type Reply = ();
+
+    const NEEDS: &[&str] = WrongOldPassword::NEEDS;
+
+    async fn prepare(service: &Service) -> Self {
+        Self(WrongOldPassword::prepare(service).await)
+    }
+
+    async fn request(&self, service: &Service) -> Option<()> {
+        let WrongOldPassword(account) = &self.0;
+        let checked = service.check_old_password(&account.token, WRONG_PASSWORD).await;
+        available(checked)?.is(PASSWORD_INCORRECT);
+        Some(())
+    }
+
+    async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
+        self.0.check(service, reply, struck).await;
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) const SEND_EMAIL: &str = "/api/auth/forgotPassword/sendEmail";
 pub(crate) const CHECK_CODE: &str = "/api/auth/forgotPassword/checkCode";
 pub(crate) const RESET_PASSWORD: &str = "/api/auth/forgotPassword/resetPassword";
 pub(crate) const CHANGE_PASSWORD: &str = "/api/v1/profile/change_password";
+pub(crate) const CHECK_OLD_PASSWORD: &str = "/api/v1/user/myself/changePassword/checkOldPassword";
+pub(crate) const CHANGE_MY_PASSWORD: &str = "/api/v1/user/myself/changePassword/changePassword";
 pub(crate) const SESSION_SIGNIN: &str = "/api/auth/IamLoggedIn";
 pub(crate) const SESSIONS: &str = "/api/v1/user/myself/session";
 pub(crate) const LOG_OUT: &str = "/api/v1/user/myself/session/logoutCurrentSession";
@@ -176,6 +178,18 @@ impl Service {
     pub(crate) async fn change_password_as(&self, authorization: &str, body: &Value) -> Answer {
         Answer::to(self.request("POST", CHANGE_PASSWORD).header("authorization", authorization).json(body))
             .await
+    }
+
+    /// Asks whether a password is the token's user's, as the original clients do, with the token in the query.
+    pub(crate) async fn check_old_password(&self, token: &str, password: &str) -> Answer {
+        let path = format!("{CHECK_OLD_PASSWORD}?token={token}");
+        self.post_json(&path, &json!({"password": password})).await
+    }
+
+    /// Changes the password as the original clients do, with the token in the query.
+    pub(crate) async fn change_my_password(&self, token: &str, old: &str, new: &str) -> Answer {
+        let path = format!("{CHANGE_MY_PASSWORD}?token={token}");
+        self.post_json(&path, &json!({"old_password": old, "new_password": new})).await
     }
 
     /// Whether the service still takes this token. (It asks for nothing, so a token that is taken costs no

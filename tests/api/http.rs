@@ -4,18 +4,21 @@ use serde_json::json;
 
 use crate::answers::{MALFORMED_JSON, SENT, UNAUTHORIZED, UNKNOWN_USERNAME};
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, LOG_OUT, RESET_PASSWORD, SEND_EMAIL,
-    SESSION_SIGNIN, SESSIONS, SIGNIN, Service, unknown_username,
+    Answer, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
+    CHECK_OLD_PASSWORD, LOG_OUT, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS, SIGNIN, Service,
+    unknown_username,
 };
 
 /// Every path, and the methods that it has. The last one of the sessions could be a session's id.
-const PATHS: [(&str, &[&str]); 10] = [
+const PATHS: [(&str, &[&str]); 12] = [
     (SIGNIN, &["POST"]),
     (CHANGE_PASSWORD_AFTER_SIGNIN, &["POST"]),
     (SEND_EMAIL, &["POST"]),
     (CHECK_CODE, &["POST"]),
     (RESET_PASSWORD, &["POST"]),
     (CHANGE_PASSWORD, &["POST"]),
+    (CHECK_OLD_PASSWORD, &["POST"]),
+    (CHANGE_MY_PASSWORD, &["POST"]),
     (SESSION_SIGNIN, &["POST"]),
     (SESSIONS, &["GET"]),
     ("/api/v1/user/myself/session/33", &["DELETE"]),
@@ -44,6 +47,8 @@ async fn there_are_no_other_routes() {
         "/api/v1/user/myself/session/",
         "/api/v1/user/myself/session/33/logoutCurrentSession",
         "/api/v1/user/33/session",
+        "/api/v1/user/myself/changePassword",
+        "/api/v1/user/33/changePassword/changePassword",
     ] {
         let answer = service.post(path, "{}").await;
         assert_eq!((answer.status, answer.body.as_str()), (404, r#"{"message":"Not Found"}"#), "{path}");

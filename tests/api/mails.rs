@@ -3,7 +3,7 @@
 use serde_json::json;
 use shared::domain::Timestamp;
 
-use crate::answers::{CHANGED_PASSWORD, CODE_CORRECT, NEW_PASSWORD_SET, SENT};
+use crate::answers::{CHANGED_PASSWORD, CODE_CORRECT, NEW_PASSWORD_SET, PASSWORD_CHANGED, SENT};
 use crate::helpers::{
     CHANGE_PASSWORD_AFTER_SIGNIN, Mail, MailBody, NEW_PASSWORD, PASSWORD, REFUSED_ADDRESS, Service, User,
     WRONG_PASSWORD, unknown_username,
@@ -58,16 +58,19 @@ async fn every_change_of_a_password_is_told_at_all_addresses() {
     service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
     assert_eq!(service.mails_to(&user.email).await.len(), 2);
 
+    service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is(PASSWORD_CHANGED);
+    assert_eq!(service.mails_to(&user.email).await.len(), 3);
+
     let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
     assert_eq!(service.manage(&set).await["ok"], true);
-    assert_eq!(service.mails_to(&user.email).await.len(), 3);
+    assert_eq!(service.mails_to(&user.email).await.len(), 4);
 
     let code = service.code_for(&user).await;
     service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
     for address in &addresses {
         let mut mails = service.mails_to(address).await;
-        assert_eq!(mails.len(), 5);
-        let with_the_code = mails.remove(3);
+        assert_eq!(mails.len(), 6);
+        let with_the_code = mails.remove(4);
         for notice in mails {
             assert_sent_to(&notice, address);
             assert_ne!(notice.subject, with_the_code.subject);

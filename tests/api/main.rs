@@ -10,6 +10,7 @@ mod addresses;
 mod answers;
 mod helpers;
 
+mod change_my_password;
 mod change_password;
 mod change_password_after_signin;
 mod document;

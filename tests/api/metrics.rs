@@ -178,6 +178,8 @@ async fn every_answer_that_an_alarm_counts_is_counted_under_that_name() {
     service.change_password_after_signin(&due.username, WRONG_PASSWORD, NEW_PASSWORD).await;
     service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await;
     service.change_password("none", PASSWORD, NEW_PASSWORD).await;
+    service.change_my_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await;
+    service.check_old_password("none", PASSWORD).await;
     service.sessions("none").await;
     for user in [&user, &due] {
         service.set_failures(&user.username, 20, Duration::ZERO).await;
@@ -185,6 +187,7 @@ async fn every_answer_that_an_alarm_counts_is_counted_under_that_name() {
     service.signin(&user.username, PASSWORD).await;
     service.change_password_after_signin(&due.username, PASSWORD, NEW_PASSWORD).await;
     service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
+    service.check_old_password(&token, PASSWORD).await;
 
     service.code_for(&user).await;
     for _ in 0..7 {

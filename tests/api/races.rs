@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NEW_PASSWORD_SET, NO_CODE_REQUESTED,
-    NO_PASSWORD_CHANGE_NEEDED, RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS, UNAUTHORIZED,
-    USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    NO_PASSWORD_CHANGE_NEEDED, PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS,
+    UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
 use crate::helpers::{
     Answer, Mail, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, PASSWORD_HASH, Service, WRONG_CODE,
@@ -96,10 +96,12 @@ async fn wrong_passwords_share_one_budget_wherever_they_are_tried() {
     let token = service.token_of(&user).await;
 
     let started = Instant::now();
-    let answers = join_all((0..30).map(async |guess| match guess % 3 {
+    let answers = join_all((0..30).map(async |guess| match guess % 5 {
         0 => service.signin(&user.username, WRONG_PASSWORD).await,
         1 => service.change_password_after_signin(&user.username, WRONG_PASSWORD, NEW_PASSWORD).await,
-        _ => service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await,
+        2 => service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await,
+        3 => service.check_old_password(&token, WRONG_PASSWORD).await,
+        _ => service.change_my_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await,
     }))
     .await;
     let most = most_failures_within(started);
@@ -108,9 +110,10 @@ async fn wrong_passwords_share_one_budget_wherever_they_are_tried() {
     let verified = |answer: &&Answer| answer.body == incorrect_password;
     let of_the_profile = answers.iter().filter(verified).count();
     let others: Vec<Answer> = answers.into_iter().filter(|answer| !verified(&answer)).collect();
-    let [of_sign_in, ..] =
-        count(&others, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, TOO_MANY_ATTEMPTS]);
-    let verified = of_the_profile + of_sign_in;
+    let incorrect = [USERNAME_OR_PASSWORD_INCORRECT, PASSWORD_INCORRECT];
+    let [of_sign_in, of_settings, ..] =
+        count(&others, [incorrect[0], incorrect[1], RATE_LIMIT_EXCEEDED, TOO_MANY_ATTEMPTS]);
+    let verified = of_the_profile + of_sign_in + of_settings;
     assert!((10..=most).contains(&verified), "{verified} passwords were verified");
     assert_eq!(service.failures(&user.username).await, verified);
 }

@@ -76,6 +76,9 @@ async fn refused_attempts_neither_count_nor_prolong_the_wait() {
             .await
             .is_refused_for(RATE_LIMIT_EXCEEDED);
         service.change_password(&token, password, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
+        service.check_old_password(&token, password).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+        let changed = service.change_my_password(&token, password, NEW_PASSWORD).await;
+        changed.is_refused_for(RATE_LIMIT_EXCEEDED);
     }
 
     assert_eq!(service.stored_failures(&user.username).await, before);
@@ -265,6 +268,8 @@ async fn the_budget_of_an_address_is_exact_over_usernames_and_endpoints() {
 
     assert_eq!(count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]), [6, 24]);
     service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
+    service.check_old_password(&token, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
     let elsewhere = service.seen_from_elsewhere();
     elsewhere.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
 }

@@ -13,17 +13,18 @@ use support::template::{Function, Template};
 use uuid::Uuid;
 
 use crate::answers::{
-    CHANGED_PASSWORD, CODE_CORRECT, LOGGED_OUT, NEW_PASSWORD_SET, SESSION_DELETED,
-    USERNAME_OR_PASSWORD_INCORRECT,
+    CHANGED_PASSWORD, CODE_CORRECT, LOGGED_OUT, NEW_PASSWORD_SET, PASSWORD_CHANGED, PASSWORD_CORRECT,
+    SESSION_DELETED, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
-    CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH,
-    PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS, SIGNIN, Service, WRONG_PASSWORD,
+    CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, CHECK_OLD_PASSWORD,
+    LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS,
+    SIGNIN, Service, WRONG_PASSWORD,
 };
 use crate::rotation::{STEPS, step};
 
 /// The documented routes: method, path, and the function that answers.
-const ROUTES: [(&str, &str, &str); 10] = [
+const ROUTES: [(&str, &str, &str); 12] = [
     ("DELETE", "/api/v1/user/myself/session/{id}", "sessions"),
     ("GET", SESSIONS, "sessions"),
     ("POST", SESSION_SIGNIN, "session_signin"),
@@ -33,6 +34,8 @@ const ROUTES: [(&str, &str, &str); 10] = [
     ("POST", SEND_EMAIL, "forgot_password_send_email"),
     ("POST", SIGNIN, "signin"),
     ("POST", CHANGE_PASSWORD, "change_password"),
+    ("POST", CHECK_OLD_PASSWORD, "change_my_password"),
+    ("POST", CHANGE_MY_PASSWORD, "change_my_password"),
     ("POST", LOG_OUT, "sessions"),
 ];
 /// Settings that are not parameters, because they name what is the stack's own.
@@ -75,9 +78,9 @@ fn start(function: &str, environment: &Environment) -> Result<String, ConfigErro
         };
     }
     start!(
-        change_password change_password_after_signin export_users forgot_password_check_code
-        forgot_password_reset_password forgot_password_send_email manage_users rotate_jwt_secret session_signin
-        sessions signin
+        change_my_password change_password change_password_after_signin export_users
+        forgot_password_check_code forgot_password_reset_password forgot_password_send_email manage_users
+        rotate_jwt_secret session_signin sessions signin
     )
 }
 
@@ -242,7 +245,9 @@ async fn use_everything(service: &Service) {
     service.log_out(&token, &session_token).await.is(LOGGED_OUT);
     let [id] = &service.session_ids(&token).await[..] else { panic!("not one session") };
     service.delete_session(&token, id).await.is(SESSION_DELETED);
-    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
+    service.check_old_password(&token, PASSWORD).await.is(PASSWORD_CORRECT);
+    service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is(PASSWORD_CHANGED);
+    service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
 
     let code = service.code_for(&user).await;
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
@@ -320,7 +325,8 @@ async fn roles_allow_no_more_attributes_of_a_user_than_the_functions_use() {
         });
         request("UpdateItem", parameters)
     };
-    let verify_passwords = ["change_password", "change_password_after_signin", "signin"];
+    let verify_passwords =
+        ["change_my_password", "change_password", "change_password_after_signin", "signin"];
     let set_passwords = [&verify_passwords[..], &["forgot_password_reset_password", "manage_users"]].concat();
     let projection = |attributes: &str| json!({"ProjectionExpression": attributes});
     for ((operation, parameters), expected) in [

@@ -62,6 +62,12 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     });
     add("change", "change_password", filled(event, &body, Some(&token))?);
 
+    let user = service.create_user("change_my", false).await?;
+    let (token, _) = service.tokens_of(&user).await?;
+    let event = include_str!("../../events/change_my_password/change_with_header.json");
+    let body = json!({"old_password": PASSWORD, "new_password": NEW_PASSWORD});
+    add("change_my", "change_my_password", filled(event, &body, Some(&token))?);
+
     let user = service.create_user("change_after_signin", true).await?;
     let event = include_str!("../../events/change_password_after_signin/without_session.json");
     let body = json!({"username": user, "old_password": PASSWORD, "new_password": NEW_PASSWORD});

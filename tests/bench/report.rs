@@ -85,6 +85,8 @@ const GOALS: &[Goal] = &[
     // A token names the user by the id, which leads to the name. Then as a sign-in.
     exactly("ops_change", 7.0),
     exactly("ops_change_in_a_row", 5.0),
+    exactly("ops_change_my", 7.0),
+    exactly("ops_change_my_in_a_row", 5.0),
     // The session leads to the name of its user, whose stamp decides whether it counts on.
     exactly("ops_session_signin", 3.0),
     exactly("ops_session_signin_in_a_row", 3.0),

@@ -253,6 +253,22 @@ fn one_of_two_due_changes_wins() {
 }
 
 #[test]
+fn one_of_two_changes_with_one_token_wins() {
+    let beginning = Beginning::with_user(&json!({}));
+    let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
+    let clients =
+        [Client::changes(&token, OTHER_PASSWORD), Client::changes_in_settings(&token, NEW_PASSWORD)];
+    explore("one of two changes with one token wins", &beginning, &clients, 0, |end| {
+        let [change, in_settings] = &end.answers[..] else { panic!("two clients") };
+        assert_ne!(change.is_success(), in_settings.is_success());
+        assert!([200, 422].contains(&change.status), "{change:?}");
+        assert_among(std::slice::from_ref(in_settings), &["password_incorrect"]);
+        assert!(end.takes_token(&token));
+        assert_password(end, if change.is_success() { OTHER_PASSWORD } else { NEW_PASSWORD }, 1);
+    });
+}
+
+#[test]
 fn a_reset_comes_after_a_change_or_makes_it_fail() {
     let (beginning, code) = with_tries(0);
     let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();

@@ -196,6 +196,12 @@ impl Client {
         client!(change_password, Some(token.to_owned()), body)
     }
 
+    /// Changes the password as the original clients do.
+    pub(crate) fn changes_in_settings(token: &str, new: &str) -> Self {
+        let body = json!({"old_password": PASSWORD, "new_password": new});
+        client!(change_my_password, Some(token.to_owned()), body)
+    }
+
     /// Shows a token to see whether it counts: there is nothing else in the request, so 422 means that it does.
     pub(crate) fn shows(token: &str) -> Self {
         client!(change_password, Some(token.to_owned()), json!({}))

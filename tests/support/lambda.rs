@@ -206,6 +206,7 @@ fn handler(deployed: &template::Function, region: &str, aws_url: &str) -> Result
         }};
     }
     Ok(match deployed.name.as_str() {
+        "change_my_password" => http!(change_my_password),
         "change_password" => http!(change_password),
         "change_password_after_signin" => http!(change_password_after_signin),
         "export_users" => event!(export_users, Ok),

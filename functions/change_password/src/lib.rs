@@ -5,25 +5,17 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
-use shared::authentication::{Authentication, AuthenticationError};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{NewPassword, Password, PasswordHash, PasswordPolicy, UserWithHash};
-use shared::hashing::PasswordHasher;
-use shared::http::{Call, Envelope, Error, Field, PasswordChangeError, Success, identify, parse};
-use shared::mail::{Mailer, PasswordChanged};
-use shared::store::{PasswordChange, Store};
-use shared::tokens::{SignedIn, Tokens, bearer_token};
-use shared::{clock, random};
+use shared::domain::{NewPassword, Password, PasswordPolicy};
+use shared::http::{Call, Envelope, Error, Field, PasswordChangeError, Success, parse};
+use shared::own_password::{Account, OwnPassword};
+use shared::tokens::bearer_token;
 
 /// The function `change_password`.
 #[derive(Debug)]
 pub struct Function {
     policy: PasswordPolicy,
-    store: Store,
-    hasher: PasswordHasher,
-    authentication: Authentication,
-    tokens: Tokens,
-    mailer: Mailer,
+    passwords: OwnPassword,
 }
 
 #[derive(Default, Deserialize)]
@@ -83,17 +75,17 @@ impl Fields {
     }
 
     /// The new password, if nothing is wrong with any field.
-    fn finish(mut self) -> Result<NewPassword, Error> {
+    fn finish(&mut self) -> Result<NewPassword, Error> {
         match self.new_password.take() {
             Some(new_password) if self.errors.is_empty() => Ok(new_password),
-            _ => Err(self.into_error()),
+            _ => Err(self.errors()),
         }
     }
 
     /// All that is wrong, in the order of the codes.
-    fn into_error(mut self) -> Error {
+    fn errors(&mut self) -> Error {
         self.errors.sort();
-        Error::PasswordChange(self.errors)
+        Error::PasswordChange(std::mem::take(&mut self.errors))
     }
 }
 
@@ -108,21 +100,15 @@ fn filled(field: Field) -> Option<String> {
 impl Function {
     /// The function with the deployment's settings.
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
-        let hasher = PasswordHasher::from_environment(environment)?;
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
-            authentication: Authentication::new(environment, store.clone(), hasher.clone())?,
-            store,
-            hasher,
-            tokens: Tokens::new(environment, aws)?,
-            mailer: Mailer::new(environment, aws)?,
+            passwords: OwnPassword::new(environment, aws)?,
         })
     }
 
     /// Opens the connections, and fetches the key, that a request needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.tokens.prefetch());
+        self.passwords.connect().await;
     }
 
     /// Answers one request.
@@ -131,59 +117,24 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
-            let (signed_in, password_hash) = self.tokens.authenticate_with_hash(token, &self.store).await?;
-            identify(&signed_in.user.user_id);
-            let fields = Fields::new(parse(&request)?, self.policy);
-            if self.change(&signed_in, password_hash, fields, source_ip).await? {
-                let message = "New password is set for user.";
-                return Success::new("password_changed", &Answer { success: true, code: 100, message });
-            }
-            // Another change came first. It revoked this token, or kept it and made the old password a wrong one.
-            self.tokens.authenticate(token, &self.store).await?;
-            Err(Error::PasswordChange(vec![PasswordChangeError::OldPasswordIncorrect]))
+            let account = self.passwords.authenticate(token).await?;
+            self.change(&account, Fields::new(parse(&request)?, self.policy), source_ip).await?;
+            let message = "New password is set for user.";
+            Success::new("password_changed", &Answer { success: true, code: 100, message })
         })
         .await
     }
 
-    /// False when the user changed since the token was verified.
-    async fn change(
-        &self,
-        signed_in: &SignedIn,
-        stored_hash: Option<PasswordHash>,
-        mut fields: Fields,
-        source_ip: IpAddr,
-    ) -> Result<bool, Error> {
+    async fn change(&self, account: &Account, mut fields: Fields, source_ip: IpAddr) -> Result<(), Error> {
         let Some(old_password) = fields.old_password.take() else {
-            return Err(fields.into_error());
+            return Err(fields.errors());
         };
-        let user = &signed_in.user;
-        let user_with_hash = UserWithHash { user: user.clone(), password_hash: stored_hash };
-        let authenticated =
-            match self.authentication.verify_again(user_with_hash, &old_password, source_ip).await {
-                Err(AuthenticationError::Incorrect) => {
-                    fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
-                    return Err(fields.into_error());
-                }
-                authenticated => authenticated?,
-            };
-        let change = async {
-            let password_hash = self.hasher.hash(&fields.finish()?).await?;
-            let (now, stamp) = (clock::now(), random::security_stamp());
-            let change = PasswordChange::new(user, &password_hash, &stamp, now);
-            let change = PasswordChange { kept_jti: Some(&signed_in.jti), ..change };
-            if !self.store.change_password(change).await? {
-                return Ok(false);
+        match self.passwords.change(account, &old_password, source_ip, || fields.finish()).await {
+            Err(Error::PasswordIncorrect) => {
+                fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
+                Err(fields.errors())
             }
-            let notice = PasswordChanged {
-                changed_at: now,
-                source_ip: Some(source_ip),
-                information: None,
-                begins_session: false,
-            };
-            self.mailer.notify_password_changed(user, &notice).await;
-            Ok(true)
-        };
-        let (changed, ()) = tokio::join!(change, self.authentication.release(&authenticated));
-        changed
+            changed => changed,
+        }
     }
 }

@@ -51,7 +51,7 @@ impl ForcedChange {
         let old_password = fields.password("old_password", body.old_password);
         let mut new_password = fields.new_password("new_password", body.new_password, policy);
         if let (Some(old), Some(new)) = (&old_password, &new_password)
-            && old.expose() == new.as_password().expose()
+            && new.is_unchanged_from(old)
         {
             new_password = fields.refuse("new_password", "and old password must be different");
         }

@@ -46,6 +46,12 @@ impl NewPassword {
     pub fn as_password(&self) -> &Password {
         &self.0
     }
+
+    /// Whether the new password is `old`, to the byte.
+    #[must_use]
+    pub fn is_unchanged_from(&self, old: &Password) -> bool {
+        self.0.expose() == old.expose()
+    }
 }
 
 /// What the deployment asks of new passwords (NIST SP 800-63B-4 §3.1.1.2: length, and no rules of composition).

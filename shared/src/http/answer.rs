@@ -84,6 +84,8 @@ pub enum Error {
     SessionNotFound,
     /// The user is unknown or the password wrong; which of the two is nobody's business.
     UsernameOrPasswordIncorrect,
+    /// The password that a signed-in user gave as the present one is wrong.
+    PasswordIncorrect,
     /// The password is right, and an administrator has not let the user in yet.
     NotActivated,
     /// The password is right, and has to be changed first.
@@ -246,7 +248,7 @@ struct ProfileError<'a> {
 }
 
 impl Error {
-    /// What the audit log calls this outcome, and `error_code` where a body has one.
+    /// The name of this outcome in the audit log.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::MalformedJson => "malformed_json",
@@ -258,6 +260,7 @@ impl Error {
             Self::SessionTokenIncorrect | Self::SessionTokenUnknown => "session_token_incorrect",
             Self::SessionNotFound => "session_token_not_found",
             Self::UsernameOrPasswordIncorrect => "username_or_password_incorrect",
+            Self::PasswordIncorrect => "old_password_incorrect",
             Self::NotActivated => "not_activated",
             Self::ChangePassword => "change_password",
             Self::NoPasswordChangeNeeded => "no_password_change_needed_for_user",
@@ -267,6 +270,16 @@ impl Error {
             Self::CodeIncorrect => "code_incorrect",
             Self::RateLimitExceeded(_) => "rate_limit_exceeded",
             Self::Failure(failure) => failure.error_code(),
+        }
+    }
+
+    /// The `error_code` of the body: the [outcome](Self::outcome) almost everywhere.
+    fn error_code(&self) -> Option<&'static str> {
+        match self {
+            // The document of this one answer has no error code.
+            Self::NoCodeRequested => None,
+            Self::PasswordIncorrect => Some("password_incorrect"),
+            _ => Some(self.outcome()),
         }
     }
 
@@ -284,6 +297,7 @@ impl Error {
             Self::SessionTokenUnknown => (StatusCode::NOT_FOUND, "Session token is incorrect"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session not found"),
             Self::UsernameOrPasswordIncorrect => (StatusCode::BAD_REQUEST, "Username or password is wrong"),
+            Self::PasswordIncorrect => (StatusCode::BAD_REQUEST, "Password incorrect"),
             Self::NotActivated => (StatusCode::BAD_REQUEST, "Account is not activated"),
             Self::ChangePassword => (StatusCode::BAD_REQUEST, "You have to change your password"),
             Self::NoPasswordChangeNeeded => {
@@ -342,10 +356,8 @@ impl Error {
         let (status, body) = match envelope {
             Envelope::Auth => {
                 let (status, msg) = self.auth_status_and_message();
-                // The document of this one answer has no error code.
-                let error_code = (!matches!(self, Self::NoCodeRequested)).then(|| self.outcome());
                 let errors = if let Self::Validation(errors) = self { Some(errors) } else { None };
-                (status, serde_json::to_string(&AuthError { msg, error_code, errors }))
+                (status, serde_json::to_string(&AuthError { msg, error_code: self.error_code(), errors }))
             }
             Envelope::Profile => {
                 let (status, message) = self.profile_status_and_message();
@@ -465,6 +477,10 @@ mod tests {
         assert_eq!(Error::NoCodeRequested.outcome(), "no_code_requested");
         let without_a_code = r#"{"msg":"There was no code for a password reset requested"}"#;
         assert_eq!(answer(Error::NoCodeRequested, Envelope::Auth), (400, without_a_code.to_owned(), None));
+
+        assert_eq!(Error::PasswordIncorrect.outcome(), "old_password_incorrect");
+        let incorrect = r#"{"msg":"Password incorrect","error_code":"password_incorrect"}"#;
+        assert_eq!(answer(Error::PasswordIncorrect, Envelope::Auth), (400, incorrect.to_owned(), None));
 
         for (error, status, message) in [
             (Error::MalformedJson, 400, "Please, check data you send and try again"),

@@ -2,6 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
 use tracing::{Instrument, Span, field};
@@ -24,10 +25,7 @@ impl Call {
     /// Takes up `request`; `event` names the endpoint in the audit log.
     #[must_use]
     pub fn new(event: &'static str, envelope: Envelope, request: &Request) -> Self {
-        let gateway = match request.request_context_ref() {
-            Some(RequestContext::ApiGatewayV2(context)) => Some(context),
-            _ => None,
-        };
+        let gateway = gateway(request);
         // Only what API Gateway saw itself counts: a forwarded header is whatever a client wrote. Were it ever
         // missing, all such requests would share one budget.
         let source_ip = gateway
@@ -72,6 +70,20 @@ impl Call {
         }
         .instrument(span)
         .await
+    }
+}
+
+/// The route that API Gateway matched, as the template has it: `POST /api/auth/signin`.
+#[must_use]
+pub fn route_key(request: &Request) -> Option<&str> {
+    gateway(request)?.route_key.as_deref()
+}
+
+/// API Gateway's own account of the request.
+fn gateway(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+        _ => None,
     }
 }
 

@@ -29,6 +29,8 @@
 //! | `IamLoggedIn` | get session · get user | update session |
 //! | sessions | get user id · get user | query `by_user`, or delete session |
 //! | `change_password` | get user id · get user · reserve IP · reserve username | release both, transaction: user |
+//! | changePassword | the same | the same |
+//! | checkOldPassword | the same | release both |
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
 //! | `manage_users` get | | get user |
 //! | `manage_users` update, `revoke_sessions` | | transaction: user · get user |

@@ -39,6 +39,7 @@ thread_local! {
 /// The functions that anybody can call.
 pub struct Service {
     runtime: Runtime,
+    change_my_password: change_my_password::Function,
     change_password: change_password::Function,
     change_password_after_signin: change_password_after_signin::Function,
     check_code: forgot_password_check_code::Function,
@@ -69,6 +70,7 @@ impl Service {
         });
         let environment = &environment;
         Self {
+            change_my_password: change_my_password::Function::new(environment, &aws).unwrap(),
             change_password: change_password::Function::new(environment, &aws).unwrap(),
             change_password_after_signin: change_password_after_signin::Function::new(environment, &aws)
                 .unwrap(),
@@ -119,6 +121,7 @@ impl Service {
 
     async fn handle(&self, function: &str, request: Request) -> Response<Body> {
         match function {
+            "change_my_password" => self.change_my_password.handle(request).await,
             "change_password" => self.change_password.handle(request).await,
             "change_password_after_signin" => self.change_password_after_signin.handle(request).await,
             "forgot_password_check_code" => self.check_code.handle(request).await,

@@ -7,8 +7,10 @@
 use std::fmt;
 
 use fuzz::{Answer, SERVICE, good_token};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::http::header;
-use lambda_http::{Body, Request};
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -17,7 +19,7 @@ use unicode_normalization::UnicodeNormalization;
 type Rule = fn(&Value) -> bool;
 
 /// Each endpoint with its fields, in the order of the documents, and what each of them has to be.
-const ENDPOINTS: [(&str, &[(&str, Rule)]); 8] = [
+const ENDPOINTS: [(&str, &[(&str, Rule)]); 10] = [
     (
         "signin",
         &[
@@ -46,8 +48,13 @@ const ENDPOINTS: [(&str, &[(&str, Rule)]); 8] = [
     ("session_signin", &[("session_token", session_token), ("session_information", information)]),
     ("sessions", &[("session_token", session_token)]),
     (CHANGE_PASSWORD, &[("old_password", any), ("new_password", any), ("new_password_check", any)]),
+    (CHECK_OLD_PASSWORD, &[("password", password)]),
+    ("change_my_password", &[("old_password", password), ("new_password", new_password)]),
 ];
 const CHANGE_PASSWORD: &str = "change_password";
+/// The function and the one of its routes that has to be named.
+const CHECK_OLD_PASSWORD: &str =
+    "change_my_password POST /api/v1/user/myself/changePassword/checkOldPassword";
 
 fuzz_target!(|input: &[u8]| -> Corpus {
     let Some((digit, body)) = input.split_first() else {
@@ -56,7 +63,11 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     let Some((function, rules)) = ENDPOINTS.get(usize::from(digit.wrapping_sub(b'0'))) else {
         return Corpus::Reject;
     };
-    let mut request = Request::new(Body::Binary(body.to_vec()));
+    let (function, route) = function.split_once(' ').unwrap_or((function, ""));
+    let mut context = ApiGatewayV2httpRequestContext::default();
+    context.route_key = Some(route.to_owned());
+    let request = Request::new(Body::Binary(body.to_vec()));
+    let mut request = request.with_request_context(RequestContext::ApiGatewayV2(context));
     *request.method_mut() = lambda_http::http::Method::POST;
     let authorization = format!("Bearer {}", good_token());
     request.headers_mut().insert(header::AUTHORIZATION, authorization.parse().unwrap());
@@ -123,7 +134,9 @@ fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outco
     }
     let failing = rules.iter().filter(|(name, rule)| !rule(value(name)));
     let mut failing: Vec<String> = failing.map(|(name, _)| (*name).to_owned()).collect();
-    if value("old_password") == value("new_password")
+    // Elsewhere the old password is verified first.
+    if function == "change_password_after_signin"
+        && value("old_password") == value("new_password")
         && password(value("old_password"))
         && new_password(value("new_password"))
     {

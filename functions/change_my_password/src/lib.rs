@@ -1,0 +1,104 @@
+//! `/api/v1/user/myself/changePassword`: the password of a signed-in user, checked and changed, as the original web and
+//! Android clients ask for it on their pages of settings.
+
+use std::net::IpAddr;
+
+use aws_types::SdkConfig;
+use lambda_http::{Body, Request, Response};
+use serde::{Deserialize, Serialize};
+use shared::config::{ConfigError, Environment};
+use shared::domain::PasswordPolicy;
+use shared::http::{Call, Envelope, Error, Field, Fields, Success, parse, route_key};
+use shared::own_password::{Account, OwnPassword};
+use shared::tokens::token_of;
+
+/// The route that checks a password. The other one changes it.
+const CHECK_OLD_PASSWORD: &str = "POST /api/v1/user/myself/changePassword/checkOldPassword";
+
+/// The function `change_my_password`.
+#[derive(Debug)]
+pub struct Function {
+    policy: PasswordPolicy,
+    passwords: OwnPassword,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CheckFields {
+    password: Field,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ChangeFields {
+    old_password: Field,
+    new_password: Field,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    msg: &'static str,
+}
+
+impl Function {
+    /// The function with the deployment's settings.
+    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            policy: PasswordPolicy::from_environment(environment)?,
+            passwords: OwnPassword::new(environment, aws)?,
+        })
+    }
+
+    /// Opens the connections, and fetches the key, that a request needs.
+    pub async fn connect(&self) {
+        self.passwords.connect().await;
+    }
+
+    /// Answers one request of either route.
+    pub async fn handle(&self, request: Request) -> Response<Body> {
+        let call = Call::new("change_my_password", Envelope::Auth, &request);
+        let source_ip = call.source_ip();
+        call.answer(async move {
+            let token = token_of(&request).ok_or(Error::TokenNotProvided)?;
+            let account = self.passwords.authenticate(&token).await?;
+            if route_key(&request) == Some(CHECK_OLD_PASSWORD) {
+                self.check(&account, parse(&request)?, source_ip).await
+            } else {
+                self.change(&account, parse(&request)?, source_ip).await
+            }
+        })
+        .await
+    }
+
+    async fn check(&self, account: &Account, body: CheckFields, source_ip: IpAddr) -> Result<Success, Error> {
+        let mut fields = Fields::default();
+        let Some(password) = fields.password("password", body.password) else {
+            return Err(fields.into_error());
+        };
+        self.passwords.verify(account, &password, source_ip).await?;
+        Success::new("old_password_correct", &Answer { msg: "Password correct" })
+    }
+
+    async fn change(
+        &self,
+        account: &Account,
+        body: ChangeFields,
+        source_ip: IpAddr,
+    ) -> Result<Success, Error> {
+        let mut fields = Fields::default();
+        let old_password = fields.password("old_password", body.old_password);
+        let new_password = fields.new_password("new_password", body.new_password, self.policy);
+        let (Some(old_password), Some(new_password)) = (old_password, new_password) else {
+            return Err(fields.into_error());
+        };
+        let unless_unchanged = || {
+            if new_password.is_unchanged_from(&old_password) {
+                let _: Option<()> = fields.refuse("new_password", "and old password must be different");
+                return Err(fields.into_error());
+            }
+            Ok(new_password)
+        };
+        self.passwords.change(account, &old_password, source_ip, unless_unchanged).await?;
+        Success::new("password_changed", &Answer { msg: "Password changed" })
+    }
+}
