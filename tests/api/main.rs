@@ -13,6 +13,7 @@ mod helpers;
 mod change_my_password;
 mod change_password;
 mod change_password_after_signin;
+mod clients;
 mod document;
 mod events;
 mod failures;
