@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
+use aes::Aes256;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use argon2::password_hash::phc::{self, Output, Salt};
-use argon2::password_hash::{self, Error, PasswordVerifier};
+use argon2::password_hash::{self, Error};
 use argon2::{Algorithm, Params, Version};
 use argon2_rust::params::{Memory, TagLen};
 use argon2_rust::{Argon2, Hasher};
-use pbkdf2::Pbkdf2;
-use scrypt::Scrypt;
 use tokio::sync::Semaphore;
 use tracing::Span;
 
 use crate::config::{ConfigError, Environment};
-use crate::domain::{NewPassword, Password, PasswordHash, Scheme};
+use crate::domain::{Form, Function, NewPassword, Password, PasswordHash};
 use crate::error::Failure;
 
 /// bcrypt looks at no more of a password, and repeats a shorter one, with a NUL after it, up to this length. What
@@ -59,7 +59,7 @@ impl PasswordHasher {
         let memory = environment.number("ARGON2_MEMORY_KIB", 19_456, 8 * 16..=256 * 1024)?;
         let iterations = environment.number("ARGON2_ITERATIONS", 2, 1..=16)?;
         let parallelism = environment.number("ARGON2_PARALLELISM", 1, 1..=16)?;
-        let params = Params::new(memory, iterations, parallelism, None)
+        let params = Params::new(memory, iterations, parallelism, Some(Params::DEFAULT_OUTPUT_LEN))
             .map_err(|error| ConfigError::new("ARGON2_MEMORY_KIB", &format!("is refused: {error}")))?;
         let decoy = decoy(&params)
             .ok_or_else(|| ConfigError::new("ARGON2_MEMORY_KIB", "is out of the bounds of stored hashes"))?;
@@ -85,22 +85,9 @@ impl PasswordHasher {
         let stored = hash.unwrap_or(&self.decoy).clone();
         let (password, params) = (password.clone(), self.params.clone());
         self.run(move |arena| {
-            let (password, scheme) = (password.expose(), stored.scheme());
-            if scheme == Scheme::Bcrypt {
-                return verify_bcrypt(password, &stored);
-            }
-            // A PHC string's own parameters count; `PasswordHash` bounds them.
-            let hash = phc::PasswordHash::new(stored.expose()).map_err(|error| unusable(&error))?;
-            let verified = match scheme {
-                Scheme::Pbkdf2 => Pbkdf2::SHA256.verify_password(password, &hash),
-                Scheme::Scrypt => Scrypt::default().verify_password(password, &hash),
-                _ => verify_argon2(password, &hash, arena),
-            };
-            match verified {
-                Ok(()) => Ok(Verdict::Right { outdated: is_outdated(&hash, &params) }),
-                Err(Error::PasswordInvalid) => Ok(Verdict::Wrong),
-                Err(error) => Err(unusable(&error)),
-            }
+            let right = is_right(password.expose(), &stored, arena)?;
+            let outdated = is_outdated(&stored, &params);
+            Ok(if right { Verdict::Right { outdated } } else { Verdict::Wrong })
         })
         .await
     }
@@ -108,7 +95,7 @@ impl PasswordHasher {
     /// Whether `hash` is of another form than new ones are, and is replaced when its user signs in.
     #[must_use]
     pub fn is_outdated(&self, hash: &PasswordHash) -> bool {
-        phc::PasswordHash::new(hash.expose()).map_or(true, |hash| is_outdated(&hash, &self.params))
+        is_outdated(hash, &self.params)
     }
 
     async fn hash_password(&self, password: &Password) -> Result<PasswordHash, Failure> {
@@ -117,7 +104,7 @@ impl PasswordHasher {
             let hash = hash_argon2id(password.expose(), &params, arena);
             let hash = hash.map_err(|error| Failure::Defect(format!("hashing: {error}")))?;
             PasswordHash::parse(&hash.to_string())
-                .ok_or_else(|| Failure::Defect("a new hash is out of the bounds of stored hashes".to_owned()))
+                .map_err(|error| Failure::Defect(format!("a new password hash {error}")))
         })
         .await
     }
@@ -177,8 +164,9 @@ fn hash_argon2id(
     arena: &mut Hasher,
 ) -> password_hash::Result<phc::PasswordHash> {
     let salt = Salt::generate();
-    let output = compute_argon2(Algorithm::Argon2id, Version::V0x13, params, password, &salt, arena)?;
-    phc(params, salt, output)
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    compute_argon2(Algorithm::Argon2id, Version::V0x13, params, password, &salt, arena, &mut output)?;
+    phc(params, salt, Output::new(&output)?)
 }
 
 /// How a hash with the deployment's parameters is written.
@@ -192,16 +180,52 @@ fn phc(params: &Params, salt: Salt, output: Output) -> password_hash::Result<phc
     })
 }
 
-/// What the library's own verification does, in `arena`.
-fn verify_argon2(password: &[u8], hash: &phc::PasswordHash, arena: &mut Hasher) -> password_hash::Result<()> {
-    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
-        return Err(Error::PasswordInvalid);
-    };
-    let version = hash.version.map_or(Ok(Version::default()), Version::try_from)?;
-    let (algorithm, params) = (Algorithm::new(hash.algorithm)?, Params::try_from(hash)?);
-    // Outputs are compared in constant time.
-    let right = compute_argon2(algorithm, version, &params, password, salt, arena)? == *expected;
-    if right { Ok(()) } else { Err(Error::PasswordInvalid) }
+/// Whether `password` is the one that `stored` was made of.
+fn is_right(password: &[u8], stored: &PasswordHash, arena: &mut Hasher) -> Result<bool, Failure> {
+    match stored.form() {
+        Form::Phc { function, salt, digest } => {
+            let mut computed = [0; Output::MAX_LENGTH];
+            let computed = computed.get_mut(..digest.len()).unwrap_or_default();
+            compute(function, password, salt, arena, computed).map_err(|error| unusable(&error))?;
+            // Outputs are compared in constant time.
+            Output::new(computed).map(|computed| computed == *digest).map_err(|error| unusable(&error))
+        }
+        Form::Bcrypt => is_right_for_bcrypt(password, stored),
+    }
+}
+
+/// Fills `digest` with what `function` makes of a password.
+fn compute(
+    function: &Function,
+    password: &[u8],
+    salt: &Salt,
+    arena: &mut Hasher,
+    digest: &mut [u8],
+) -> password_hash::Result<()> {
+    match function {
+        Function::Argon2(algorithm, version, params) => {
+            compute_argon2(*algorithm, *version, params, password, salt, arena, digest)
+        }
+        Function::Pbkdf2 { algorithm, rounds } => {
+            let params = pbkdf2::Params::new_with_output_len(*rounds, digest.len())?;
+            pbkdf2::pbkdf2_hmac_with_params(password, salt, *algorithm, params, digest);
+            Ok(())
+        }
+        Function::Scrypt(params) => {
+            scrypt::scrypt(password, salt, params, digest).map_err(|_| Error::OutputSize)
+        }
+        Function::FirebaseScrypt(params) => {
+            let mut key = [0; 32];
+            scrypt::scrypt(password, salt, params, &mut key).map_err(|_| Error::OutputSize)?;
+            let cipher = Aes256::new(&key.into());
+            for (counter, chunk) in (0_u128..).zip(digest.chunks_mut(16)) {
+                let mut block = counter.to_be_bytes().into();
+                cipher.encrypt_block(&mut block);
+                chunk.iter_mut().zip(block).for_each(|(byte, of_stream)| *byte = of_stream);
+            }
+            Ok(())
+        }
+    }
 }
 
 /// An arena that has no memory yet.
@@ -210,8 +234,8 @@ fn new_arena() -> Hasher {
         .hasher()
 }
 
-/// Computes in `arena`, which has at least as many blocks afterwards as it needs, and nothing in them: the feature `zeroize-memory` wipes
-/// them.
+/// Fills `output` with Argon2's digest, computed in `arena`, which grows if needed. Its memory is zeroed afterwards
+/// (feature `zeroize-memory`).
 fn compute_argon2(
     algorithm: Algorithm,
     version: Version,
@@ -219,7 +243,8 @@ fn compute_argon2(
     password: &[u8],
     salt: &Salt,
     arena: &mut Hasher,
-) -> password_hash::Result<Output> {
+    output: &mut [u8],
+) -> password_hash::Result<()> {
     let algorithm = match algorithm {
         Algorithm::Argon2d => argon2_rust::Algorithm::Argon2d,
         Algorithm::Argon2i => argon2_rust::Algorithm::Argon2i,
@@ -229,9 +254,6 @@ fn compute_argon2(
         Version::V0x10 => argon2_rust::Version::V0x10,
         Version::V0x13 => argon2_rust::Version::V0x13,
     };
-    let output_len = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
-    let mut output = [0; Output::MAX_LENGTH];
-    let output = output.get_mut(..output_len).ok_or(Error::OutputSize)?;
     let costs = argon2_rust::Params::builder()
         .memory(Memory::kib(params.m_cost().into()))
         .passes(params.t_cost())
@@ -240,8 +262,7 @@ fn compute_argon2(
         .build()
         .map_err(|_| Error::ParamsInvalid)?;
     arena.set_argon2(Argon2::new(algorithm, version, costs));
-    arena.hash_into_with_ad(password, salt, &[], params.data(), output).map_err(|_| Error::Internal)?;
-    Ok(Output::new(output)?)
+    arena.hash_into_with_ad(password, salt, &[], params.data(), output).map_err(|_| Error::Internal)
 }
 
 fn unusable(error: &dyn fmt::Display) -> Failure {
@@ -249,31 +270,25 @@ fn unusable(error: &dyn fmt::Display) -> Failure {
 }
 
 /// Whether `hash` is not what a new hash with the `wanted` parameters would be.
-fn is_outdated(hash: &phc::PasswordHash, wanted: &Params) -> bool {
-    let current = hash.algorithm == Algorithm::Argon2id.ident()
-        && hash.version == Some(Version::V0x13.into())
-        && Params::try_from(hash).is_ok_and(|params| {
-            (params.m_cost(), params.t_cost(), params.p_cost())
-                == (wanted.m_cost(), wanted.t_cost(), wanted.p_cost())
-        });
-    !current
+fn is_outdated(hash: &PasswordHash, wanted: &Params) -> bool {
+    let current = Function::Argon2(Algorithm::Argon2id, Version::V0x13, wanted.clone());
+    match hash.form() {
+        Form::Phc { function, .. } => **function != current,
+        Form::Bcrypt => true,
+    }
 }
 
-fn verify_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<Verdict, Failure> {
-    match bcrypt::verify(password, stored.expose()) {
-        // Compared all the same, so that the time it takes does not tell.
-        Ok(true) if password.len() > BCRYPT_MAX_BYTES || password.contains(&0) => Ok(Verdict::Wrong),
-        Ok(true) => Ok(Verdict::Right { outdated: true }),
-        Ok(false) => Ok(Verdict::Wrong),
-        Err(error) => Err(unusable(&error)),
-    }
+fn is_right_for_bcrypt(password: &[u8], stored: &PasswordHash) -> Result<bool, Failure> {
+    let right = bcrypt::verify(password, stored.expose()).map_err(|error| unusable(&error))?;
+    // Compared all the same, so that the time it takes does not tell.
+    Ok(right && password.len() <= BCRYPT_MAX_BYTES && !password.contains(&0))
 }
 
 /// A hash of the wanted cost that no password has: finding one would be to invert Argon2.
 fn decoy(params: &Params) -> Option<PasswordHash> {
     let salt = Salt::new(&[0; 16]).ok()?;
     let output = Output::new(&[0; Params::DEFAULT_OUTPUT_LEN]).ok()?;
-    PasswordHash::parse(&phc(params, salt, output).ok()?.to_string())
+    PasswordHash::parse(&phc(params, salt, output).ok()?.to_string()).ok()
 }
 
 #[cfg(test)]
@@ -281,17 +296,11 @@ mod tests {
     use std::fs::{self, File};
     use std::os::unix::fs::FileExt;
 
-    use argon2::password_hash::PasswordHasher as _;
+    use argon2::password_hash::{PasswordHasher as _, PasswordVerifier};
     use proptest::prelude::*;
 
     use super::*;
     use crate::domain::PasswordPolicy;
-
-    const PBKDF2_SHA256: &str =
-        "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHRzYWx0c2FsdA$RilxBxnvGa3JIyaXwlUUKmvuPzxjHerJeqIuhiIvKNU";
-    const PBKDF2_SHA512: &str = "$pbkdf2-sha512$i=1000,l=64$c2FsdHNhbHRzYWx0c2FsdA$uHBiiPdIHgrbiMhoB2V/9a0plYfCgvbrBRDDFg1YzClF408xFBHqUitf7Em2Y8G+RZ42qB6ca3nzr1ef3VtwjA";
-    const SCRYPT: &str =
-        "$scrypt$ln=4,r=8,p=2$c2FsdHNhbHRzYWx0c2FsdA$55gLJ7yXaTSJWJzO6d0Y8oopRsRfDdlaY7am622Uogk";
 
     fn hasher(memory: &'static str) -> PasswordHasher {
         hasher_among(memory, "1")
@@ -345,14 +354,16 @@ mod tests {
         ) {
             let arena = &mut new_arena();
             for (password, algorithm, version, (memory, iterations, lanes)) in hashes {
-                let params = Params::new(memory * lanes, iterations, lanes, None).unwrap();
+                let length = Some(Params::DEFAULT_OUTPUT_LEN);
+                let params = Params::new(memory * lanes, iterations, lanes, length).unwrap();
                 let argon2 = argon2::Argon2::new(algorithm, version, params.clone());
                 let hash = argon2.hash_password(&password).unwrap();
-                prop_assert_eq!(verify_argon2(&password, &hash, arena), Ok(()));
-                prop_assert_eq!(verify_argon2(&password[1..], &hash, arena), Err(Error::PasswordInvalid));
+                let hash = PasswordHash::parse(&hash.to_string()).unwrap();
+                prop_assert_eq!(is_right(&password, &hash, arena), Ok(true));
+                prop_assert_eq!(is_right(&password[1..], &hash, arena), Ok(false));
                 let hash = hash_argon2id(&password, &params, arena).unwrap();
                 prop_assert_eq!(argon2::Argon2::default().verify_password(&password, &hash), Ok(()));
-                prop_assert!(!is_outdated(&hash, &params));
+                prop_assert!(!is_outdated(&PasswordHash::parse(&hash.to_string()).unwrap(), &params));
             }
         }
     }
@@ -366,7 +377,8 @@ mod tests {
             "$argon2i$v=19$m=256,t=2,p=1$c29tZXNhbHQ$iekCn0Y3spW+sCcFanM2xBT63UP2sghkUoHLIUpWRS8",
             "$argon2i$v=16$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY",
         ] {
-            let right = hasher("128").verify(&password("password"), PasswordHash::parse(text).as_ref()).await;
+            let right =
+                hasher("128").verify(&password("password"), PasswordHash::parse(text).ok().as_ref()).await;
             assert_eq!(right, Ok(Verdict::Right { outdated: true }), "{text}");
         }
     }
@@ -412,20 +424,89 @@ mod tests {
         let larger = PasswordHash::parse(
             "$argon2id$v=19$m=256,t=1,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         );
-        let (before, verdict) = (kept().len(), hasher.verify(&password, larger.as_ref()).await);
+        let (before, verdict) = (kept().len(), hasher.verify(&password, larger.ok().as_ref()).await);
         assert_eq!((verdict, kept().len()), (Ok(Verdict::Wrong), before - 1));
     }
 
+    /// Asserts that "Password1234!" is right for the hash, and nothing else is.
+    async fn assert_right(text: &str) {
+        let hash = PasswordHash::parse(text).unwrap();
+        let right = hasher("128").verify(&password("Password1234!"), Some(&hash)).await;
+        assert_eq!(right, Ok(Verdict::Right { outdated: true }), "{text}");
+        let wrong = hasher("128").verify(&password("Password1234?"), Some(&hash)).await;
+        assert_eq!(wrong, Ok(Verdict::Wrong), "{text}");
+    }
+
     #[tokio::test]
-    async fn pbkdf2_and_scrypt_are_verified() {
-        // Made by Python's hashlib, of "hunter2" with the salt "saltsaltsaltsalt".
-        for text in [PBKDF2_SHA256, PBKDF2_SHA512, SCRYPT] {
-            let hash = PasswordHash::parse(text).unwrap();
-            let right = hasher("128").verify(&password("hunter2"), Some(&hash)).await;
-            assert_eq!(right, Ok(Verdict::Right { outdated: true }), "{text}");
-            let wrong = hasher("128").verify(&password("hunter3"), Some(&hash)).await;
-            assert_eq!(wrong, Ok(Verdict::Wrong), "{text}");
+    async fn argon2_is_verified_as_the_reference_implementation_wrote_it() {
+        // By the C library in argon2-cffi 25.1 (`hash_secret`), the hash without a version by taking "v=16$" out.
+        for text in [
+            "$argon2i$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$ilQnMxWvCI1iEl4imD/vPxsU7Cqd+vS7TtUa77Aj+fY",
+            "$argon2i$v=16$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$ilQnMxWvCI1iEl4imD/vPxsU7Cqd+vS7TtUa77Aj+fY",
+            "$argon2d$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$gMnsLEvgoBn+IZ92U5YrRqw0Ho2uSHQ8m8amY+7sxFo",
+            "$argon2id$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$Q+CM/5vPZ1460Pw1eaSqaCX3Q8WzyKgT27K7ZdsMY8Q",
+            "$argon2i$v=19$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$/6V1Q8WPzDs5TPHJscvXb/sfq9jtQozDNizXcK8YqBU",
+            "$argon2d$v=19$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$laTmrn29JesM5sVN/+nfNbCav16qWGSUlUvZzS9MYn8",
+            "$argon2id$v=19$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$wScarWYyO7EIsnms8efe3TfTJPw79PBqtFG7tRfNaGs",
+            "$argon2id$v=19$m=1024,t=2,p=2$c2FsdHNhbHRzYWx0c2FsdA\
+             $yldgdnpJM7+kXoe6cn8pgxNfujlpCJedQ1chO06QZ9bXPKzxMyL3QB0gd0B/eVytXba/DBfkdNCcrUoec32gUQ",
+            "$argon2id$v=19$m=1024,t=2,p=2$c2FsdHNhbHQ$SfcG/qv6rlyMxA",
+            // By npm's argon2 0.45, with `associatedData`.
+            "$argon2id$v=19$m=1024,p=1,t=2,data=ZGF0YQ$c2FsdHNhbHRzYWx0c2FsdA\
+             $EpMAu0NGFXlSNb4ltADX6r4N5LhNknKlMusWtPqadN4",
+        ] {
+            assert_right(text).await;
         }
+    }
+
+    #[tokio::test]
+    async fn pbkdf2_and_scrypt_digests_are_verified_at_their_own_length() {
+        // By Python's hashlib (OpenSSL) with the salt "saltsaltsaltsalt".
+        for (parameters, digests) in [
+            (
+                "$pbkdf2-sha256$i=1000",
+                [
+                    "1i9i+8JStzMY8Q",
+                    "1i9i+8JStzMY8RxTtvKpOO3qJzo",
+                    "1i9i+8JStzMY8RxTtvKpOO3qJzpCjlfSaPhy1R7i1Uc",
+                    "1i9i+8JStzMY8RxTtvKpOO3qJzpCjlfSaPhy1R7i1UfB3wPgLkC09NN2OXvMdaslpilyzPTEDeknrIbRzFy0ZQ",
+                ],
+            ),
+            (
+                "$pbkdf2-sha512$i=1000",
+                [
+                    "rN0RvsPHLrX+Sg",
+                    "rN0RvsPHLrX+Sm6SRXLV8ueoAPM",
+                    "rN0RvsPHLrX+Sm6SRXLV8ueoAPMTOre496XyUkZkuw0",
+                    "rN0RvsPHLrX+Sm6SRXLV8ueoAPMTOre496XyUkZkuw2i95IjajYDzc8ke101vIs7DE78VoSEQfkNLrhK/FNecQ",
+                ],
+            ),
+            (
+                "$scrypt$ln=4,r=8,p=2",
+                [
+                    "EwKlVhZnoO9yRg",
+                    "EwKlVhZnoO9yRsYfInVs8qa6qWU",
+                    "EwKlVhZnoO9yRsYfInVs8qa6qWVKcqTtqtOXriX8LzA",
+                    "EwKlVhZnoO9yRsYfInVs8qa6qWVKcqTtqtOXriX8LzBhsaVUVW7Efu3jfK8zFZ67RBR5YM9Q0jSmO2+kguYlYQ",
+                ],
+            ),
+        ] {
+            for (digest, length) in digests.into_iter().zip([10, 20, 32, 64]) {
+                assert_right(&format!("{parameters}$c2FsdHNhbHRzYWx0c2FsdA${digest}")).await;
+                assert_right(&format!("{parameters},l={length}$c2FsdHNhbHRzYWx0c2FsdA${digest}")).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn firebase_scrypt_is_verified() {
+        // Firebase's own example (github.com/firebase/scrypt, README), its hash XORed with its signer key.
+        let text = "$firebase-scrypt$ln=14,r=8,p=1$42xEC+ixf3L2lwc$\
+            GjH2+Jz+dglLj5NuFkZHgBvZnv8Z8VZE5sdIgEAbIgeXy+ZfSpJLu1A++pZcpx0OhX41mDwvu2Olmp+PnfLfyQ";
+        let hash = PasswordHash::parse(text).unwrap();
+        let right = hasher("128").verify(&password("user1password"), Some(&hash)).await;
+        assert_eq!(right, Ok(Verdict::Right { outdated: true }));
+        assert_eq!(hasher("128").verify(&password("user2password"), Some(&hash)).await, Ok(Verdict::Wrong));
     }
 
     #[tokio::test]

@@ -13,12 +13,16 @@ const BCRYPT_HASHES: [&str; 3] = [
     "$2b$04$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq2",
     "$2y$04$abcdefghijklmnopqrstuuPB9RWYRRck5oJKhif9wMsqxq6MYwhq2",
 ];
-/// [`PASSWORD`] under PBKDF2 and scrypt, as PHC strings.
-const OTHER_PHC_HASHES: [&str; 4] = [
+/// [`PASSWORD`] under PBKDF2, scrypt and older Argon2, as PHC strings.
+const OTHER_PHC_HASHES: [&str; 7] = [
     "$pbkdf2-sha256$i=10000,l=32$TVxX2uVcxLTzi81W4lC/9A$T2cO6ru6ToQk1ww12eUactqTR+F4wZ2tIMVn+6stCeY",
     "$pbkdf2-sha512$i=10000,l=32$Tz71xHwsLurtLZeD08SW4Q$e87L0pWmBweNam/kPEY85Sb4yFPtv5jrZPpyyZGjdBQ",
     "$pbkdf2-sha512$i=10000,l=64$bIVeLFIWrTHyfm8cW7+D5w\
      $hZJN1WzPcG1GVBE7PegqMLhUo8gFhttMxvKo2ZDGjsAQI6i4la1Rjmj8LIWv9VDSfPizmcLa5uAv0juT3pKMkQ",
+    "$pbkdf2-sha512$i=1000$c2FsdHNhbHRzYWx0c2FsdA\
+     $rN0RvsPHLrX+Sm6SRXLV8ueoAPMTOre496XyUkZkuw2i95IjajYDzc8ke101vIs7DE78VoSEQfkNLrhK/FNecQ",
+    "$scrypt$ln=4,r=8,p=2,l=20$c2FsdHNhbHRzYWx0c2FsdA$EwKlVhZnoO9yRsYfInVs8qa6qWU",
+    "$argon2i$m=1024,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$ilQnMxWvCI1iEl4imD/vPxsU7Cqd+vS7TtUa77Aj+fY",
     "$scrypt$ln=12,r=8,p=2$LlC1Mgfav9+QZyhX5GKlxw$If5TOsaL+3giRCQKJcPGPPoH3btS3u903f2D8ndwzdk",
 ];
 const BCRYPT_HASH_OF_72_X: &str = "$2y$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";

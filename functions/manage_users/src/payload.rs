@@ -186,9 +186,7 @@ fn set_password(payload: Payload, policy: PasswordPolicy, fields: &mut Fields) -
 
 fn password_hash(field: Field, fields: &mut Fields) -> Option<PasswordHash> {
     let text = fields.text("password_hash", field)?;
-    PasswordHash::parse(&text).or_else(|| {
-        fields.refuse("password_hash", "must be an Argon2, PBKDF2, scrypt or bcrypt hash of bounded cost")
-    })
+    PasswordHash::parse(&text).map_or_else(|error| fields.refuse("password_hash", &error.to_string()), Some)
 }
 
 fn user_id(field: Field, fields: &mut Fields) -> Option<Option<UserId>> {

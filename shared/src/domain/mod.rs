@@ -16,7 +16,7 @@ pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
 pub use origins::{AllowedOrigins, OriginsError};
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
-pub use password_hash::{PasswordHash, Scheme};
+pub use password_hash::{Form, Function, PasswordHash, PasswordHashError};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
 pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, TRIES};
 pub(crate) use session::session_end;

@@ -138,7 +138,7 @@ impl Row for UserWithHash {
     fn from_item(item: &Item) -> Result<Self, Failure> {
         Ok(Self {
             user: User::from_item(item)?,
-            password_hash: PasswordHash::parse(item.text("password_hash")?),
+            password_hash: PasswordHash::parse(item.text("password_hash")?).ok(),
         })
     }
 
