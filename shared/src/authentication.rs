@@ -59,8 +59,9 @@ impl Authentication {
     /// Verifies that `password` is the one of `username`.
     ///
     /// The attempt is reserved first with the address, then with the username, so that an address that used up its
-    /// budget cannot use up anybody's; and a refused attempt counts for neither. A username that nobody has is
-    /// treated the same, down to the hash that is verified.
+    /// budget cannot use up anybody's; and a refused attempt counts for neither. An unknown username and a user whose
+    /// stored hash or row is unreadable are treated the same, down to the hash that is verified; the latter then is an
+    /// [`AuthenticationError::Failure`], which counts like a wrong password.
     pub async fn verify(
         &self,
         username: &Username,
@@ -91,32 +92,45 @@ impl Authentication {
         password: &Password,
         user: Result<Option<UserWithHash>, Failure>,
     ) -> Result<Authenticated, AuthenticationError> {
-        let verified = async {
-            let user = user?;
-            let hash = match &user {
-                Some(UserWithHash { user, password_hash }) => {
-                    identify(&user.user_id);
-                    let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
-                    Some(password_hash.as_ref().ok_or_else(unreadable)?)
-                }
-                None => None,
-            };
-            let reserved = self.store.reserve_signin(username, clock::now()).await?;
-            reserved.map_err(AuthenticationError::RateLimited)?;
-            let verdict = self.hasher.verify(password, hash).await?;
-            match (verdict, user) {
-                (Verdict::Right { outdated }, Some(UserWithHash { user, .. })) => Ok((user, outdated)),
-                _ => Err(AuthenticationError::Incorrect),
+        let (user, hash, defect) = match user {
+            Ok(Some(UserWithHash { user, password_hash })) => {
+                identify(&user.user_id);
+                let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
+                let defect = password_hash.is_none().then(unreadable);
+                (Some(user), password_hash, defect)
             }
+            Ok(None) => (None, None, None),
+            // A damaged row, too, is answered only within the budgets.
+            Err(defect @ Failure::Defect(_)) => (None, None, Some(defect)),
+            Err(unavailable) => return Err(self.not_compared(address.as_ref(), unavailable.into()).await),
         };
-        match verified.await {
-            Ok((user, outdated_hash)) => Ok(Authenticated { user, outdated_hash, address }),
-            Err(AuthenticationError::Incorrect) => Err(AuthenticationError::Incorrect),
-            Err(no_verdict) => {
-                self.give_back(address.as_ref()).await;
-                Err(no_verdict)
+        match self.store.reserve_signin(username, clock::now()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(wait)) => {
+                let refused = AuthenticationError::RateLimited(wait);
+                return Err(self.not_compared(address.as_ref(), refused).await);
             }
+            Err(failure) => return Err(self.not_compared(address.as_ref(), failure.into()).await),
         }
+        // From here on the attempt stays counted unless the password is right.
+        let verdict = self.hasher.verify(password, hash.as_ref()).await;
+        match (defect, verdict?, user) {
+            (Some(defect), ..) => Err(defect.into()),
+            (None, Verdict::Right { outdated }, Some(user)) => {
+                Ok(Authenticated { user, outdated_hash: outdated, address })
+            }
+            _ => Err(AuthenticationError::Incorrect),
+        }
+    }
+
+    /// Gives back the attempt of an address that was answered without a comparison.
+    async fn not_compared(
+        &self,
+        address: Option<&AddressReservation>,
+        error: AuthenticationError,
+    ) -> AuthenticationError {
+        self.give_back(address).await;
+        error
     }
 
     /// Takes the attempt of a right password out of both budgets, and forgets the failures before it. Where this

@@ -371,6 +371,13 @@ impl Service {
         self.put(&self.tables.users, item).await;
     }
 
+    /// Removes an attribute of the user's row, as damage.
+    pub(crate) async fn lose_attribute(&self, user: &User, attribute: &str) {
+        let mut item = self.stored_user(user).await;
+        item.remove(attribute).unwrap();
+        self.put(&self.tables.users, item).await;
+    }
+
     /// Overwrites the user's addresses with ones that no administrator could write.
     pub(crate) async fn set_stored_addresses(&self, user: &User, addresses: &[&str]) {
         let addresses = addresses.iter().map(|&address| AttributeValue::S(address.to_owned())).collect();

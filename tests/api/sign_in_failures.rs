@@ -190,6 +190,39 @@ async fn a_wrong_old_password_counts() {
 }
 
 #[tokio::test]
+async fn an_unreadable_hash_or_row_counts_like_a_wrong_password() {
+    let service = Service::with_settings([("SIGNIN_FAILURES_PER_IP", "30")]).await;
+    let [unreadable, damaged] = [service.user().create().await, service.user().create().await];
+    let token = service.token_of(&unreadable).await;
+    service.set_stored_hash(&unreadable, "x").await;
+    service.lose_attribute(&damaged, "email_addresses").await;
+
+    for user in [&unreadable, &damaged] {
+        let elsewhere = service.seen_from_elsewhere();
+        for failures in 1..=10 {
+            let answer = match failures % 3 {
+                0 => elsewhere.signin(&user.username, PASSWORD).await,
+                1 => elsewhere.signin(&user.username, WRONG_PASSWORD).await,
+                _ => elsewhere.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await,
+            };
+            assert_eq!(answer.status, 500, "{answer:?}");
+            assert_eq!(service.failures(&user.username).await, failures);
+            if service.address.is_some() {
+                assert_eq!(elsewhere.failures_of_address().await as usize, failures);
+            }
+        }
+        service.set_failures(&user.username, 20, MINUTE).await;
+        for _ in 0..5 {
+            elsewhere.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+        }
+    }
+    service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
+    service.set_failures(&unreadable.username, 9, MINUTE).await;
+    assert_eq!(service.change_password(&token, PASSWORD, NEW_PASSWORD).await.status, 500);
+    assert_eq!(service.failures(&unreadable.username).await, 10);
+}
+
+#[tokio::test]
 async fn a_reset_and_unlock_clear_the_failures() {
     let service = Service::new();
 
