@@ -183,8 +183,11 @@ async fn code() {
                 (json!("1234567"), message),
                 (json!("0000000"), message),
                 (json!("48290a"), message),
-                (json!(" 48290"), message),
-                (json!("48290 "), message),
+                (json!(" "), message),
+                (json!("482 901"), message),
+                (json!("482\u{a0}901"), message),
+                (json!("\u{200b}482901"), message),
+                (json!("482901\0"), message),
                 (json!("+48290"), message),
                 (json!("-48290"), message),
                 (json!("482.90"), message),
@@ -200,7 +203,18 @@ async fn code() {
             ],
         )
         .await;
-        for code in [json!("0"), json!("000000"), json!("12345"), json!("999999"), json!(0), json!(999_999)] {
+        for code in [
+            json!("0"),
+            json!("000000"),
+            json!("12345"),
+            json!("999999"),
+            json!(" 482901"),
+            json!("482901\r\n"),
+            json!("\u{3000}482901\u{a0}\u{2009}"),
+            json!(0),
+            json!(99_999),
+            json!(999_999),
+        ] {
             taken(&service, path, "code", code).await;
         }
     }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,18 +17,18 @@ pub(crate) const HOURLY_SENDS: (usize, Duration) = (5, Duration::from_hours(1));
 /// Codes that may be sent to one user in any such period: 10 in 24 hours.
 pub(crate) const DAILY_SENDS: (usize, Duration) = (10, Duration::from_hours(24));
 
-/// A code that was sent by e-mail: six digits.
+/// A code that was sent by e-mail: six digits, of which the first is not 0. (A numeric input field drops leading zeros.)
 #[derive(Clone, Debug)]
 pub struct ResetCode(SecretString);
 
 impl ResetCode {
-    /// How many codes there are.
-    pub const COUNT: u32 = 1_000_000;
+    /// The numbers that are codes.
+    pub const NUMBERS: RangeInclusive<u32> = 100_000..=999_999;
 
-    /// The code of a number below [`Self::COUNT`], with leading zeros.
+    /// The code that is one of [`Self::NUMBERS`].
     #[must_use]
     pub fn from_number(number: u32) -> Self {
-        Self(SecretString::from(format!("{number:06}")))
+        Self(SecretString::from(number.to_string()))
     }
 
     /// The digits as the user reads them.
@@ -43,23 +44,24 @@ impl ResetCode {
     }
 }
 
-/// A code that somebody typed: 1–6 ASCII digits. Fewer than six are well-formed and never right.
+/// A code as a client sent it: 1–6 ASCII digits. Fewer than six are well-formed and never right.
 #[derive(Clone, Debug)]
 pub struct SubmittedCode(SecretString);
 
 impl SubmittedCode {
-    /// Parses digits; `None` when they are not 1–6 ASCII digits.
+    /// Parses digits with any white space (Unicode `White_Space`) around them; `None` when they are not 1–6 ASCII digits.
     #[must_use]
     pub fn parse(typed: String) -> Option<Self> {
         let typed = SecretString::from(typed);
-        let digits = typed.expose_secret().as_bytes();
-        ((1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit)).then_some(Self(typed))
+        let digits = typed.expose_secret().trim();
+        ((1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .then(|| Self(SecretString::from(digits)))
     }
 
-    /// Parses a number 0…999999, which stands for its six digits with leading zeros.
+    /// Parses a number 0…999999.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
-        (number < u64::from(ResetCode::COUNT)).then(|| Self(SecretString::from(format!("{number:06}"))))
+        Self::parse(number.to_string())
     }
 
     /// Whether this is the code that was stored as `hash`; takes the same time for every wrong code.
@@ -156,10 +158,10 @@ mod tests {
 
     #[test]
     fn only_one_to_six_ascii_digits_are_well_formed() {
-        for typed in ["0", "000000", "123456"] {
+        for typed in ["0", "000000", "123456", " 123456", "\u{a0}123456\u{3000}\r\n", "\u{85}1\u{2028}"] {
             assert!(SubmittedCode::parse(typed.to_owned()).is_some(), "{typed}");
         }
-        for typed in ["", "1234567", "12345a", "-12345", " 123", "١٢٣٤٥٦"] {
+        for typed in ["", " ", "1234567", "12345a", "-12345", "123 456", "\u{200b}123456", "١٢٣٤٥٦"] {
             assert!(SubmittedCode::parse(typed.to_owned()).is_none(), "{typed}");
         }
         assert!(SubmittedCode::from_number(999_999).is_some());
@@ -167,11 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_read_with_leading_zeros_and_a_string_is_not() {
-        let (holder, code_id) = names("st.huber", "a");
-        let hash = ResetCode::from_number(42).hash(KEY, &holder, &code_id);
-        assert!(SubmittedCode::from_number(42).unwrap().matches(KEY, &holder, &code_id, &hash));
-        assert!(!SubmittedCode::parse("42".to_owned()).unwrap().matches(KEY, &holder, &code_id, &hash));
+    fn white_space_around_a_code_does_not_count() {
+        let (holder, code_id) = names("a", "a");
+        let hash = ResetCode::from_number(482_901).hash(KEY, &holder, &code_id);
+        for typed in ["482901", " 482901\n", "\u{3000}482901\u{a0}"] {
+            let code = SubmittedCode::parse(typed.to_owned()).unwrap();
+            assert!(code.matches(KEY, &holder, &code_id, &hash), "{typed:?}");
+        }
     }
 
     #[test]
@@ -187,13 +191,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exactly_the_sent_code_matches(sent in 0..ResetCode::COUNT, typed in 0..ResetCode::COUNT) {
-            let (holder, code_id) = names("st.huber", "a");
+        fn exactly_the_sent_code_matches(sent in ResetCode::NUMBERS, typed in 0..1_000_000_u32) {
+            let (holder, code_id) = names("a", "a");
             let hash = ResetCode::from_number(sent).hash(KEY, &holder, &code_id);
             let hash = CodeHash::from_bytes(hash.as_bytes().to_vec());
             for (typed, right) in [(sent, true), (typed, sent == typed)] {
-                let code = SubmittedCode::parse(format!("{typed:06}")).unwrap();
-                prop_assert_eq!(code.matches(KEY, &holder, &code_id, &hash), right);
+                for code in [
+                    SubmittedCode::parse(typed.to_string()),
+                    SubmittedCode::parse(format!("{typed:06}")),
+                    SubmittedCode::from_number(typed.into()),
+                ] {
+                    prop_assert_eq!(code.unwrap().matches(KEY, &holder, &code_id, &hash), right);
+                }
             }
         }
     }

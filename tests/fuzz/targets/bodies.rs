@@ -198,7 +198,7 @@ fn boolean(value: &Value) -> bool {
 }
 
 fn code(value: &Value) -> bool {
-    let digits = value.as_str().unwrap_or_default();
+    let digits = value.as_str().unwrap_or_default().trim();
     ((1..=6).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit()))
         || value.as_u64().is_some_and(|number| number < 1_000_000)
 }
