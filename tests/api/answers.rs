@@ -63,14 +63,15 @@ pub(crate) const CHECK_DATA: Documented =
 pub(crate) const TOO_MANY_ATTEMPTS: Documented =
     (429, r#"{"success":false,"code":429,"message":"Too many attempts, try again later"}"#);
 
-/// The validation errors of `change_password`, by code, with their parameters and messages.
-const CHANGE_PASSWORD_ERRORS: [(&str, &str); 6] = [
-    ("old_password", "Please, provide old password. This cannot be empty."),
-    ("new_password", "You must provide new password."),
-    ("new_password_check", "You must provide new password check."),
-    ("old_password", "Password is incorrect. Please provide you current password"),
-    ("new_password_check", "Both “new password” and “new password check” values must be equal"),
-    ("new_password", "New password must be between 8 and 256 characters long"),
+/// The validation errors of `change_password`: codes, parameters and messages.
+const CHANGE_PASSWORD_ERRORS: [(usize, &str, &str); 7] = [
+    (1, "old_password", "Please, provide old password. This cannot be empty."),
+    (2, "new_password", "You must provide new password."),
+    (3, "new_password_check", "You must provide new password check."),
+    (4, "old_password", "Password is incorrect. Please provide you current password"),
+    (5, "new_password_check", "Both “new password” and “new password check” values must be equal"),
+    (6, "new_password", "New password must be between 8 and 256 characters long"),
+    (8, "new_password", "New password must differ from the old one"),
 ];
 
 /// The body with which `change_password` answers 422 when exactly the errors of `codes` apply.
@@ -78,7 +79,8 @@ pub(crate) fn change_password_errors(codes: &[usize]) -> String {
     let errors: Vec<String> = codes
         .iter()
         .map(|&code| {
-            let (param, message) = CHANGE_PASSWORD_ERRORS[code - 1];
+            let (_, param, message) =
+                CHANGE_PASSWORD_ERRORS.iter().find(|(known, ..)| *known == code).unwrap();
             format!(r#"{{"code":{code},"message":"{message}","param":"{param}"}}"#)
         })
         .collect();

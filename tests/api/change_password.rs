@@ -8,6 +8,10 @@ use crate::answers::{
 };
 use crate::helpers::{Answer, CHANGE_PASSWORD, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD};
 
+/// PBKDF2 of "x", which is too short for a new password.
+const HASH_OF_X: &str =
+    "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHRzYWx0c2FsdA$X1ZZN8Gu1D0PvLdmpmgiSOP+77NQgUlgWDjaXh3iflI";
+
 #[tokio::test]
 async fn the_new_password_replaces_the_old() {
     let service = Service::new();
@@ -41,7 +45,7 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
     let (right, wrong, new) = (PASSWORD, WRONG_PASSWORD, NEW_PASSWORD);
     let too_long = "x".repeat(257);
 
-    let cases: [(Value, &[usize]); 23] = [
+    let cases: [(Value, &[usize]); 29] = [
         (json!({}), &[1, 2, 3]),
         (json!({"old_password": null, "new_password": null, "new_password_check": null}), &[1, 2, 3]),
         (json!({"old_password": "", "new_password": "", "new_password_check": ""}), &[1, 2, 3]),
@@ -65,6 +69,13 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
         (json!({"old_password": right, "new_password": "7 chars", "new_password_check": "7 chars"}), &[6]),
         (json!({"old_password": right, "new_password": "😀😀😀", "new_password_check": "😀😀😀"}), &[6]),
         (json!({"old_password": right, "new_password": too_long, "new_password_check": too_long}), &[6]),
+        (json!({"old_password": right, "new_password": right, "new_password_check": right}), &[8]),
+        (json!({"old_password": right, "new_password": right}), &[3, 8]),
+        (json!({"old_password": right, "new_password": right, "new_password_check": new}), &[5, 8]),
+        // Only someone who knows the old password is told that the new one equals it.
+        (json!({"old_password": wrong, "new_password": wrong, "new_password_check": wrong}), &[4]),
+        (json!({"old_password": wrong, "new_password": right, "new_password_check": right}), &[4]),
+        (json!({"new_password": right, "new_password_check": right}), &[1]),
     ];
     for (body, codes) in cases {
         let answer = service.change_password_as(&format!("Bearer {token}"), &body).await;
@@ -74,14 +85,30 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
 }
 
 #[tokio::test]
-async fn the_current_password_may_be_the_new_one() {
+async fn the_new_password_must_differ_from_the_old_one() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
+    let before = service.stored_user(&user).await;
 
-    service.change_password(&token, PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
+    let same = service.change_password(&token, PASSWORD, PASSWORD).await;
+    same.is((422, &change_password_errors(&[8])));
 
-    service.token_of(&user).await;
+    assert_eq!(service.stored_user(&user).await, before);
+    assert!(service.mails_to(&user.email).await.is_empty());
+    assert_eq!(service.failures(&user.username).await, 0);
+    // A password of one more character is another one.
+    let longer = format!("{PASSWORD} ");
+    service.change_password(&token, PASSWORD, &longer).await.is(NEW_PASSWORD_SET);
+}
+
+#[tokio::test]
+async fn of_several_faults_of_the_new_password_the_first_is_told() {
+    let service = Service::new();
+    let user = service.user().with("password_hash", HASH_OF_X).create().await;
+    let token = service.signin(&user.username, "x").await.token();
+
+    service.change_password(&token, "x", "x").await.is((422, &change_password_errors(&[6])));
 }
 
 #[tokio::test]

@@ -74,9 +74,14 @@ impl Fields {
         fields
     }
 
-    /// The new password, if nothing is wrong with any field.
-    fn finish(&mut self) -> Result<NewPassword, Error> {
-        match self.new_password.take() {
+    /// The new password, if nothing is wrong with any field. It must differ from the old one, which is told only here,
+    /// where the old one was found right.
+    fn finish(&mut self, old_password: &Password) -> Result<NewPassword, Error> {
+        let new_password = self.new_password.take();
+        if new_password.as_ref().is_some_and(|new| new.is_unchanged_from(old_password)) {
+            self.errors.push(PasswordChangeError::NewPasswordUnchanged);
+        }
+        match new_password {
             Some(new_password) if self.errors.is_empty() => Ok(new_password),
             _ => Err(self.errors()),
         }
@@ -129,7 +134,8 @@ impl Function {
         let Some(old_password) = fields.old_password.take() else {
             return Err(fields.errors());
         };
-        match self.passwords.change(account, &old_password, source_ip, || fields.finish()).await {
+        match self.passwords.change(account, &old_password, source_ip, || fields.finish(&old_password)).await
+        {
             Err(Error::PasswordIncorrect) => {
                 fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
                 Err(fields.errors())

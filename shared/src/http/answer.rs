@@ -163,7 +163,8 @@ impl Serialize for FieldErrors {
     }
 }
 
-/// The numbered errors of the document of `change_password`, in the order of their numbers; 6 is of this service.
+/// The numbered errors of the document of `change_password`, in the order of their numbers; those from 6 on are of this
+/// service.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum PasswordChangeError {
     /// 1: no old password.
@@ -183,6 +184,8 @@ pub enum PasswordChangeError {
         /// The longest one.
         max: usize,
     },
+    /// 8: the new password is the old one.
+    NewPasswordUnchanged,
 }
 
 impl PasswordChangeError {
@@ -206,6 +209,9 @@ impl PasswordChangeError {
             Self::NewPasswordLength { min, max } => {
                 let message = format!("New password must be between {min} and {max} characters long");
                 (6, "new_password", message.into())
+            }
+            Self::NewPasswordUnchanged => {
+                (8, "new_password", "New password must differ from the old one".into())
             }
         }
     }
@@ -253,6 +259,10 @@ impl Error {
         match self {
             Self::MalformedJson => "malformed_json",
             Self::PayloadTooLarge => "payload_too_large",
+            // A wrong old password is a failed attempt, which a mistake in a form is not.
+            Self::PasswordChange(errors) if errors.contains(&PasswordChangeError::OldPasswordIncorrect) => {
+                "old_password_incorrect"
+            }
             Self::Validation(_) | Self::PasswordChange(_) => "validation_failed",
             Self::TokenNotProvided => "token_not_provided",
             Self::TokenExpired => "token_expired",
@@ -533,6 +543,7 @@ mod tests {
         assert_eq!((status, &*body), (422, expected));
 
         let mut all = vec![
+            PasswordChangeError::NewPasswordUnchanged,
             PasswordChangeError::NewPasswordLength { min: 8, max: 256 },
             PasswordChangeError::NewPasswordCheckUnequal,
             PasswordChangeError::OldPasswordIncorrect,
@@ -541,8 +552,10 @@ mod tests {
             PasswordChangeError::OldPasswordMissing,
         ];
         all.sort();
+        let others = all.iter().copied().filter(|error| *error != PasswordChangeError::OldPasswordIncorrect);
+        assert_eq!(Error::PasswordChange(others.collect()).outcome(), "validation_failed");
         let error = Error::PasswordChange(all);
-        assert_eq!(error.outcome(), "validation_failed");
+        assert_eq!(error.outcome(), "old_password_incorrect");
         let (status, body, _) = answer(error, Envelope::Profile);
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["message"]), (422, &"There are validation errors found.".into()));
@@ -556,9 +569,11 @@ mod tests {
             (4, "old_password"),
             (5, "new_password_check"),
             (6, "new_password"),
+            (8, "new_password"),
         ];
         assert_eq!(seen, expected);
         assert_eq!(body["errors"][5]["message"], "New password must be between 8 and 256 characters long");
+        assert_eq!(body["errors"][6]["message"], "New password must differ from the old one");
     }
 
     #[test]
