@@ -45,6 +45,10 @@ impl CodeVerification {
     }
 
     /// Verifies that `code` is the one that was sent to `username`. A try is reserved before anything is compared.
+    ///
+    /// A code that was revoked counts as none, before its tries count. In safe mode it is compared like any wrong code,
+    /// tries included: a known user's answers would otherwise differ from those of an unknown user, whose code is
+    /// never revoked.
     pub async fn verify(&self, username: &Username, code: &SubmittedCode) -> Result<Verified, Error> {
         let (user, reserved) =
             tokio::join!(self.store.user(username), self.store.reserve_try(username, clock::now()));
@@ -53,16 +57,25 @@ impl CodeVerification {
             Ok(None) if !self.conceal => return Err(Error::UnknownUsername),
             _ => {}
         }
-        let reserved = reserved.map_err(|error| match error {
-            TryError::NoCode => self.no_code(),
-            error => error.into(),
-        });
         let user = match (user, &reserved) {
             (Ok(user), _) => user,
             (Err(failure), Ok(reserved)) => return Err(self.not_compared(username, reserved, failure).await),
             (Err(failure), Err(_)) => return Err(failure.into()),
         };
-        let reserved = reserved?;
+        let holder = user.as_ref().map_or_else(CodeHolder::unknown, CodeHolder::from);
+        let is_revoked = |of: &CodeHolder| *of != holder && !self.conceal;
+        let reserved = match reserved {
+            Ok(reserved) if is_revoked(&reserved.code.holder) => {
+                // If the user was read before a revocation and the try reserved after a new code was sent, the try is
+                // one of the new code's.
+                self.give_back_try(username, &reserved).await;
+                return Err(Error::NoCodeRequested);
+            }
+            Ok(reserved) => reserved,
+            Err(TryError::Exhausted(of)) if !is_revoked(&of) => return Err(Error::RateLimitExceeded(None)),
+            Err(TryError::Exhausted(_) | TryError::NoCode) => return Err(self.no_code()),
+            Err(TryError::Failure(failure)) => return Err(failure.into()),
+        };
         let live = &reserved.code;
         let key = match self.keys.version(&live.key_version).await {
             Ok(Some(key)) => key,
@@ -70,7 +83,6 @@ impl CodeVerification {
             Ok(None) => return Err(self.no_code()),
             Err(failure) => return Err(self.not_compared(username, &reserved, failure).await),
         };
-        let holder = user.as_ref().map_or_else(CodeHolder::nobody, CodeHolder::from);
         let right = code.matches(key.expose(), &holder, &live.code_id, &live.hash);
         match user {
             Some(user) if right => Ok(Verified { user, reserved }),
@@ -84,7 +96,7 @@ impl CodeVerification {
         failure.into()
     }
 
-    /// That there is no code would tell that the user exists, or else that nobody asked for one.
+    /// The answer where there is no live code. In safe mode, "no code requested" would reveal that the user exists.
     fn no_code(&self) -> Error {
         if self.conceal { Error::CodeIncorrect } else { Error::NoCodeRequested }
     }

@@ -77,7 +77,8 @@ impl OwnPassword {
     /// `new_password` returns; its error is returned, and nothing is changed then. The change revokes all other tokens
     /// and all sessions, ends a pending password change, and is told by e-mail.
     ///
-    /// [`Error::PasswordIncorrect`] also means that another change came first.
+    /// [`Error::PasswordIncorrect`] also means that another change came first, and [`Error::RateLimitExceeded`] that the
+    /// user made [as many changes as are allowed](crate::domain::OwnChanges).
     pub async fn change(
         &self,
         account: &Account,
@@ -90,8 +91,7 @@ impl OwnPassword {
         let change = async {
             let password_hash = self.hasher.hash(&new_password()?).await?;
             let (now, stamp) = (clock::now(), random::security_stamp());
-            let change = PasswordChange::new(user, &password_hash, &stamp, now);
-            let change = PasswordChange { kept_jti: Some(&account.jti), ..change };
+            let change = PasswordChange::signed_in(user, &password_hash, &stamp, &account.jti, now)?;
             if !self.store.change_password(change).await? {
                 return Ok(false);
             }

@@ -6,7 +6,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::SysRng;
 use rand::{RngExt, rand_core::UnwrapErr};
 
-use crate::domain::{CodeId, ResetCode, SecurityStamp, SessionToken, UserId};
+use crate::domain::{CodeId, RecoveryStamp, ResetCode, SecurityStamp, SessionToken, UserId};
 
 /// 22 characters of `[0-9A-Za-z]` hold 131 bits: enough never to meet twice.
 const UNIQUE_CHARS: usize = 22;
@@ -33,6 +33,12 @@ pub fn code_id() -> CodeId {
 #[must_use]
 pub fn security_stamp() -> SecurityStamp {
     SecurityStamp::new(unique())
+}
+
+/// A value that no reset code was sent under yet.
+#[must_use]
+pub fn recovery_stamp() -> RecoveryStamp {
+    RecoveryStamp::new(unique())
 }
 
 /// An id for a user for whom the administrator chose none: a UUID (RFC 9562, version 4).

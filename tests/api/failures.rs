@@ -102,14 +102,13 @@ async fn without_its_users_the_service_takes_no_token_and_lists_nobody() {
 async fn a_mail_that_fails_fails_no_change_but_sends_no_code() {
     let service = Service::new();
     let user = service.user().create().await;
-    let token = service.token_of(&user).await;
     let code = service.code_for(&user).await;
     service.make_unreachable(&user).await;
 
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
+    let token = service.signin(&user.username, PASSWORD).await.token();
     service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     service.signin(&user.username, NEW_PASSWORD).await.token();
-    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
-    service.signin(&user.username, PASSWORD).await.token();
     let set = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
     assert_eq!(service.manage(&set).await["ok"], true);
     service.signin(&user.username, NEW_PASSWORD).await.token();

@@ -488,6 +488,21 @@ impl Service {
         }
     }
 
+    /// Makes the user's own changes of the password happen so much earlier.
+    pub(crate) async fn age_changes(&self, user: &User, by: Duration) {
+        let mut item = self.stored_user(user).await;
+        let changes = item["own_changes"].as_l().unwrap().iter();
+        let earlier = |change: &AttributeValue| change.as_n().unwrap().parse::<i64>().unwrap() - micros(by);
+        let changes = changes.map(|change| AttributeValue::N(earlier(change).to_string())).collect();
+        item.insert("own_changes".to_owned(), AttributeValue::L(changes));
+        self.put(&self.tables.users, item).await;
+    }
+
+    /// How many changes of the password by the user are remembered.
+    pub(crate) async fn stored_changes(&self, user: &User) -> usize {
+        self.stored_user(user).await["own_changes"].as_l().unwrap().len()
+    }
+
     /// Lets the user's code expire.
     pub(crate) async fn expire_code(&self, user: &User) {
         let mut item = self.stored_code(user).await.unwrap();

@@ -15,7 +15,7 @@
 mod explorer;
 mod service;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::explorer::explore;
 use crate::service::{Answer, Beginning, Client, End, PASSWORD, WRONG_CODE, code};
@@ -139,7 +139,10 @@ fn a_new_code_replaces_the_old_one_and_its_tries() {
         });
         assert_eq!(end.tries(), compared.count());
         assert_eq!(end.sends(), 2);
-        assert!(end.after(&Client::checks(&new)).is_success());
+        // The reset also revokes a code that is being sent meanwhile.
+        let read = end.done(0, "GetItem postern-users")[0];
+        let revoked = reset.is_success() && read < end.done(2, "TransactWriteItems")[0];
+        assert_eq!(end.after(&Client::checks(&new)).is_success(), !revoked);
     });
 }
 
@@ -269,17 +272,177 @@ fn one_of_two_changes_with_one_token_wins() {
 }
 
 #[test]
-fn a_reset_comes_after_a_change_or_makes_it_fail() {
+fn of_a_reset_and_a_change_by_the_user_one_wins() {
     let (beginning, code) = with_tries(0);
     let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
     let clients = [Client::changes(&token, OTHER_PASSWORD), Client::resets(&code, NEW_PASSWORD)];
-    explore("a reset comes after a change or makes it fail", &beginning, &clients, 1, |end| {
+    explore("of a reset and a change by the user one wins", &beginning, &clients, 1, |end| {
         let [change, reset] = &end.answers[..] else { panic!("two clients") };
         assert!([200, 401, 422].contains(&change.status), "{change:?}");
-        assert!(reset.is_success(), "{reset:?}");
-        assert!(!end.takes_token(&token));
-        assert_password(end, NEW_PASSWORD, 1 + usize::from(change.is_success()));
+        assert_among(std::slice::from_ref(reset), &[NO_CODE]);
+        assert_ne!(change.is_success(), reset.is_success());
+        assert_eq!(end.takes_token(&token), change.is_success());
+        assert_password(end, if change.is_success() { OTHER_PASSWORD } else { NEW_PASSWORD }, 1);
+        assert_eq!(end.after(&Client::checks(&code)).error(), NO_CODE);
     });
+}
+
+#[test]
+fn of_a_reset_and_a_due_change_one_wins() {
+    let beginning = Beginning::with_user(&json!({"must_change_password": true}));
+    let code = beginning.code();
+    let clients = [Client::makes_due_change(OTHER_PASSWORD), Client::resets(&code, NEW_PASSWORD)];
+    explore("of a reset and a due change one wins", &beginning, &clients, 1, |end| {
+        let [change, reset] = &end.answers[..] else { panic!("two clients") };
+        assert_among(std::slice::from_ref(change), &[INCORRECT, "no_password_change_needed_for_user"]);
+        assert_among(std::slice::from_ref(reset), &[NO_CODE]);
+        assert_ne!(change.is_success(), reset.is_success());
+        assert_password(end, if change.is_success() { OTHER_PASSWORD } else { NEW_PASSWORD }, 1);
+        assert_eq!(end.after(&Client::checks(&code)).error(), NO_CODE);
+    });
+}
+
+/// What an operator may do that ends a code, and what it needs.
+fn revocations() -> [(&'static str, Value); 5] {
+    [
+        ("set_password", json!({"password": OTHER_PASSWORD})),
+        ("revoke_sessions", json!({})),
+        ("update", json!({"activated": false})),
+        ("update", json!({"email_addresses": ["elsewhere@example.com"]})),
+        ("update", json!({"email_addresses": [], "activated": true})),
+    ]
+}
+
+/// Asserts that the second client, whose answer is a success or that there is no code, did nothing with a code after
+/// the first one had revoked it: what it did last before it succeeded came before the revocation.
+#[track_caller]
+fn assert_revoked(end: &End<'_>, code: &str, decisive: &str) {
+    let [revoked, used] = &end.answers[..] else { panic!("two clients") };
+    assert_eq!(revoked.body["ok"], true, "{revoked:?}");
+    assert_among(std::slice::from_ref(used), &[NO_CODE]);
+    let revocation = end.done(0, "TransactWriteItems")[0];
+    assert!(!used.is_success() || end.done(1, decisive)[0] < revocation);
+    assert_eq!(end.after(&Client::checks(code)).error(), NO_CODE);
+    assert_eq!(end.after(&Client::checks(WRONG_CODE)).error(), NO_CODE);
+}
+
+#[test]
+fn no_reset_is_made_with_a_code_that_was_revoked_meanwhile() {
+    let (beginning, code) = with_tries(0);
+    for (action, fields) in revocations() {
+        let clients = [Client::manages(action, fields), Client::resets(&code, NEW_PASSWORD)];
+        explore("no reset is made with a code that was revoked meanwhile", &beginning, &clients, 1, |end| {
+            assert_revoked(end, &code, "TransactWriteItems");
+            let reset = end.answers[1].is_success();
+            end.after(&Client::manages("update", json!({"activated": true})));
+            match (action, reset) {
+                ("set_password", _) => assert_password(end, OTHER_PASSWORD, 1 + usize::from(reset)),
+                (_, true) => assert_password(end, NEW_PASSWORD, 1),
+                (_, false) => assert_password(end, PASSWORD, 0),
+            }
+        });
+    }
+}
+
+#[test]
+fn no_code_is_correct_that_was_revoked_before() {
+    for used in [11, 12] {
+        let (beginning, code) = with_tries(used);
+        for (action, fields) in revocations() {
+            let clients = [Client::manages(action, fields), Client::checks(&code)];
+            explore("no code is correct that was revoked before", &beginning, &clients, 1, |end| {
+                if used == 12 && !end.answers[1].is_success() && end.answers[1].error() == RATE_LIMIT {
+                    let revocation = end.done(0, "TransactWriteItems")[0];
+                    assert!(end.done(1, "GetItem postern-users")[0] < revocation);
+                    return;
+                }
+                assert!(used == 11 || !end.answers[1].is_success());
+                assert_revoked(end, &code, "GetItem postern-users");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_code_that_is_revoked_takes_no_try_from_its_successor() {
+    let (beginning, old) = with_tries(0);
+    for wrong in [WRONG_CODE, old.as_str()] {
+        let clients = [Client::checks(wrong), Client::manages("revoke_sessions", json!({})), Client::sends()];
+        explore("a code that is revoked takes no try from its successor", &beginning, &clients, 1, |end| {
+            let new = code(end.mails_with_codes()[0]);
+            // Once in 900,000 ends the new code is the old one again.
+            if new == old {
+                return;
+            }
+            let check = &end.answers[0];
+            assert_among(std::slice::from_ref(check), &[CODE_INCORRECT, NO_CODE]);
+            let place = |client, call| end.done(client, call)[0];
+            let compared = !check.is_success()
+                && check.error() == CODE_INCORRECT
+                && end.done(0, UPDATE_CODE).last() > Some(&place(2, UPDATE_CODE));
+            assert_eq!(end.tries(), usize::from(compared));
+            // The new code is revoked as well if its user was read before the revocation.
+            let is_live = place(2, "GetItem postern-users") > place(1, "TransactWriteItems");
+            assert_eq!(end.after(&Client::checks(&new)).is_success(), is_live);
+        });
+    }
+}
+
+#[test]
+fn a_code_that_is_sent_to_addresses_of_before_is_none() {
+    let beginning = Beginning::with_user(&json!({}));
+    let addresses = json!({"email_addresses": ["elsewhere@example.com"]});
+    let clients = [Client::sends(), Client::manages("update", addresses)];
+    explore("a code that is sent to addresses of before is none", &beginning, &clients, 1, |end| {
+        assert!(end.answers[0].is_success() && end.answers[1].body["ok"] == true, "{:?}", end.answers);
+        let mail = end.mails_with_codes()[0];
+        let is_live = end.after(&Client::checks(&code(mail))).is_success();
+        assert_eq!(mail["Destination"].to_string().contains("elsewhere@example.com"), is_live);
+    });
+}
+
+#[test]
+fn updates_of_the_addresses_come_one_after_the_other() {
+    let beginning = Beginning::with_user(&json!({}));
+    let update = |address: &str| Client::manages("update", json!({"email_addresses": [address]}));
+    // The second one changes nothing if it comes first.
+    let clients = [update("elsewhere@example.com"), update("st.huber@example.com"), Client::sends()];
+    explore("updates of the addresses come one after the other", &beginning, &clients, 1, |end| {
+        let addresses = |user: &Value| user["user"]["email_addresses"][0].as_str().unwrap().to_owned();
+        assert_eq!(addresses(&end.answers[0].body), "elsewhere@example.com");
+        assert_eq!(addresses(&end.answers[1].body), "st.huber@example.com");
+        let shown = end.after(&Client::manages("get", json!({})));
+        let mail = end.mails_with_codes()[0];
+        // A code that is live is with the addresses that count.
+        if end.after(&Client::checks(&code(mail))).is_success() {
+            assert!(mail["Destination"].to_string().contains(&addresses(&shown.body)));
+        }
+    });
+}
+
+#[test]
+fn of_the_last_changes_that_are_allowed_one_is_made() {
+    for made in [8, 9] {
+        let beginning = Beginning::with_user(&json!({}));
+        let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
+        let passwords = [(PASSWORD, OTHER_PASSWORD), (OTHER_PASSWORD, PASSWORD)].into_iter().cycle();
+        for (old, new) in passwords.take(made) {
+            assert!(beginning.after(&Client::changes_from(&token, old, new)).is_success());
+        }
+        let current = if made.is_multiple_of(2) { PASSWORD } else { OTHER_PASSWORD };
+        let clients = [
+            Client::changes_from(&token, current, NEW_PASSWORD),
+            Client::changes_from(&token, NEW_PASSWORD, WRONG_PASSWORD),
+        ];
+        explore("of the last changes that are allowed one is made", &beginning, &clients, 1, |end| {
+            let [first, second] = &end.answers[..] else { panic!("two clients") };
+            assert!(first.is_success(), "{first:?}");
+            // The second one is wrong about the old password unless the first change was made by then.
+            let refused = if made == 9 { 429 } else { 200 };
+            assert!([422, refused].contains(&second.status), "{second:?}");
+            assert_eq!(end.own_changes(), made + 1 + usize::from(second.is_success()));
+        });
+    }
 }
 
 #[test]

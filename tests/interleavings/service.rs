@@ -192,7 +192,11 @@ impl Client {
     }
 
     pub(crate) fn changes(token: &str, new: &str) -> Self {
-        let body = json!({"old_password": PASSWORD, "new_password": new, "new_password_check": new});
+        Self::changes_from(token, PASSWORD, new)
+    }
+
+    pub(crate) fn changes_from(token: &str, old: &str, new: &str) -> Self {
+        let body = json!({"old_password": old, "new_password": new, "new_password_check": new});
         client!(change_password, Some(token.to_owned()), body)
     }
 
@@ -493,6 +497,11 @@ impl End<'_> {
     /// Whether the answer to such a call of a client got lost.
     pub(crate) fn lost(&self, client: usize, call: &str) -> bool {
         self.applied.iter().any(|applied| applied.lost && applied.client == client && applied.call == call)
+    }
+
+    /// How many changes of the password by the user are remembered.
+    pub(crate) fn own_changes(&self) -> usize {
+        self.tables[USERS][0]["own_changes"]["L"].as_array().unwrap().len()
     }
 
     /// How many mails tell of a changed password.

@@ -123,8 +123,7 @@ impl Function {
             information: change.session.information.as_ref(),
             created_at: now,
         });
-        let password_change = PasswordChange::new(user, &password_hash, &security_stamp, now);
-        let password_change = PasswordChange { session, signs_in: true, ..password_change };
+        let password_change = PasswordChange::due(user, &password_hash, &security_stamp, session, now)?;
         if !self.store.change_password(password_change).await? {
             // The user changed since the password was verified, which therefore counts for nothing any more.
             return Err(Error::UsernameOrPasswordIncorrect);

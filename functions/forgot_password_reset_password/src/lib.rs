@@ -116,8 +116,7 @@ impl Function {
         source_ip: IpAddr,
     ) -> Result<bool, Failure> {
         let (now, stamp) = (clock::now(), random::security_stamp());
-        let change = PasswordChange::new(user, password_hash, &stamp, now);
-        let change = PasswordChange { used_code: Some(&reserved.code.code_id), ..change };
+        let change = PasswordChange::reset(user, password_hash, &stamp, &reserved.code.code_id, now);
         if !self.store.change_password(change).await? {
             return Ok(false);
         }

@@ -92,10 +92,11 @@ impl Function {
         }
         let key = self.keys.current().await?;
         let (code, code_id, now) = (random::reset_code(), random::code_id(), clock::now());
-        let holder = user.as_ref().map_or_else(CodeHolder::nobody, CodeHolder::from);
+        let holder = user.as_ref().map_or_else(CodeHolder::unknown, CodeHolder::from);
         let new_code = NewCode {
             hash: code.hash(key.expose(), &holder, &code_id),
             code_id,
+            holder,
             key_version: key.version().to_owned(),
             expires_at: now + self.time_to_live,
         };

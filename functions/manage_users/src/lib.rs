@@ -8,19 +8,21 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{Locale, NewPassword, PasswordPolicy, Timestamp, User, UserWithHash, Username};
+use shared::domain::{
+    Locale, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash, Username,
+};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
 use shared::http::{FieldErrors, identify};
 use shared::mail::{Mailer, PasswordChanged};
-use shared::store::{CreateUserError, PasswordChange, Store};
+use shared::store::{CreateUserError, PasswordChange, Store, UserUpdate};
 use shared::telemetry::{count_answer, invocation_span};
 use shared::{clock, random};
 use tracing::Instrument;
 
 use crate::payload::{Command, Credential, ImportedUser, NewUser, action};
 
-/// How often a password change starts over because the user changed while it ran.
+/// How many times a change is tried on a user who changes between being read and being written.
 const ROUNDS: usize = 3;
 
 /// How many users of an import are created at the same time.
@@ -150,8 +152,7 @@ impl Function {
             Command::Create(user) => ("created", show(&self.create(*user).await?)),
             Command::Get { username } => ("shown", show(&self.user(&username).await?)),
             Command::Update { username, update } => {
-                let user = self.store.update_user(&username, &update).await?;
-                ("updated", show(&user.ok_or(Refusal::UnknownUsername)?))
+                ("updated", show(&self.update(&username, &update).await?))
             }
             Command::SetPassword { username, password, must_change_password } => {
                 let user = self.set_password(&username, &password, must_change_password).await?;
@@ -163,8 +164,7 @@ impl Function {
                 ("unlocked", done)
             }
             Command::RevokeSessions { username } => {
-                let user = self.store.revoke_sessions(&username).await?.ok_or(Refusal::UnknownUsername)?;
-                identify(&user.user_id);
+                self.revoke_sessions(&username).await?;
                 ("sessions_revoked", done)
             }
             Command::Delete { username } => {
@@ -202,6 +202,7 @@ impl Function {
             username: new.username,
             user_id: new.user_id.unwrap_or_else(random::user_id),
             security_stamp: random::security_stamp(),
+            recovery_stamp: random::recovery_stamp(),
             kept_jti: None,
             email_addresses: new.email_addresses,
             activated: new.activated,
@@ -209,6 +210,7 @@ impl Function {
             locale: new.locale,
             created_at: clock::now(),
             password_changed_at: None,
+            own_changes: OwnChanges::default(),
             last_signin_at: None,
         };
         let user = UserWithHash { user, password_hash: Some(password_hash) };
@@ -242,6 +244,26 @@ impl Function {
         user.password_hash.as_ref().is_none_or(|hash| self.hasher.is_outdated(hash))
     }
 
+    async fn update(&self, username: &Username, update: &UserUpdate) -> Result<User, Refusal> {
+        for _ in 0..ROUNDS {
+            let user = self.user(username).await?;
+            if let Some(updated) = self.store.update_user(&user, update).await? {
+                return Ok(updated);
+            }
+        }
+        Err(contended())
+    }
+
+    async fn revoke_sessions(&self, username: &Username) -> Result<(), Refusal> {
+        for _ in 0..ROUNDS {
+            let user = self.user(username).await?;
+            if self.store.revoke_sessions(&user).await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
     async fn delete(&self, username: &Username) -> Result<(), Refusal> {
         for _ in 0..ROUNDS {
             let user = self.user(username).await?;
@@ -249,7 +271,7 @@ impl Function {
                 return Ok(());
             }
         }
-        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
+        Err(contended())
     }
 
     async fn set_password(
@@ -261,9 +283,9 @@ impl Function {
         let password_hash = self.hasher.hash(password).await?;
         for _ in 0..ROUNDS {
             let user = self.user(username).await?;
-            let (now, security_stamp) = (clock::now(), random::security_stamp());
-            let change = PasswordChange::new(&user, &password_hash, &security_stamp, now);
-            if self.store.change_password(PasswordChange { must_change_password, ..change }).await? {
+            let (now, stamp) = (clock::now(), random::security_stamp());
+            let change = PasswordChange::set(&user, &password_hash, &stamp, must_change_password, now);
+            if self.store.change_password(change).await? {
                 let notice = PasswordChanged {
                     changed_at: now,
                     source_ip: None,
@@ -274,8 +296,12 @@ impl Function {
                 return Ok(User { must_change_password, password_changed_at: Some(now), ..user });
             }
         }
-        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
+        Err(contended())
     }
+}
+
+fn contended() -> Refusal {
+    Failure::Unavailable("others changed the user each time".to_owned()).into()
 }
 
 /// The answer that shows one user.

@@ -3,6 +3,7 @@
 mod email_address;
 mod invisible;
 mod origins;
+mod own_changes;
 mod password;
 mod password_hash;
 mod reset_code;
@@ -15,6 +16,7 @@ mod username;
 pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
 pub use origins::{AllowedOrigins, OriginsError};
+pub use own_changes::{OwnChanges, TooManyChanges};
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{Form, Function, PasswordHash, PasswordHashError};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
@@ -23,7 +25,7 @@ pub(crate) use session::session_end;
 pub use session::{SessionId, SessionInformation, SessionToken};
 pub(crate) use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};
 pub use timestamp::Timestamp;
-pub use user::{Locale, SecurityStamp, User, UserId, UserWithHash};
+pub use user::{Locale, RecoveryStamp, SecurityStamp, User, UserId, UserWithHash};
 pub use username::{Username, UsernameError};
 
 /// The longest username, session information, session token and user id, in Unicode scalar values.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::User;
 
@@ -89,25 +89,42 @@ impl CodeId {
     }
 }
 
-/// Whom a code is for: one user from creation to deletion, and not a later one of the same name or id.
+/// The user that a code was sent to, until the user's [`RecoveryStamp`](super::RecoveryStamp) is replaced: the SHA-256
+/// of that stamp. Another user of the same name is another holder, and so is the same user after a revocation.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CodeHolder(String);
+pub struct CodeHolder(Vec<u8>);
 
 impl CodeHolder {
-    /// The holder of a code that nobody may use, because it was asked for in the name of nobody.
+    /// The holder of a code that was asked for in an unknown user's name. No user's stamp is empty.
     #[must_use]
-    pub fn nobody() -> Self {
-        Self(String::new())
+    pub fn unknown() -> Self {
+        Self::of("")
+    }
+
+    /// Takes over stored bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn of(stamp: &str) -> Self {
+        Self(Sha256::digest(stamp).to_vec())
     }
 }
 
 impl From<&User> for CodeHolder {
     fn from(user: &User) -> Self {
-        Self(format!("{} {}", user.created_at.as_micros(), user.user_id))
+        Self::of(user.recovery_stamp.as_str())
     }
 }
 
-/// HMAC-SHA-256 of a reset code, bound to its user and to this one sending of it.
+/// HMAC-SHA-256 of a reset code, bound to its holder and to this one sending of it.
 ///
 /// Keyed because a million codes are tried against a plain or slow hash in no time once a table leaks.
 #[derive(Clone)]
@@ -137,9 +154,9 @@ impl CodeHash {
 fn mac(key: &[u8], holder: &CodeHolder, code_id: &CodeId, digits: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     // Lengths go first, so that no two different triples are the same message.
-    for part in [&*holder.0, code_id.as_str(), digits] {
+    for part in [holder.as_bytes(), code_id.as_str().as_bytes(), digits.as_bytes()] {
         mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part.as_bytes());
+        mac.update(part);
     }
     mac
 }
@@ -152,8 +169,8 @@ mod tests {
 
     const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
-    fn names(user: &str, code: &str) -> (CodeHolder, CodeId) {
-        (CodeHolder(user.to_owned()), CodeId::new(code.to_owned()))
+    fn names(stamp: &str, code: &str) -> (CodeHolder, CodeId) {
+        (CodeHolder::of(stamp), CodeId::new(code.to_owned()))
     }
 
     #[test]
@@ -179,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_of_one_user_one_sending_and_one_key() {
-        let (holder, code_id) = names("st.huber", "a");
+    fn a_hash_is_of_one_holder_one_sending_and_one_key() {
+        let (holder, code_id) = names("a", "a");
         let hash = ResetCode::from_number(482_901).hash(KEY, &holder, &code_id);
         let code = SubmittedCode::parse("482901".to_owned()).unwrap();
-        let (other_user, other_code) = names("st.maier", "b");
-        assert!(!code.matches(KEY, &other_user, &code_id, &hash));
+        let (other_holder, other_code) = names("b", "b");
+        assert!(!code.matches(KEY, &other_holder, &code_id, &hash));
         assert!(!code.matches(KEY, &holder, &other_code, &hash));
         assert!(!code.matches(b"another key", &holder, &code_id, &hash));
     }

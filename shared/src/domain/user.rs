@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{EmailAddress, MAX_NAME_CHARS, PasswordHash, Timestamp, Username};
+use super::{EmailAddress, MAX_NAME_CHARS, OwnChanges, PasswordHash, Timestamp, Username};
 
 /// A user as the store holds it, without the hash of the password.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct User {
     pub user_id: UserId,
     /// What every token and session of the user is bound to.
     pub security_stamp: SecurityStamp,
+    /// The value that every reset code of the user is bound to.
+    pub recovery_stamp: RecoveryStamp,
     /// The `jti` of the JSON Web Token that made the last password change and outlives it.
     pub kept_jti: Option<String>,
     /// Where reset codes and notices go.
@@ -25,6 +27,8 @@ pub struct User {
     pub created_at: Timestamp,
     /// When the password was last changed or reset.
     pub password_changed_at: Option<Timestamp>,
+    /// The latest changes of the password by the user, which are limited.
+    pub own_changes: OwnChanges,
     /// When the user last signed in.
     pub last_signin_at: Option<Timestamp>,
 }
@@ -110,6 +114,26 @@ impl Locale {
 pub struct SecurityStamp(String);
 
 impl SecurityStamp {
+    /// Takes over a unique string.
+    #[must_use]
+    pub fn new(unique: String) -> Self {
+        Self(unique)
+    }
+
+    /// The string itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A value that is replaced together with the [`SecurityStamp`], and by every change of the e-mail addresses to other
+/// ones. A reset code carries the stamp it was sent under and no longer exists once the user's differs, so that what
+/// revokes sessions ends the code too. It is a stamp of its own because a change of addresses revokes no session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RecoveryStamp(String);
+
+impl RecoveryStamp {
     /// Takes over a unique string.
     #[must_use]
     pub fn new(unique: String) -> Self {

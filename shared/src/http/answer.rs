@@ -10,9 +10,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::authentication::AuthenticationError;
-use crate::domain::SessionToken;
+use crate::domain::{SessionToken, TooManyChanges};
 use crate::error::Failure;
-use crate::store::TryError;
 use crate::tokens::{Token, TokenError};
 
 /// How long a client should wait after a failure of ours before it tries again.
@@ -96,7 +95,7 @@ pub enum Error {
     UnknownUsername,
     /// There is no address to send a code to.
     NoEmailAddresses,
-    /// There is no code, or it is used or expired.
+    /// There is no code, or it is used, expired or revoked.
     NoCodeRequested,
     /// The code is wrong.
     CodeIncorrect,
@@ -122,13 +121,9 @@ impl From<AuthenticationError> for Error {
     }
 }
 
-impl From<TryError> for Error {
-    fn from(error: TryError) -> Self {
-        match error {
-            TryError::NoCode => Self::NoCodeRequested,
-            TryError::Exhausted => Self::RateLimitExceeded(None),
-            TryError::Failure(failure) => Self::Failure(failure),
-        }
+impl From<TooManyChanges> for Error {
+    fn from(TooManyChanges(wait): TooManyChanges) -> Self {
+        Self::RateLimitExceeded(Some(wait))
     }
 }
 

@@ -38,11 +38,17 @@ impl Item {
     }
 
     pub(super) fn instant(&self, name: &str) -> Result<Timestamp, Failure> {
-        self.read(name, |value| value.as_n().ok()?.parse().ok().map(Timestamp::from_micros))
+        self.read(name, instant_of)
     }
 
     pub(super) fn optional_instant(&self, name: &str) -> Result<Option<Timestamp>, Failure> {
         if self.0.contains_key(name) { self.instant(name).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn instants(&self, name: &str) -> Result<Vec<Timestamp>, Failure> {
+        let instants =
+            self.list(name)?.iter().map(|value| instant_of(value).ok_or_else(|| Self::unreadable(name)));
+        instants.collect()
     }
 
     /// Names the attribute `name` as the one that makes this item unreadable.
@@ -69,6 +75,14 @@ pub(super) fn number(value: impl Into<i64>) -> AttributeValue {
 
 pub(super) fn instant(value: Timestamp) -> AttributeValue {
     number(value.as_micros())
+}
+
+pub(super) fn instants(values: &[Timestamp]) -> AttributeValue {
+    AttributeValue::L(values.iter().copied().map(instant).collect())
+}
+
+fn instant_of(value: &AttributeValue) -> Option<Timestamp> {
+    value.as_n().ok()?.parse().ok().map(Timestamp::from_micros)
 }
 
 /// What DynamoDB's time to live reads: the first whole second that is not before `value`.

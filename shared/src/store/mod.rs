@@ -4,9 +4,9 @@
 //!
 //! | Table | Key | Holds | TTL |
 //! |---|---|---|---|
-//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `kept_jti`?, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `last_signin_at`? | |
+//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`? | |
 //! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
-//! | reset codes | `username` | the live code: `code_id`, `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
+//! | reset codes | `username` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
 //! | sessions | `session_id`; index `by_user` on `user_id`, `created_at` | `username`, `security_stamp`, `information`?, `created_at`, `last_used_at`, `expires_at` | at its end |
 //! | attempts | `subject`: `username#…` or `ip#…` | `failures` with `attempt`, `last_attempt_at`, or with `window_ends_at` | when they are forgotten |
 //!
@@ -24,8 +24,8 @@
 //! | signin | reserve IP, get user · reserve username | release both, record sign-in, put session |
 //! | changePasswordAfterSignin | the same | release both, transaction: user, session |
 //! | sendEmail | get user · write code and send | |
-//! | checkCode | get user, reserve try | give back try |
-//! | resetPassword | get user, reserve try | transaction: user, code, username's failures |
+//! | checkCode | get user, reserve try | give back try, unless the code was wrong |
+//! | resetPassword | get user, reserve try | transaction: user, code, username's failures; or as checkCode |
 //! | `IamLoggedIn` | get session · get user | update session |
 //! | sessions | get user id · get user | query `by_user`, or delete session |
 //! | `change_password` | get user id · get user · reserve IP · reserve username | release both, transaction: user |
@@ -33,9 +33,8 @@
 //! | checkOldPassword | the same | release both |
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
 //! | `manage_users` get | | get user |
-//! | `manage_users` update, `revoke_sessions` | | transaction: user · get user |
+//! | `manage_users` update, `set_password`, `revoke_sessions` | get user | transaction: user |
 //! | `manage_users` unlock, delete | get user | one transaction |
-//! | `manage_users` `set_password` | get user | transaction: user |
 //! | `manage_users` list, `count_outdated_hashes`, `export_users` | | one page of a scan |
 //!
 //! # What holds when calls race
@@ -44,7 +43,13 @@
 //!   through as there are reservations, never more.
 //! - A password changes only under the condition that the user's security stamp is the one that was read, in one
 //!   transaction with all that has to change with it. Of several at once one wins; the others find the stamp
-//!   changed.
+//!   changed. So the user's own changes, which are limited, are counted exactly by what was read: a change that is not
+//!   in the list that was read replaced the stamp.
+//! - A reset code carries the recovery stamp of the user who was read for its sending, and is compared with the stamp of
+//!   the user who is read for its use. Whatever replaces the stamp thus revokes a code that was sent, and one that is
+//!   being sent. A reset succeeds only under the condition that the stamp is still the one that was read. A stamp never
+//!   comes back, so a revoked code stays revoked. The addresses change only under the condition that the recovery stamp
+//!   is the one that was read: what is compared with the new ones are the addresses that they replace.
 //! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
 //!   and attempts are told by theirs, a transaction has a token. There are exceptions: an attempt from an address may
 //!   count twice or not be given back, and so may one of a username that another overtook before it was repeated,

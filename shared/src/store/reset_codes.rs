@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use super::Store;
 use super::item::{Item, bytes, condition_failure, instant, number, text, ttl};
 use crate::aws::Dependency::DynamoDb;
-use crate::domain::{CodeHash, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username};
+use crate::domain::{CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username};
 use crate::error::Failure;
 use crate::random;
 
@@ -16,11 +16,13 @@ use crate::random;
 pub struct NewCode {
     /// Names this sending.
     pub code_id: CodeId,
+    /// The user it is sent to, as read for this sending.
+    pub holder: CodeHolder,
     /// The keyed hash of the code.
     pub hash: CodeHash,
     /// The version of the key.
     pub key_version: String,
-    /// When the code stops to count.
+    /// When the code expires.
     pub expires_at: Timestamp,
 }
 
@@ -30,13 +32,15 @@ pub struct NewCode {
 pub struct ReplacedCode(HashMap<String, AttributeValue>);
 
 /// The attributes of a code, which it has all of or none of.
-const CODE_ATTRIBUTES: [&str; 4] = ["code_id", "code_hash", "key_version", "expires_at"];
+const CODE_ATTRIBUTES: [&str; 5] = ["code_id", "code_holder", "code_hash", "key_version", "expires_at"];
 
-/// A code that was sent and is neither used nor expired.
+/// A code that was sent and is neither used nor expired. Unless `holder` is the user as read now, it was revoked.
 #[derive(Clone, Debug)]
 pub struct LiveCode {
     /// Names its sending.
     pub code_id: CodeId,
+    /// The user it was sent to, as read then.
+    pub holder: CodeHolder,
     /// The keyed hash of the code.
     pub hash: CodeHash,
     /// The version of the key.
@@ -56,9 +60,9 @@ pub struct ReservedTry {
 pub enum TryError {
     /// There is no code, or it is used or expired.
     NoCode,
-    /// Its tries are used up.
-    Exhausted,
-    /// It could not be told.
+    /// The tries of this holder's code are used up.
+    Exhausted(CodeHolder),
+    /// The reservation could not be completed.
     Failure(Failure),
 }
 
@@ -90,14 +94,16 @@ impl Store {
                  AND (attribute_not_exists({daily}) OR {daily} <= :day_ago)"
             ))
             .update_expression(format!(
-                "SET code_id = :code_id, code_hash = :code_hash, key_version = :key_version, \
-                 expires_at = :expires_at, #ttl = :ttl, sent_0 = :now, {moves} REMOVE tries"
+                "SET code_id = :code_id, code_holder = :holder, code_hash = :code_hash, \
+                 key_version = :key_version, expires_at = :expires_at, #ttl = :ttl, sent_0 = :now, {moves} \
+                 REMOVE tries"
             ))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":hour_ago", instant(now - HOURLY_SENDS.1))
             .expression_attribute_values(":day_ago", instant(now - DAILY_SENDS.1))
             .expression_attribute_values(":never", number(0))
             .expression_attribute_values(":code_id", text(code.code_id.as_str()))
+            .expression_attribute_values(":holder", bytes(code.holder.as_bytes()))
             .expression_attribute_values(":code_hash", bytes(code.hash.as_bytes()))
             .expression_attribute_values(":key_version", text(&code.key_version))
             .expression_attribute_values(":expires_at", instant(code.expires_at))
@@ -232,6 +238,7 @@ impl Store {
                 let item = Item(output.attributes.unwrap_or_default());
                 let code = LiveCode {
                     code_id: CodeId::new(item.text("code_id")?.to_owned()),
+                    holder: holder(&item)?,
                     hash: CodeHash::from_bytes(item.bytes("code_hash")?.to_owned()),
                     key_version: item.text("key_version")?.to_owned(),
                 };
@@ -239,7 +246,7 @@ impl Store {
             }
             Err(error) => match condition_failure(&error) {
                 Some(item) if item.optional_instant("expires_at")?.is_some_and(|end| end > now) => {
-                    Err(TryError::Exhausted)
+                    Err(TryError::Exhausted(holder(&item)?))
                 }
                 Some(_) => Err(TryError::NoCode),
                 None => Err(DynamoDb.failure("UpdateItem reset codes", &error).into()),
@@ -279,6 +286,10 @@ impl From<Failure> for TryError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
+}
+
+fn holder(code: &Item) -> Result<CodeHolder, Failure> {
+    code.bytes("code_holder").map(|holder| CodeHolder::from_bytes(holder.to_owned()))
 }
 
 /// The attribute of the send that has to be old enough before another is allowed.

@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 
 use super::attempts::username_subject;
-use super::item::{Item, boolean, condition_failure, instant, text};
+use super::item::{Item, boolean, condition_failure, instant, instants, text};
 use super::{NewSession, Store};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    CodeId, EmailAddress, Locale, PasswordHash, SecurityStamp, Timestamp, User, UserId, UserWithHash,
-    Username,
+    CodeId, EmailAddress, Locale, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp, Timestamp,
+    TooManyChanges, User, UserId, UserWithHash, Username,
 };
 use crate::error::Failure;
 use crate::random;
@@ -30,60 +30,92 @@ pub enum CreateUserError {
 /// What an administrator changes about a user; what is `None` stays.
 #[derive(Debug, Default)]
 pub struct UserUpdate {
-    /// Whether the user may sign in. Deactivating revokes all tokens and sessions.
+    /// Whether the user may sign in. Deactivating revokes all tokens, all sessions and the reset code.
     pub activated: Option<bool>,
     /// Whether the user has to change the password at the next sign-in.
     pub must_change_password: Option<bool>,
-    /// Where codes and notices go.
+    /// Where codes and notices go. Other addresses than before revoke the reset code.
     pub email_addresses: Option<Vec<EmailAddress>>,
     /// The language to write in.
     pub locale: Option<Locale>,
 }
 
-/// A change of a user's password, with all that changes along with it.
+/// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the reset
+/// code of the user, but for what its kind excepts.
 #[derive(Debug)]
 pub struct PasswordChange<'a> {
-    /// The user as read before. If the security stamp is another one by now, nothing is changed.
-    pub user: &'a User,
-    /// The new hash.
-    pub password_hash: &'a PasswordHash,
-    /// The stamp that replaces the user's, and thereby revokes all tokens and sessions bound to that.
-    pub security_stamp: &'a SecurityStamp,
-    /// Whether the new password has to be changed in turn.
-    pub must_change_password: bool,
-    /// The `jti` of the token that stays valid although it is bound to the replaced stamp.
-    pub kept_jti: Option<&'a str>,
-    /// The reset code that the change uses up; without it being live, nothing is changed. A change by reset code
-    /// also forgets the failed sign-ins.
-    pub used_code: Option<&'a CodeId>,
-    /// The session that begins with the change.
-    pub session: Option<NewSession<'a>>,
-    /// Whether the change is a sign-in.
-    pub signs_in: bool,
-    /// The time.
-    pub now: Timestamp,
+    user: &'a User,
+    password_hash: &'a PasswordHash,
+    security_stamp: &'a SecurityStamp,
+    now: Timestamp,
+    kind: ChangeKind<'a>,
+}
+
+/// The occasion of a change of a password.
+#[derive(Debug)]
+enum ChangeKind<'a> {
+    /// The user made the change that was due, and thereby signs in.
+    Due { changes: OwnChanges, session: Option<NewSession<'a>> },
+    /// The user made it with a token, which stays valid.
+    SignedIn { changes: OwnChanges, kept_jti: &'a str },
+    /// A reset, which uses up the code and clears the failed sign-ins.
+    Reset { code_id: &'a CodeId },
+    /// An operator set the password.
+    Set { must_change_password: bool },
 }
 
 impl<'a> PasswordChange<'a> {
-    /// A change that revokes everything, and that nothing else goes along with.
-    #[must_use]
-    pub fn new(
+    /// The change that was due, by the user, who signs in with it; `session` begins then. Counts as one of the user's
+    /// own changes.
+    ///
+    /// Of every kind of change, `user` is the user as read before (if the security stamp is another one by now,
+    /// nothing is changed) and `security_stamp` the one that replaces the user's.
+    pub fn due(
         user: &'a User,
         password_hash: &'a PasswordHash,
         security_stamp: &'a SecurityStamp,
+        session: Option<NewSession<'a>>,
+        now: Timestamp,
+    ) -> Result<Self, TooManyChanges> {
+        let kind = ChangeKind::Due { changes: user.own_changes.and_one_at(now)?, session };
+        Ok(Self { user, password_hash, security_stamp, now, kind })
+    }
+
+    /// A change by the signed-in user. The token with the id `kept_jti` stays valid. Counts as one of the user's own
+    /// changes.
+    pub fn signed_in(
+        user: &'a User,
+        password_hash: &'a PasswordHash,
+        security_stamp: &'a SecurityStamp,
+        kept_jti: &'a str,
+        now: Timestamp,
+    ) -> Result<Self, TooManyChanges> {
+        let kind = ChangeKind::SignedIn { changes: user.own_changes.and_one_at(now)?, kept_jti };
+        Ok(Self { user, password_hash, security_stamp, now, kind })
+    }
+
+    /// A reset, which uses up a code and clears the failed sign-ins. If the code is no longer live, nothing is changed.
+    #[must_use]
+    pub fn reset(
+        user: &'a User,
+        password_hash: &'a PasswordHash,
+        security_stamp: &'a SecurityStamp,
+        code_id: &'a CodeId,
         now: Timestamp,
     ) -> Self {
-        Self {
-            user,
-            password_hash,
-            security_stamp,
-            must_change_password: false,
-            kept_jti: None,
-            used_code: None,
-            session: None,
-            signs_in: false,
-            now,
-        }
+        Self { user, password_hash, security_stamp, now, kind: ChangeKind::Reset { code_id } }
+    }
+
+    /// A change by an operator.
+    #[must_use]
+    pub fn set(
+        user: &'a User,
+        password_hash: &'a PasswordHash,
+        security_stamp: &'a SecurityStamp,
+        must_change_password: bool,
+        now: Timestamp,
+    ) -> Self {
+        Self { user, password_hash, security_stamp, now, kind: ChangeKind::Set { must_change_password } }
     }
 }
 
@@ -99,8 +131,8 @@ trait Row: Sized {
 /// The attributes of a [`User`].
 macro_rules! user_attributes {
     () => {
-        "username, display_username, user_id, security_stamp, kept_jti, email_addresses, locale, activated, \
-         must_change_password, created_at, password_changed_at, last_signin_at"
+        "username, display_username, user_id, security_stamp, recovery_stamp, kept_jti, email_addresses, locale, \
+         activated, must_change_password, created_at, password_changed_at, own_changes, last_signin_at"
     };
 }
 
@@ -116,6 +148,7 @@ impl Row for User {
             username: Username::from_stored(item.text("username")?, item.text("display_username")?),
             user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
             security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
+            recovery_stamp: RecoveryStamp::new(item.text("recovery_stamp")?.to_owned()),
             kept_jti: item.optional_text("kept_jti").map(str::to_owned),
             email_addresses: addresses.collect::<Result<_, _>>()?,
             locale: item.optional_text("locale").and_then(Locale::parse),
@@ -123,6 +156,7 @@ impl Row for User {
             must_change_password: item.boolean("must_change_password")?,
             created_at: item.instant("created_at")?,
             password_changed_at: item.optional_instant("password_changed_at")?,
+            own_changes: OwnChanges::new(item.instants("own_changes")?),
             last_signin_at: item.optional_instant("last_signin_at")?,
         })
     }
@@ -246,51 +280,87 @@ impl Store {
         }
     }
 
-    /// Changes what an administrator may change. `None` when nobody has this name.
-    pub async fn update_user(
-        &self,
-        username: &Username,
-        update: &UserUpdate,
-    ) -> Result<Option<User>, Failure> {
-        let mut values = Vec::new();
+    /// Changes what an administrator may change, and returns the user as changed. `None` when the user is not as read
+    /// any more, in which case nothing is changed. What other calls change at the same time, such as the last sign-in,
+    /// is not in what is returned.
+    pub async fn update_user(&self, user: &User, update: &UserUpdate) -> Result<Option<User>, Failure> {
+        let mut changed = user.clone();
+        let (mut values, mut removals) = (Vec::new(), "");
+        // Replaced by every change of the addresses, so that they too are as read where it is.
+        let (mut recovery_stamp_is_read, mut ends_code) = (false, false);
         if let Some(activated) = update.activated {
+            changed.activated = activated;
             values.push(("activated", boolean(activated)));
             if !activated {
-                values.push(("security_stamp", text(random::security_stamp().as_str())));
+                changed.security_stamp = random::security_stamp();
+                changed.kept_jti = None;
+                values.push(("security_stamp", text(changed.security_stamp.as_str())));
+                removals = " REMOVE kept_jti";
+                ends_code = true;
             }
         }
         if let Some(must_change_password) = update.must_change_password {
+            changed.must_change_password = must_change_password;
             values.push(("must_change_password", boolean(must_change_password)));
         }
         if let Some(addresses) = &update.email_addresses {
+            recovery_stamp_is_read = true;
+            ends_code |= !same_addresses(addresses, &user.email_addresses);
+            changed.email_addresses.clone_from(addresses);
             values.push(("email_addresses", address_list(addresses)));
         }
         if let Some(locale) = &update.locale {
+            changed.locale = Some(locale.clone());
             values.push(("locale", text(locale.as_str())));
         }
+        if ends_code {
+            changed.recovery_stamp = random::recovery_stamp();
+            values.push(("recovery_stamp", text(changed.recovery_stamp.as_str())));
+        }
         if values.is_empty() {
-            return self.user(username).await;
+            return Ok(Some(changed));
         }
         let assignments =
             values.iter().map(|(name, _)| format!("{name} = :{name}")).collect::<Vec<_>>().join(", ");
-        let remove_kept = if update.activated == Some(false) { " REMOVE kept_jti" } else { "" };
-        let request = values.into_iter().fold(Update::builder(), |request, (name, value)| {
+        let mut request = values.into_iter().fold(self.update_of(user), |request, (name, value)| {
             request.expression_attribute_values(format!(":{name}"), value)
         });
-        self.update_once(username, request.update_expression(format!("SET {assignments}{remove_kept}"))).await
+        if recovery_stamp_is_read {
+            request = request
+                .condition_expression("user_id = :user_id AND recovery_stamp = :read_recovery_stamp")
+                .expression_attribute_values(":read_recovery_stamp", text(user.recovery_stamp.as_str()));
+        }
+        let request = request.update_expression(format!("SET {assignments}{removals}"));
+        let updated = self.transact_one("update user", request).await?;
+        Ok(updated.then_some(changed))
     }
 
-    /// Updates the user who has this name, if anybody does, in a transaction of one, for its token: repeated because
-    /// its answer got lost, it would bring back a stamp that was replaced meanwhile, and all that was issued under it.
-    async fn update_once(&self, username: &Username, update: UpdateBuilder) -> Result<Option<User>, Failure> {
-        let update = update
+    /// Revokes all tokens, all sessions and the reset code of a user. False when the user is another one than was read.
+    pub async fn revoke_sessions(&self, user: &User) -> Result<bool, Failure> {
+        let update = self
+            .update_of(user)
+            .update_expression(
+                "SET security_stamp = :security_stamp, recovery_stamp = :recovery_stamp REMOVE kept_jti",
+            )
+            .expression_attribute_values(":security_stamp", text(random::security_stamp().as_str()))
+            .expression_attribute_values(":recovery_stamp", text(random::recovery_stamp().as_str()));
+        self.transact_one("revoke sessions", update).await
+    }
+
+    /// An update of the user who was read, and of no later one of the same name; its expression is still to be given.
+    fn update_of(&self, user: &User) -> UpdateBuilder {
+        Update::builder()
             .table_name(&self.tables.users)
-            .key("username", text(username.normalised()))
-            .condition_expression("attribute_exists(username)")
-            .build()
-            .map_err(defect)?;
-        let update = TransactWriteItem::builder().update(update).build();
-        if self.transact("update user", vec![update]).await? { self.user(username).await } else { Ok(None) }
+            .key("username", text(user.username.normalised()))
+            .condition_expression("user_id = :user_id")
+            .expression_attribute_values(":user_id", text(user.user_id.as_str()))
+    }
+
+    /// Makes one update in a transaction, for its token: an update that is repeated because its response was lost would
+    /// bring back a stamp that was replaced meanwhile, and all that was issued under it.
+    async fn transact_one(&self, name: &str, update: UpdateBuilder) -> Result<bool, Failure> {
+        let update = TransactWriteItem::builder().update(update.build().map_err(defect)?).build();
+        self.transact(name, vec![update]).await
     }
 
     /// At most `limit` users, beginning after the one whose name is `after`, and the name to go on from if there may
@@ -333,14 +403,6 @@ impl Store {
         let next = page.last_evaluated_key.map(Item);
         let next = next.map(|key| key.text("username").map(str::to_owned)).transpose()?;
         Ok((rows.collect::<Result<_, _>>()?, next))
-    }
-
-    /// Revokes all tokens and sessions of a user. `None` when nobody has this name.
-    pub async fn revoke_sessions(&self, username: &Username) -> Result<Option<User>, Failure> {
-        let update = Update::builder()
-            .update_expression("SET security_stamp = :stamp REMOVE kept_jti")
-            .expression_attribute_values(":stamp", text(random::security_stamp().as_str()));
-        self.update_once(username, update).await
     }
 
     /// Deletes a user, with the reservation of the id and the reset code. False when the user is another one than
@@ -402,31 +464,36 @@ impl Store {
         let username = &change.user.username;
         let user = self.password_update(&change)?;
         let mut items = vec![TransactWriteItem::builder().update(user).build()];
-        if let Some(code_id) = change.used_code {
-            let code = Update::builder()
-                .table_name(&self.tables.reset_codes)
-                .key("username", text(username.normalised()))
-                .condition_expression("code_id = :code_id AND expires_at > :now")
-                .update_expression("REMOVE code_id, code_hash, key_version, expires_at, tries")
-                .expression_attribute_values(":code_id", text(code_id.as_str()))
-                .expression_attribute_values(":now", instant(change.now))
-                .build()
-                .map_err(defect)?;
-            let failures = Delete::builder()
-                .table_name(&self.tables.attempts)
-                .key("subject", text(username_subject(username)))
-                .build()
-                .map_err(defect)?;
-            items.push(TransactWriteItem::builder().update(code).build());
-            items.push(TransactWriteItem::builder().delete(failures).build());
-        }
-        if let Some(session) = change.session {
-            let session = Put::builder()
-                .table_name(&self.tables.sessions)
-                .set_item(Some(session.into_item()))
-                .build()
-                .map_err(defect)?;
-            items.push(TransactWriteItem::builder().put(session).build());
+        match change.kind {
+            ChangeKind::Reset { code_id } => {
+                let code = Update::builder()
+                    .table_name(&self.tables.reset_codes)
+                    .key("username", text(username.normalised()))
+                    .condition_expression("code_id = :code_id AND expires_at > :now")
+                    .update_expression(
+                        "REMOVE code_id, code_holder, code_hash, key_version, expires_at, tries",
+                    )
+                    .expression_attribute_values(":code_id", text(code_id.as_str()))
+                    .expression_attribute_values(":now", instant(change.now))
+                    .build()
+                    .map_err(defect)?;
+                let failures = Delete::builder()
+                    .table_name(&self.tables.attempts)
+                    .key("subject", text(username_subject(username)))
+                    .build()
+                    .map_err(defect)?;
+                items.push(TransactWriteItem::builder().update(code).build());
+                items.push(TransactWriteItem::builder().delete(failures).build());
+            }
+            ChangeKind::Due { session: Some(session), .. } => {
+                let session = Put::builder()
+                    .table_name(&self.tables.sessions)
+                    .set_item(Some(session.into_item()))
+                    .build()
+                    .map_err(defect)?;
+                items.push(TransactWriteItem::builder().put(session).build());
+            }
+            ChangeKind::Due { session: None, .. } | ChangeKind::SignedIn { .. } | ChangeKind::Set { .. } => {}
         }
         match self.transact("change password", items).await {
             // Perhaps all that failed were the answers. No other change makes this stamp.
@@ -449,29 +516,49 @@ impl Store {
     }
 
     fn password_update(&self, change: &PasswordChange<'_>) -> Result<Update, Failure> {
-        let mut assignments = "password_hash = :hash, security_stamp = :new_stamp, \
-                               must_change_password = :must_change, password_changed_at = :now"
+        let mut condition = "security_stamp = :read_stamp".to_owned();
+        let mut assignments = "password_hash = :hash, security_stamp = :security_stamp, \
+                               recovery_stamp = :recovery_stamp, must_change_password = :must_change, \
+                               password_changed_at = :now"
             .to_owned();
+        let mut removals = " REMOVE kept_jti";
+        let must_change_password = matches!(change.kind, ChangeKind::Set { must_change_password: true });
         let mut update = Update::builder()
             .table_name(&self.tables.users)
             .key("username", text(change.user.username.normalised()))
-            .condition_expression("security_stamp = :stamp")
-            .expression_attribute_values(":stamp", text(change.user.security_stamp.as_str()))
+            .expression_attribute_values(":read_stamp", text(change.user.security_stamp.as_str()))
             .expression_attribute_values(":hash", text(change.password_hash.expose()))
-            .expression_attribute_values(":new_stamp", text(change.security_stamp.as_str()))
-            .expression_attribute_values(":must_change", boolean(change.must_change_password))
+            .expression_attribute_values(":security_stamp", text(change.security_stamp.as_str()))
+            .expression_attribute_values(":recovery_stamp", text(random::recovery_stamp().as_str()))
+            .expression_attribute_values(":must_change", boolean(must_change_password))
             .expression_attribute_values(":now", instant(change.now));
-        if change.signs_in {
-            assignments += ", last_signin_at = :now";
-        }
-        match change.kept_jti {
-            Some(jti) => {
-                assignments += ", kept_jti = :jti";
-                update = update.expression_attribute_values(":jti", text(jti));
+        match &change.kind {
+            ChangeKind::Due { changes, .. } => {
+                assignments += ", own_changes = :changes, last_signin_at = :now";
+                update = update.expression_attribute_values(":changes", instants(changes.instants()));
             }
-            None => assignments += " REMOVE kept_jti",
+            ChangeKind::SignedIn { changes, kept_jti } => {
+                assignments += ", own_changes = :changes, kept_jti = :jti";
+                removals = "";
+                update = update
+                    .expression_attribute_values(":changes", instants(changes.instants()))
+                    .expression_attribute_values(":jti", text(*kept_jti));
+            }
+            ChangeKind::Reset { .. } => {
+                // Addresses that changed since the code was verified revoked it, and replaced no security stamp.
+                condition += " AND recovery_stamp = :read_recovery_stamp";
+                update = update.expression_attribute_values(
+                    ":read_recovery_stamp",
+                    text(change.user.recovery_stamp.as_str()),
+                );
+            }
+            ChangeKind::Set { .. } => {}
         }
-        update.update_expression(format!("SET {assignments}")).build().map_err(defect)
+        update
+            .condition_expression(condition)
+            .update_expression(format!("SET {assignments}{removals}"))
+            .build()
+            .map_err(defect)
     }
 }
 
@@ -502,6 +589,11 @@ fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool
     error.as_service_error().is_some_and(|error| failed_conditions(error).contains(&true))
 }
 
+/// Whether these are the same addresses, in whatever order.
+fn same_addresses(some: &[EmailAddress], others: &[EmailAddress]) -> bool {
+    some.iter().all(|address| others.contains(address)) && others.iter().all(|address| some.contains(address))
+}
+
 fn address_list(addresses: &[EmailAddress]) -> AttributeValue {
     AttributeValue::L(addresses.iter().map(|address| text(address.as_str())).collect())
 }
@@ -512,10 +604,12 @@ fn item(UserWithHash { user, password_hash }: &UserWithHash) -> HashMap<String, 
         ("display_username".to_owned(), text(user.username.display())),
         ("user_id".to_owned(), text(user.user_id.as_str())),
         ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
+        ("recovery_stamp".to_owned(), text(user.recovery_stamp.as_str())),
         ("email_addresses".to_owned(), address_list(&user.email_addresses)),
         ("activated".to_owned(), boolean(user.activated)),
         ("must_change_password".to_owned(), boolean(user.must_change_password)),
         ("created_at".to_owned(), instant(user.created_at)),
+        ("own_changes".to_owned(), instants(user.own_changes.instants())),
     ]);
     let optional = [
         ("password_hash", password_hash.as_ref().map(|hash| text(hash.expose()))),

@@ -232,9 +232,11 @@ fn user() -> Value {
         "user_id": {"S": USER_ID},
         "password_hash": {"S": "$2b$04$......................w74bL5gU7LSJClZClCa.Pkz14aTv/XO"},
         "security_stamp": {"S": "b"},
+        "recovery_stamp": {"S": "c"},
         "email_addresses": {"L": [{"S": "st.huber@example.com"}]},
         "activated": {"BOOL": true},
         "must_change_password": {"BOOL": false},
         "created_at": {"N": "0"},
+        "own_changes": {"L": []},
     })
 }
