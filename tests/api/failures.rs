@@ -1,13 +1,23 @@
 //! What is answered when something behind the service fails, or the service itself.
 
-use futures_util::future::join_all;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use aws_sdk_sesv2::error::SdkError;
+use aws_sdk_sesv2::operation::send_email::SendEmailError;
+use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
+use shared::aws::{had_no_effect, single_attempt};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::answers::{
     CHANGED_PASSWORD, NEW_PASSWORD_SET, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
-    Answer, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SIGNIN, Service, WRONG_CODE, unknown_username,
+    Answer, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SIGNIN, Service, WRONG_CODE, client_of_aws,
+    unknown_username,
 };
 
 /// That a change of password was answered in its own envelope with this status.
@@ -114,6 +124,33 @@ async fn a_mail_that_fails_fails_no_change_but_sends_no_code() {
     service.signin(&user.username, NEW_PASSWORD).await.token();
 
     service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+}
+
+/// The error of a mail that is sent to a service at this address in one attempt.
+async fn mail_error(address: SocketAddr) -> SdkError<SendEmailError> {
+    let aws = client_of_aws(&format!("http://{address}"), None).unwrap();
+    let client = aws_sdk_sesv2::Client::new(&single_attempt(&aws));
+    client.send_email().send().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_refused_connection_sent_no_mail_and_one_that_breaks_may_have() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (error, attempts) = join(mail_error(address), async {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        connection.read_u8().await.unwrap();
+        drop(connection);
+        // A second attempt would be made within moments.
+        timeout(Duration::from_millis(300), listener.accept()).await.is_err()
+    })
+    .await;
+    assert!(!had_no_effect(&error), "{error:?}");
+    assert!(attempts, "there was a second attempt");
+
+    drop(listener);
+    let error = mail_error(address).await;
+    assert!(had_no_effect(&error), "{error:?}");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NEW_PASSWORD_SET, NO_CODE_REQUESTED,
-    NO_PASSWORD_CHANGE_NEEDED, PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS,
-    UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    NO_PASSWORD_CHANGE_NEEDED, PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, SENT, SERVICE_UNAVAILABLE,
+    TOO_MANY_ATTEMPTS, UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
 use crate::helpers::{
     Answer, Mail, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, PASSWORD_HASH, Service, WRONG_CODE,
@@ -65,6 +65,23 @@ async fn twenty_sends_are_five_mails_of_which_one_code_is_right() {
     let answers =
         join_all(codes.iter().map(async |code| service.check_code(&user.username, code).await)).await;
     assert_eq!(count(&answers, [CODE_CORRECT, CODE_INCORRECT]), [1, codes.len() - 1]);
+}
+
+#[tokio::test]
+async fn refused_mails_are_no_source_of_tries() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.code_for(&user).await;
+    service.make_unreachable(&user).await;
+
+    let sends = join_all((0..60).map(async |_| service.send_email(&user.username).await));
+    let guesses = join_all((0..200).map(async |_| service.check_code(&user.username, WRONG_CODE).await));
+    let (sends, guesses) = join(sends, guesses).await;
+
+    count(&sends, [SERVICE_UNAVAILABLE, RATE_LIMIT_EXCEEDED]);
+    let [compared, _] = count(&guesses, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]);
+    // Twelve for each of the five codes of an hour.
+    assert!((12..=60).contains(&compared), "{compared}");
 }
 
 #[tokio::test]

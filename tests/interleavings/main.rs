@@ -118,6 +118,65 @@ fn of_two_resets_one_wins() {
 }
 
 #[test]
+fn a_refused_mail_restores_the_earlier_code_with_its_tries() {
+    for losses in [0, 1] {
+        let (beginning, code) = with_tries(2);
+        let earlier = beginning.code_id();
+        beginning.refuse_mails();
+        let mut clients = vec![Client::sends(), Client::checks(WRONG_CODE)];
+        if losses == 0 {
+            clients.push(Client::resets(&code, NEW_PASSWORD));
+        }
+        explore("a refused mail restores the earlier code", &beginning, &clients, losses, |end| {
+            assert_eq!(end.answers[0].error(), "service_unavailable");
+            let wrong = &end.answers[1];
+            let id = &end.code()["code_id"];
+            if let Some(reset) = end.answers.get(2) {
+                // The new code was in the way, if only for a moment.
+                assert_among(std::slice::from_ref(reset), &[CODE_INCORRECT]);
+                assert!(end.password_is(if reset.is_success() { NEW_PASSWORD } else { PASSWORD }));
+                if reset.is_success() {
+                    assert_among(std::slice::from_ref(wrong), &[CODE_INCORRECT, NO_CODE]);
+                    assert!(id.is_null());
+                    return;
+                }
+            }
+            if end.lost(0, UPDATE_CODE) && *id != earlier {
+                // The earlier code was in the response that was lost, or the new one was written again.
+                assert_among(std::slice::from_ref(wrong), &[CODE_INCORRECT, NO_CODE]);
+                assert!(end.sends() <= 3);
+                return;
+            }
+            assert_eq!(*id, earlier);
+            // A comparison with either code stays counted, and so may the try of a reset that had to start over.
+            let compared = count(&end.answers, &[CODE_INCORRECT]);
+            assert!((2 + compared..=3 + compared).contains(&end.tries()), "{} tries", end.tries());
+            // The send is given back, unless the new code was tried.
+            let [replaced, .., restored] = end.done(0, UPDATE_CODE)[..] else { panic!("two writes") };
+            let tried = (1..end.answers.len())
+                .flat_map(|client| end.done(client, UPDATE_CODE))
+                .any(|place| (replaced..restored).contains(&place));
+            assert!(end.sends() == 1 || tried && end.sends() == 2, "{} sends", end.sends());
+        });
+    }
+}
+
+#[test]
+fn of_two_refused_mails_each_gives_its_send_back_unless_they_overlap() {
+    let (beginning, _) = with_tries(2);
+    let earlier = beginning.code_id();
+    beginning.refuse_mails();
+    let clients = [Client::sends(), Client::sends()];
+    explore("of two refused mails each gives its send back", &beginning, &clients, 0, |end| {
+        assert_eq!(count(&end.answers, &["service_unavailable"]), 2);
+        let [first, second] = [0, 1].map(|client| end.done(client, UPDATE_CODE));
+        let overlap = first.len() + second.len() < 4;
+        assert_eq!(end.code()["code_id"] == earlier, !overlap);
+        assert_eq!((end.sends(), end.tries()), if overlap { (2, 0) } else { (1, 2) });
+    });
+}
+
+#[test]
 fn a_new_code_replaces_the_old_one_and_its_tries() {
     let (beginning, old) = with_tries(0);
     let clients = [Client::sends(), Client::checks(WRONG_CODE), Client::resets(&old, NEW_PASSWORD)];

@@ -118,6 +118,8 @@ struct State {
     waiting: Vec<Waiting>,
     applied: Vec<Applied>,
     mails: Vec<Value>,
+    /// Whether SES refuses all mails.
+    refuses_mails: bool,
 }
 
 struct Waiting {
@@ -321,6 +323,16 @@ impl Beginning {
         beginning
     }
 
+    /// Makes SES refuse all mails from now on.
+    pub(crate) fn refuse_mails(&self) {
+        self.world.state().refuses_mails = true;
+    }
+
+    /// The code's id.
+    pub(crate) fn code_id(&self) -> Value {
+        self.world.tables()[RESET_CODES][0]["code_id"].clone()
+    }
+
     /// Has a client do what it does before the others begin.
     pub(crate) fn after(&self, client: &Client) -> Answer {
         self.world.answer(client, &self.runtime)
@@ -357,6 +369,7 @@ impl Clients {
                 state.apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
             }
         }
+        state.refuses_mails = beginning.world.state().refuses_mails;
         *world.state() = state;
         let (mut clients, moved) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
         for (number, act) in self.acts.iter().enumerate() {
@@ -585,7 +598,7 @@ impl State {
             });
             database.create_table(serde_json::from_value(definition).unwrap()).unwrap();
         }
-        Self { database, waiting: Vec::new(), applied: Vec::new(), mails: Vec::new() }
+        Self { database, waiting: Vec::new(), applied: Vec::new(), mails: Vec::new(), refuses_mails: false }
     }
 
     /// What DynamoDB answers, or the status and the body of its refusal.
@@ -623,6 +636,7 @@ impl HttpConnector for Connection {
         let target = request.headers().get("x-amz-target").and_then(|target| target.split_once('.'));
         let mut state = self.world.state();
         let answer = match (target, self.client) {
+            (None, _) if state.refuses_mails => Err((400, json!({"message": "refused"}).to_string())),
             (None, _) => {
                 state.mails.push(serde_json::from_slice(&body).unwrap());
                 Ok(json!({"MessageId": "1"}))

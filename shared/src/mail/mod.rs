@@ -109,7 +109,7 @@ impl From<Undelivered> for Failure {
 struct ResetCodeHtml<'a> {
     language: Language,
     product_name: &'a str,
-    subject: &'a str,
+    heading: &'a str,
     account: &'a str,
     code: &'a str,
     validity: &'a str,
@@ -134,7 +134,7 @@ struct ResetCodeText<'a> {
 struct PasswordChangedHtml<'a> {
     language: Language,
     product_name: &'a str,
-    subject: &'a str,
+    heading: &'a str,
     account: &'a str,
     begins_session: bool,
     changed_at: &'a str,
@@ -181,10 +181,9 @@ impl Mailer {
     ) -> Result<(), Undelivered> {
         let (language, product_name) = (self.language_of(user), &*self.product_name);
         let account = &*wording::one_line(user.username.display());
-        let name = wording::beginning(account);
-        let subject = &*match language {
-            Language::English => format!("Reset your {product_name} password ({name})"),
-            Language::German => format!("Passwort für {product_name} zurücksetzen ({name})"),
+        let heading = &*match language {
+            Language::English => format!("Reset your {product_name} password"),
+            Language::German => format!("Passwort für {product_name} zurücksetzen"),
         };
         let validity = &*wording::duration(language, request.time_to_live);
         let requested_at = &*wording::date_and_time(language, request.requested_at);
@@ -192,7 +191,7 @@ impl Mailer {
         let html = ResetCodeHtml {
             language,
             product_name,
-            subject,
+            heading,
             account,
             code,
             validity,
@@ -200,7 +199,7 @@ impl Mailer {
             source_ip,
         };
         let text = ResetCodeText { language, product_name, account, code, validity, requested_at, source_ip };
-        self.send(user, subject, &text, &html).await
+        self.send(user, heading, account, &text, &html).await
     }
 
     /// Tells a user at all addresses that the password was changed. The change stands whether SES takes the mails or
@@ -221,10 +220,9 @@ impl Mailer {
     ) -> Result<(), Undelivered> {
         let (language, product_name) = (self.language_of(user), &*self.product_name);
         let account = &*wording::one_line(user.username.display());
-        let name = wording::beginning(account);
-        let subject = &*match language {
-            Language::English => format!("Your {product_name} password was changed ({name})"),
-            Language::German => format!("Ihr Passwort für {product_name} wurde geändert ({name})"),
+        let heading = &*match language {
+            Language::English => format!("Your {product_name} password was changed"),
+            Language::German => format!("Ihr Passwort für {product_name} wurde geändert"),
         };
         let changed_at = &*wording::date_and_time(language, change.changed_at);
         let information = change.information.map(wording::quoted);
@@ -233,7 +231,7 @@ impl Mailer {
         let html = PasswordChangedHtml {
             language,
             product_name,
-            subject,
+            heading,
             account,
             begins_session,
             changed_at,
@@ -249,7 +247,7 @@ impl Mailer {
             source_ip,
             information,
         };
-        self.send(user, subject, &text, &html).await
+        self.send(user, heading, account, &text, &html).await
     }
 
     /// The user's own language if there are texts in it.
@@ -258,15 +256,18 @@ impl Mailer {
         own.unwrap_or(self.language)
     }
 
-    /// Sends a mail to each of the user's addresses, at the same time. Addresses that SES refuses are in the log as a
-    /// number and its reasons.
+    /// Sends a mail to each of the user's addresses, at the same time. Its subject also names the account, so that
+    /// mail programs do not put the mails of several accounts together. Addresses that SES refuses are in the log as
+    /// a number with the reasons.
     async fn send(
         &self,
         user: &User,
-        subject: &str,
+        heading: &str,
+        account: &str,
         text: &impl Template,
         html: &impl Template,
     ) -> Result<(), Undelivered> {
+        let subject = format!("{heading} ({})", wording::beginning(account));
         let message = message(subject, text, html).map_err(Undelivered::Refused)?;
         let sent = user.email_addresses.iter().map(|address| self.send_to(address, message.clone()));
         let (mut taken, mut refused, mut unknown) = (0_usize, Vec::new(), Vec::new());
@@ -312,17 +313,13 @@ impl Mailer {
 }
 
 /// A mail without its recipient.
-fn message(subject: &str, text: &impl Template, html: &impl Template) -> Result<Message, Failure> {
+fn message(subject: String, text: &impl Template, html: &impl Template) -> Result<Message, Failure> {
     let built = |error: BuildError| Failure::Defect(format!("building a mail: {error}"));
     let content = |data: String| Content::builder().data(data).charset("UTF-8").build().map_err(built);
     let body = Body::builder().text(content(render(text)?)?).html(content(render(html)?)?).build();
     // Keeps out-of-office replies away (RFC 3834 §5).
     let automatic = MessageHeader::builder().name("Auto-Submitted").value("auto-generated").build();
-    Ok(Message::builder()
-        .subject(content(subject.to_owned())?)
-        .body(body)
-        .headers(automatic.map_err(built)?)
-        .build())
+    Ok(Message::builder().subject(content(subject)?).body(body).headers(automatic.map_err(built)?).build())
 }
 
 fn render(template: &impl Template) -> Result<String, Failure> {
@@ -340,7 +337,7 @@ mod tests {
         let html = PasswordChangedHtml {
             language: Language::English,
             product_name: "A & B",
-            subject: "<s>",
+            heading: "<s>",
             account: "<i>",
             begins_session: false,
             changed_at: "now",

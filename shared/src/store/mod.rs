@@ -23,7 +23,7 @@
 //! |---|---|---|
 //! | signin | reserve IP, get user · reserve username | release both, record sign-in, put session |
 //! | changePasswordAfterSignin | the same | release both, transaction: user, session |
-//! | sendEmail | get user · write code and send | |
+//! | sendEmail | get user · write code and send | restore the code before, if SES refused all mails |
 //! | checkCode | get user, reserve try | give back try, unless the code was wrong |
 //! | resetPassword | get user, reserve try | transaction: user, code, username's failures; or as checkCode |
 //! | `IamLoggedIn` | get session · get user | update session |
@@ -55,6 +55,10 @@
 //!   count twice or not be given back, and so may one of a username that another overtook before it was repeated,
 //!   which is the safe side; a code so overtaken is written again with fresh tries, but counts as two of those that
 //!   may be sent; and a right password whose clearing of the failures is repeated clears those of the meantime.
+//! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was
+//!   tried. What it cannot undo errs on the strict side: if the response was lost that had the code before it, that
+//!   code is gone; if two sends overlap and SES refuses both, the first of them stays counted, and neither its code
+//!   nor the one before can be used.
 //! - Where all answers to a change of a password got lost, the user is read again: the new stamp shows the change.
 
 mod attempts;
