@@ -98,6 +98,19 @@ async fn a_change_by_the_signed_in_user_ends_a_code() {
 }
 
 #[tokio::test]
+async fn a_change_in_the_settings_of_the_original_clients_ends_a_code() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let code = service.code_for(&user).await;
+
+    assert_eq!(service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.status, 200);
+
+    assert_ended(&service, &user, &code).await;
+    assert_recovers(&service, &user).await;
+}
+
+#[tokio::test]
 async fn a_change_that_was_due_ends_a_code() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
