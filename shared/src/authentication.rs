@@ -9,7 +9,7 @@ use crate::config::{ConfigError, Environment};
 use crate::domain::{Password, User, UserWithHash, Username};
 use crate::error::Failure;
 use crate::hashing::{PasswordHasher, Verdict};
-use crate::http::identify;
+use crate::http::{identify, identify_unknown};
 use crate::store::{AddressReservation, Store};
 
 /// Verifies passwords.
@@ -99,7 +99,10 @@ impl Authentication {
                 let defect = password_hash.is_none().then(unreadable);
                 (Some(user), password_hash, defect)
             }
-            Ok(None) => (None, None, None),
+            Ok(None) => {
+                identify_unknown(username);
+                (None, None, None)
+            }
             // A damaged row, too, is answered only within the budgets.
             Err(defect @ Failure::Defect(_)) => (None, None, Some(defect)),
             Err(unavailable) => return Err(self.not_compared(address.as_ref(), unavailable.into()).await),

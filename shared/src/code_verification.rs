@@ -6,7 +6,7 @@ use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{CodeHolder, SubmittedCode, User, Username};
 use crate::error::Failure;
-use crate::http::{Error, identify};
+use crate::http::{Error, identify, identify_unknown};
 use crate::secrets::SecretKeys;
 use crate::store::{ReservedTry, Store, TryError};
 
@@ -54,8 +54,13 @@ impl CodeVerification {
             tokio::join!(self.store.user(username), self.store.reserve_try(username, clock::now()));
         match &user {
             Ok(Some(user)) => identify(&user.user_id),
-            Ok(None) if !self.conceal => return Err(Error::UnknownUsername),
-            _ => {}
+            Ok(None) => {
+                identify_unknown(username);
+                if !self.conceal {
+                    return Err(Error::UnknownUsername);
+                }
+            }
+            Err(_) => {}
         }
         let user = match (user, &reserved) {
             (Ok(user), _) => user,

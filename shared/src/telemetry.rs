@@ -2,8 +2,9 @@
 //!
 //! A line of the log has a timestamp, a level and, within a request, its ids; `trace_id` is X-Ray's. A failure is
 //! logged once, at the boundary, with its cause. Every outcome is one line `answered` with `event`, `outcome` and, over
-//! HTTP, `status`, or the `action` of `manage_users`; the source IP and, where known, the user's id are in its `span`.
-//! Nothing logs a body, a password, code, token, hash, secret or e-mail address.
+//! HTTP, `status`, or the `action` of `manage_users`; in its `span` are the source IP and the user's id, or a keyed hash
+//! of the name where the user is unknown. Nothing logs a body, a password, code, token, hash of a password, secret or
+//! e-mail address.
 //!
 //! Metrics are lines in AWS's embedded metric format, in the namespace `METRICS_NAMESPACE`. They are written when a
 //! request was answered, one line for each set of dimensions:

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use shared::config::Environment;
 use support::template::Template;
 use uuid::Uuid;
@@ -282,6 +283,35 @@ async fn the_log_tells_what_happened_to_whom_and_keeps_secrets() {
     for mut line in local.lines().into_iter().filter(|line| line["_aws"].is_null()) {
         line.as_object_mut().unwrap().retain(|key, _| !["timestamp", "span"].contains(&key.as_str()));
         assert!(!line.to_string().contains(&code), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_username_has_one_hash_in_the_log_that_its_name_does_not_tell() {
+    let local = Local::start();
+    let service = &local.service;
+    let user = service.user().create().await;
+    let (name, other) = (unknown_username(), unknown_username());
+    service.signin(&name, PASSWORD).await;
+    service.signin(&name.to_uppercase(), PASSWORD).await;
+    service.change_password_after_signin(&name, PASSWORD, NEW_PASSWORD).await;
+    service.send_email(&name).await;
+    service.check_code(&name, WRONG_CODE).await;
+    service.reset_password(&name, WRONG_CODE, NEW_PASSWORD).await;
+    service.signin(&other, PASSWORD).await;
+    service.signin(&user.username, WRONG_PASSWORD).await;
+
+    let mut lines = local.lines();
+    lines.retain(|line| line["message"] == "answered" && line["event"] != "manage_users");
+    let hashes: Vec<_> = lines.iter().map(|line| line["span"]["username_hash"].as_str()).collect();
+    let [hash, .., hash_of_other, of_known] = hashes[..] else { panic!("{hashes:?}") };
+    assert_eq!(hashes[..6], [hash; 6]);
+    assert_eq!(hash.map(str::len), Some(16));
+    assert_ne!(hash, hash_of_other);
+    assert_eq!(of_known, None);
+    let plain = format!("{:016x}", u64::from_be_bytes(Sha256::digest(&name)[..8].try_into().unwrap()));
+    for told in [&name, &other, &plain] {
+        assert!(!local.text().contains(told.as_str()), "{told}");
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{CodeHolder, Username};
 use shared::error::Failure;
-use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
+use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, identify_unknown, parse};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
 use shared::store::{NewCode, Store};
@@ -81,8 +81,9 @@ impl Function {
 
     async fn send(&self, username: &Username, source_ip: IpAddr) -> Result<Success, Error> {
         let user = self.store.user(username).await?;
-        if let Some(user) = &user {
-            identify(&user.user_id);
+        match &user {
+            Some(user) => identify(&user.user_id),
+            None => identify_unknown(username),
         }
         if !self.conceal {
             let user = user.as_ref().ok_or(Error::UnknownUsername)?;

@@ -1,15 +1,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::AssertUnwindSafe;
+use std::sync::LazyLock;
 
 use futures_util::FutureExt;
+use hmac::{Hmac, KeyInit, Mac};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt, Response};
+use sha2::Sha256;
 use tracing::{Instrument, Span, field};
 
 use super::answer::{Envelope, Error, Success, render};
-use crate::domain::UserId;
+use crate::domain::{UserId, Username};
 use crate::error::Failure;
+use crate::random;
 use crate::telemetry::{count_answer, trace_id};
 
 /// One request on its way through a function: who sent it, and under which ids it is logged.
@@ -39,6 +43,7 @@ impl Call {
             trace_id = lambda.and_then(trace_id),
             source_ip = %source_ip,
             user_id = field::Empty,
+            username_hash = field::Empty,
         );
         Self { event, envelope, source_ip, span }
     }
@@ -90,4 +95,19 @@ fn gateway(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
 /// Names the user in every later log line of the current request.
 pub fn identify(user_id: &UserId) {
     Span::current().record("user_id", user_id.as_str());
+}
+
+/// Marks every later log line of the current request with a hash of the name of an unknown user: 16 hexadecimal digits,
+/// by which lines with the same name are found.
+///
+/// Passwords are typed into the field of the username too, and a plain hash of one is guessed in no time. Hence the key,
+/// which is random and never leaves the process: a name has another hash in each execution environment.
+pub fn identify_unknown(username: &Username) {
+    static KEY: LazyLock<String> = LazyLock::new(random::secret_key);
+    // HMAC takes keys of every length (RFC 2104 §3).
+    let Ok(mac) = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()) else { return };
+    let hash = mac.chain_update(username.normalised()).finalize().into_bytes();
+    if let Some((first, _)) = hash.split_first_chunk() {
+        Span::current().record("username_hash", format!("{:016x}", u64::from_be_bytes(*first)));
+    }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 
 pub use answer::{Envelope, Error, FieldErrors, PasswordChangeError, Success};
 pub use body::{Field, Fields, Page, SessionRequest, parse};
-pub use call::{Call, identify, route_key};
+pub use call::{Call, identify, identify_unknown, route_key};
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::http::header;
 use lambda_http::request::LambdaRequest;
