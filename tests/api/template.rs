@@ -235,6 +235,19 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
     }
 }
 
+#[test]
+fn the_runbook_tells_how_long_traces_of_a_deleted_user_stay() {
+    let (_, section) =
+        include_str!("../../RUNBOOK.md").split_once("\n## What deletion of a user leaves").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let days = template().parameter("LOG_RETENTION_DAYS").unwrap().default.clone().unwrap();
+    assert_eq!(section.matches(&format!("`LogRetentionDays` ({days})")).count(), 2);
+    // Point-in-time recovery reaches back 35 days unless told otherwise.
+    assert!(
+        section.contains("35 days") && !include_str!("../../template.yaml").contains("RecoveryPeriodInDays")
+    );
+}
+
 /// Has every function do all that it does.
 async fn use_everything(service: &Service) {
     let user = service.user().with("password_hash", OTHER_ARGON2_HASH).with("locale", "de").create().await;
