@@ -4,8 +4,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::answers::{
-    CHANGED_PASSWORD, NEW_PASSWORD_SET, NO_PASSWORD_CHANGE_NEEDED, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED,
-    TOO_MANY_ATTEMPTS, UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    CHANGED_PASSWORD, NEW_PASSWORD_SET, NO_PASSWORD_CHANGE_NEEDED, NOT_ACTIVATED, PASSWORD_CHANGED,
+    PASSWORD_CORRECT, PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, TOO_MANY_ATTEMPTS, UNAUTHORIZED,
+    USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
 use crate::helpers::{DAY, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, Service, User, WRONG_PASSWORD};
 
@@ -31,8 +32,13 @@ async fn ten_changes_are_made_in_any_24_hours() {
     let token = service.token_of(&user).await;
     change(&service, &token, 4).await;
     service.age_changes(&user, 2 * HOUR).await;
-    change(&service, &token, 6).await;
+    change(&service, &token, 4).await;
+    service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is(PASSWORD_CHANGED);
+    service.change_my_password(&token, NEW_PASSWORD, PASSWORD).await.is(PASSWORD_CHANGED);
 
+    let refused = service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await;
+    let wait = refused.is_refused_for(RATE_LIMIT_EXCEEDED);
+    assert!((21 * 3600..=22 * 3600).contains(&wait), "{wait} s");
     let wait =
         service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
     assert!((21 * 3600..=22 * 3600).contains(&wait), "{wait} s");
@@ -87,6 +93,12 @@ async fn everything_else_is_told_before_the_limit_of_changes() {
     post(PASSWORD, "short", "short").await.is((422, &change_password_errors(&[6])));
     post(PASSWORD, PASSWORD, PASSWORD).await.is((422, &change_password_errors(&[8])));
     service.change_password("none", PASSWORD, NEW_PASSWORD).await.is(UNAUTHORIZED);
+
+    service.change_my_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await.is(PASSWORD_INCORRECT);
+    for refused in ["short", PASSWORD] {
+        assert_eq!(service.change_my_password(&token, PASSWORD, refused).await.status, 422, "{refused}");
+    }
+    service.check_old_password(&token, PASSWORD).await.is(PASSWORD_CORRECT);
 
     let forced =
         async |old: &str| service.change_password_after_signin(&user.username, old, NEW_PASSWORD).await;
