@@ -1,46 +1,64 @@
-//! Verifying a password within the budgets of failed attempts. Sign-in, the forced change and the change by a
-//! signed-in user all come through here, and so share one budget per username and one per source IP address.
+//! Verifying a password within the budgets of failed attempts. All functions that verify passwords share one budget for
+//! each username, twice (for known networks and others), and one for each source IP address.
+//!
+//! An attempt is charged before its outcome is revealed: the password is compared first, one conditional write then
+//! charges or clears the attempt and decides at the same moment whether it was allowed, and nothing is answered before.
+//! The outcomes that clients see are those of attempts that are made one after the other, however many are made at once.
+//!
+//! An attempt that is refused must not reveal whether its password was right, by its time either. Therefore right and
+//! wrong passwords do the same from the comparison to the response of that write; everything else follows it.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{Password, User, UserWithHash, Username};
+use crate::domain::{Network, Password, User, Username};
 use crate::error::Failure;
 use crate::hashing::{PasswordHasher, Verdict};
 use crate::http::{identify, identify_unknown};
-use crate::store::{AddressReservation, Store};
+use crate::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, Store};
+use crate::{clock, random};
+
+/// How many times an attempt is committed before giving up. A round fails only if in the meantime a right password
+/// came from another network or the password was changed, or 24 quiet hours ended.
+const ROUNDS: usize = 50;
 
 /// Verifies passwords.
 #[derive(Debug)]
 pub struct Authentication {
     store: Store,
     hasher: PasswordHasher,
-    /// Zero turns the budget per source IP address off.
-    failures_per_ip: u32,
+    /// The wrong passwords of one source address; `None` turns this budget off.
+    address_limit: Option<AddressLimit>,
 }
 
 /// Why a password was not found right.
 #[derive(Debug)]
 pub enum AuthenticationError {
-    /// An attempt will be let through after this time; the password was not looked at.
+    /// A budget is used up, and an attempt will be let through after this time. Reveals nothing about the password.
     RateLimited(Duration),
     /// The user is unknown or the password wrong.
     Incorrect,
-    /// It could not be told.
+    /// The check could not be completed.
     Failure(Failure),
 }
 
-/// A user whose password was right. The attempt still counts as failed until it is
-/// [released](Authentication::release), which has to happen whatever the answer to the request is.
+/// The purpose that a password is verified for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// A sign-in, which is noted with the user if the user may sign in.
+    SignIn,
+    /// Anything else.
+    Check,
+}
+
+/// A user whose password was right.
 #[derive(Debug)]
 pub struct Authenticated {
-    /// The user as read when the password was verified.
+    /// The user at the moment of the verification.
     pub user: User,
-    /// Whether the stored hash is of another form than new ones are.
+    /// Whether the stored hash has another form than new ones have.
     pub outdated_hash: bool,
-    address: Option<AddressReservation>,
 }
 
 impl From<Failure> for AuthenticationError {
@@ -52,120 +70,98 @@ impl From<Failure> for AuthenticationError {
 impl Authentication {
     /// Verification with the deployment's hashing parameters and `SIGNIN_FAILURES_PER_IP`.
     pub fn new(environment: &Environment, store: Store, hasher: PasswordHasher) -> Result<Self, ConfigError> {
-        let failures_per_ip = environment.number("SIGNIN_FAILURES_PER_IP", 100, 0..=1_000_000)?;
-        Ok(Self { store, hasher, failures_per_ip })
+        let address_limit = AddressLimit::from_environment(environment, AddressBudget::SigninFailures)?;
+        Ok(Self { store, hasher, address_limit })
     }
 
-    /// Verifies that `password` is the one of `username`.
-    ///
-    /// The attempt is reserved first with the address, then with the username, so that an address that used up its
-    /// budget cannot use up anybody's; and a refused attempt counts for neither. An unknown username and a user whose
-    /// stored hash or row is unreadable are treated the same, down to the hash that is verified; the latter then is an
-    /// [`AuthenticationError::Failure`], which counts like a wrong password.
+    /// The budget of wrong passwords of each source address.
+    #[must_use]
+    pub fn address_limit(&self) -> Option<AddressLimit> {
+        self.address_limit
+    }
+
+    /// Verifies that `password` is the one of `username`. An unknown username is treated like a known one, down to the
+    /// hash that is verified.
     pub async fn verify(
         &self,
         username: &Username,
         password: &Password,
         source_ip: IpAddr,
+        purpose: Purpose,
     ) -> Result<Authenticated, AuthenticationError> {
-        let (address, user) =
-            tokio::join!(self.reserve_address(source_ip), self.store.user_with_hash(username));
-        self.verify_reserved(address?, username, password, user).await
+        let candidate = self.store.candidate(username, source_ip, self.address_limit, clock::now()).await?;
+        if candidate.is_unknown() {
+            identify_unknown(username);
+        }
+        self.verify_candidate(candidate, password, source_ip, purpose).await
     }
 
-    /// Verifies that `password` is the one of `user`, who was read for the present request.
-    pub async fn verify_again(
+    /// Verifies that `password` is the one of `candidate`, who was read for the present request.
+    ///
+    /// A user whose stored hash or row cannot be read is treated like one with a wrong password, up to the answer: an
+    /// [`AuthenticationError::Failure`].
+    pub async fn verify_candidate(
         &self,
-        user: UserWithHash,
+        mut candidate: Candidate,
         password: &Password,
         source_ip: IpAddr,
+        purpose: Purpose,
     ) -> Result<Authenticated, AuthenticationError> {
-        let address = self.reserve_address(source_ip).await?;
-        let username = user.user.username.clone();
-        self.verify_reserved(address, &username, password, Ok(Some(user))).await
-    }
-
-    async fn verify_reserved(
-        &self,
-        address: Option<AddressReservation>,
-        username: &Username,
-        password: &Password,
-        user: Result<Option<UserWithHash>, Failure>,
-    ) -> Result<Authenticated, AuthenticationError> {
-        let (user, hash, defect) = match user {
-            Ok(Some(UserWithHash { user, password_hash })) => {
+        if let Some(wait) = candidate.address_wait() {
+            return Err(AuthenticationError::RateLimited(wait));
+        }
+        let (network, id) = (Network::from(source_ip), random::unique());
+        let mut compared = None;
+        for _ in 0..ROUNDS {
+            if let Some(user) = candidate.user() {
                 identify(&user.user_id);
-                let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
-                let defect = password_hash.is_none().then(unreadable);
-                (Some(user), password_hash, defect)
             }
-            Ok(None) => {
-                identify_unknown(username);
-                (None, None, None)
+            if let Some(wait) = candidate.wait(&network, clock::now()) {
+                return Err(AuthenticationError::RateLimited(wait));
             }
-            // A damaged row, too, is answered only within the budgets.
-            Err(defect @ Failure::Defect(_)) => (None, None, Some(defect)),
-            Err(unavailable) => return Err(self.not_compared(address.as_ref(), unavailable.into()).await),
-        };
-        match self.store.reserve_signin(username, clock::now()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(wait)) => {
-                let refused = AuthenticationError::RateLimited(wait);
-                return Err(self.not_compared(address.as_ref(), refused).await);
+            // Every change of the password replaces the stamp, so that one verdict holds for one stamp.
+            let stamp = candidate.user().map(|user| user.security_stamp.clone());
+            let verdict = match compared.take() {
+                Some((of, verdict)) if of == stamp => verdict,
+                _ => self.compare(&candidate, password).await,
+            };
+            let attempt = Attempt {
+                id: &id,
+                network: &network,
+                is_right: matches!(verdict, Ok(Verdict::Right { .. })),
+                is_signin: purpose == Purpose::SignIn
+                    && candidate.user().is_some_and(|user| user.activated && !user.must_change_password),
+                now: clock::now(),
+            };
+            match self.store.commit_attempt(&candidate, &attempt).await? {
+                Commit::Made(user) => return self.reveal(user, verdict, source_ip).await,
+                Commit::Refused(current) => (candidate, compared) = (*current, Some((stamp, verdict))),
             }
-            Err(failure) => return Err(self.not_compared(address.as_ref(), failure.into()).await),
         }
-        // From here on the attempt stays counted unless the password is right.
-        let verdict = self.hasher.verify(password, hash.as_ref()).await;
-        match (defect, verdict?, user) {
-            (Some(defect), ..) => Err(defect.into()),
-            (None, Verdict::Right { outdated }, Some(user)) => {
-                Ok(Authenticated { user, outdated_hash: outdated, address })
-            }
-            _ => Err(AuthenticationError::Incorrect),
-        }
+        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
     }
 
-    /// Gives back the attempt of an address that was answered without a comparison.
-    async fn not_compared(
+    /// Compares the password with the stored hash, or with the decoy where there is none that can be read.
+    async fn compare(&self, candidate: &Candidate, password: &Password) -> Result<Verdict, Failure> {
+        let verdict = self.hasher.verify(password, candidate.password_hash()).await;
+        candidate.defect().map_or(verdict, Err)
+    }
+
+    /// Answers an attempt that was charged or cleared. A wrong one is first charged to the address, so that no more
+    /// than its budget of wrong answers leave.
+    async fn reveal(
         &self,
-        address: Option<&AddressReservation>,
-        error: AuthenticationError,
-    ) -> AuthenticationError {
-        self.give_back(address).await;
-        error
-    }
-
-    /// Takes the attempt of a right password out of both budgets, and forgets the failures before it. Where this
-    /// fails, only more is counted than happened: the answer stands.
-    pub async fn release(&self, authenticated: &Authenticated) {
-        let forget = async {
-            if let Err(failure) = self.store.clear_signin_failures(&authenticated.user.username).await {
-                tracing::warn!(cause = %failure, "sign-in failures not forgotten");
-            }
-        };
-        tokio::join!(forget, self.give_back(authenticated.address.as_ref()));
-    }
-
-    async fn reserve_address(
-        &self,
+        user: Option<Box<User>>,
+        verdict: Result<Verdict, Failure>,
         source_ip: IpAddr,
-    ) -> Result<Option<AddressReservation>, AuthenticationError> {
-        if self.failures_per_ip == 0 {
-            return Ok(None);
+    ) -> Result<Authenticated, AuthenticationError> {
+        if let (Ok(Verdict::Right { outdated }), Some(user)) = (&verdict, user) {
+            return Ok(Authenticated { user: *user, outdated_hash: *outdated });
         }
-        match self.store.reserve_address(source_ip, self.failures_per_ip, clock::now()).await? {
-            Ok(reservation) => Ok(Some(reservation)),
-            Err(wait) => Err(AuthenticationError::RateLimited(wait)),
+        if let Some(limit) = self.address_limit {
+            let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
+            charged.map_err(AuthenticationError::RateLimited)?;
         }
-    }
-
-    async fn give_back(&self, address: Option<&AddressReservation>) {
-        let Some(address) = address else {
-            return;
-        };
-        if let Err(failure) = self.store.give_back_address(address).await {
-            tracing::warn!(cause = %failure, "attempt not given back to the source IP address");
-        }
+        Err(verdict.err().map_or(AuthenticationError::Incorrect, AuthenticationError::Failure))
     }
 }

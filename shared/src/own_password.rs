@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use aws_types::SdkConfig;
 
-use crate::authentication::{Authenticated, Authentication, AuthenticationError};
+use crate::authentication::{Authentication, AuthenticationError, Purpose};
 use crate::config::{ConfigError, Environment};
-use crate::domain::{NewPassword, Password, UserWithHash};
+use crate::domain::{Network, NewPassword, Password};
 use crate::hashing::PasswordHasher;
 use crate::http::{Error, identify};
 use crate::mail::{Mailer, PasswordChanged};
-use crate::store::{PasswordChange, Store};
+use crate::store::{Candidate, PasswordChange, Store};
 use crate::tokens::{SignedIn, TokenError, Tokens};
 use crate::{clock, random};
 
@@ -29,8 +29,9 @@ pub struct OwnPassword {
 #[derive(Debug)]
 pub struct Account {
     token: String,
-    jti: String,
-    user: UserWithHash,
+    signed_in: SignedIn,
+    candidate: Candidate,
+    source_ip: IpAddr,
 }
 
 impl OwnPassword {
@@ -52,25 +53,26 @@ impl OwnPassword {
         tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
-    /// Finds the user whose `token` this is, and names the user in the log.
-    pub async fn authenticate(&self, token: &str) -> Result<Account, TokenError> {
-        let (SignedIn { user, jti }, password_hash) =
-            self.tokens.authenticate_with_hash(token, &self.store).await?;
-        identify(&user.user_id);
-        Ok(Account { token: token.to_owned(), jti, user: UserWithHash { user, password_hash } })
+    /// Finds the user whose `token` came from `source_ip`, and names the user in the log.
+    pub async fn authenticate(&self, token: &str, source_ip: IpAddr) -> Result<Account, TokenError> {
+        let limit = self.authentication.address_limit();
+        let (signed_in, candidate) =
+            self.tokens.authenticate_candidate(token, &self.store, source_ip, limit).await?;
+        identify(&signed_in.user.user_id);
+        Ok(Account { token: token.to_owned(), signed_in, candidate, source_ip })
     }
 
     /// Verifies that `password` is the user's. A wrong one is [`Error::PasswordIncorrect`] and counts as a failure; a
     /// right one clears the failures.
-    pub async fn verify(
-        &self,
-        account: &Account,
-        password: &Password,
-        source_ip: IpAddr,
-    ) -> Result<(), Error> {
-        let authenticated = self.authenticated(account, password, source_ip).await?;
-        self.authentication.release(&authenticated).await;
-        Ok(())
+    pub async fn verify(&self, account: &Account, password: &Password) -> Result<(), Error> {
+        let (candidate, source_ip) = (account.candidate.clone(), account.source_ip);
+        let verified =
+            self.authentication.verify_candidate(candidate, password, source_ip, Purpose::Check).await;
+        match verified {
+            Ok(_) => Ok(()),
+            Err(AuthenticationError::Incorrect) => Err(Error::PasswordIncorrect),
+            Err(other) => Err(other.into()),
+        }
     }
 
     /// Changes the password from `old_password`, which is [verified](Self::verify) first, to the one that
@@ -83,46 +85,23 @@ impl OwnPassword {
         &self,
         account: &Account,
         old_password: &Password,
-        source_ip: IpAddr,
         new_password: impl FnOnce() -> Result<NewPassword, Error> + Send,
     ) -> Result<(), Error> {
-        let authenticated = self.authenticated(account, old_password, source_ip).await?;
-        let user = &account.user.user;
-        let change = async {
-            let password_hash = self.hasher.hash(&new_password()?).await?;
-            let (now, stamp) = (clock::now(), random::security_stamp());
-            let change = PasswordChange::signed_in(user, &password_hash, &stamp, &account.jti, now)?;
-            if !self.store.change_password(change).await? {
-                return Ok(false);
-            }
-            let notice = PasswordChanged {
-                changed_at: now,
-                source_ip: Some(source_ip),
-                information: None,
-                begins_session: false,
-            };
+        self.verify(account, old_password).await?;
+        // As read with the token: if the stamp has been replaced since, perhaps the token was revoked with it.
+        let SignedIn { user, jti } = &account.signed_in;
+        let password_hash = self.hasher.hash(&new_password()?).await?;
+        let (now, stamp) = (clock::now(), random::security_stamp());
+        let (source_ip, network) = (Some(account.source_ip), Network::from(account.source_ip));
+        let change = PasswordChange::signed_in(user, &password_hash, &stamp, jti, &network, now)?;
+        if self.store.change_password(change).await? {
+            let notice =
+                PasswordChanged { changed_at: now, source_ip, information: None, begins_session: false };
             self.mailer.notify_password_changed(user, &notice).await;
-            Ok::<bool, Error>(true)
-        };
-        let (changed, ()) = tokio::join!(change, self.authentication.release(&authenticated));
-        if changed? {
             return Ok(());
         }
         // Another change came first. It revoked this token, or kept it and made the old password a wrong one.
         self.tokens.authenticate(&account.token, &self.store).await?;
         Err(Error::PasswordIncorrect)
-    }
-
-    async fn authenticated(
-        &self,
-        account: &Account,
-        password: &Password,
-        source_ip: IpAddr,
-    ) -> Result<Authenticated, Error> {
-        let verified = self.authentication.verify_again(account.user.clone(), password, source_ip).await;
-        verified.map_err(|error| match error {
-            AuthenticationError::Incorrect => Error::PasswordIncorrect,
-            other => other.into(),
-        })
     }
 }

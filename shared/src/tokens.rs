@@ -1,5 +1,6 @@
 //! JSON Web Tokens (RFC 7519, RFC 8725): issuing them, verifying them, and finding whom they stand for.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
@@ -18,11 +19,11 @@ use sha2::Sha256;
 
 use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{PasswordHash, SecurityStamp, Timestamp, User, UserId, UserWithHash};
+use crate::domain::{SecurityStamp, Timestamp, User, UserId};
 use crate::error::Failure;
 use crate::random;
 use crate::secrets::SecretKeys;
-use crate::store::Store;
+use crate::store::{AddressLimit, Candidate, Store};
 
 /// “A JSON Web Token is only for an hour valid.” The life of every token that is issued, and the longest that is
 /// accepted.
@@ -188,17 +189,21 @@ impl Tokens {
         signed_in(user, claims)
     }
 
-    /// Does what [`Self::authenticate`] does, and reads the hash of the password along with the user.
-    pub async fn authenticate_with_hash(
+    /// Does what [`Self::authenticate`] does, and reads along with the user what decides an attempt to verify the
+    /// user's password.
+    pub async fn authenticate_candidate(
         &self,
         token: &str,
         store: &Store,
-    ) -> Result<(SignedIn, Option<PasswordHash>), TokenError> {
+        source_ip: IpAddr,
+        limit: Option<AddressLimit>,
+    ) -> Result<(SignedIn, Candidate), TokenError> {
         let claims = self.verify(token).await?;
         let user_id = UserId::parse(&claims.sub).ok_or(TokenError::Incorrect)?;
-        let user = store.user_by_id_with_hash(&user_id).await?;
-        let UserWithHash { user, password_hash } = user.ok_or(TokenError::Incorrect)?;
-        Ok((signed_in(user, claims)?, password_hash))
+        let candidate = store.candidate_by_id(&user_id, source_ip, limit, clock::now()).await?;
+        let candidate = candidate.ok_or(TokenError::Incorrect)?;
+        let user = candidate.user().cloned().ok_or(TokenError::Incorrect)?;
+        Ok((signed_in(user, claims)?, candidate))
     }
 
     /// Verifies all of a token that does not depend on its user. The checks that need no key come first: a token that

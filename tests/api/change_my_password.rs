@@ -27,14 +27,14 @@ async fn a_check_tells_right_from_wrong_and_changes_nothing() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
-    let stored = service.stored_user(&user).await;
+    let stored = service.stored_apart_from_attempts(&user).await;
 
     service.check_old_password(&token, PASSWORD).await.is(PASSWORD_CORRECT);
     service.check_old_password(&token, WRONG_PASSWORD).await.is(PASSWORD_INCORRECT);
     service.check_old_password(&token, &format!("{PASSWORD} ")).await.is(PASSWORD_INCORRECT);
     service.check_old_password(&token, PASSWORD).await.is(PASSWORD_CORRECT);
 
-    assert_eq!(service.stored_user(&user).await, stored);
+    assert_eq!(service.stored_apart_from_attempts(&user).await, stored);
     assert!(service.mails_to(&user.email).await.is_empty());
     service.session_signin(&session_token).await.token_of_session();
 }

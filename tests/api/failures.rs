@@ -35,7 +35,7 @@ async fn without_its_counters_the_service_lets_nobody_in() {
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
     let due = service.user().due_a_password_change().create().await;
-    service.lose_table(&service.tables.attempts).await;
+    service.lose_table(&service.tables.source_ips).await;
 
     service.signin(&user.username, PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
     service.signin(&unknown_username(), PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);

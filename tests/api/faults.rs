@@ -50,10 +50,10 @@ const JWT_SECRET: &str = "GetSecretValue jwt-secret";
 const CODE_KEY: &str = "GetSecretValue code-key";
 const GET_USER: &str = "GetItem users";
 const GET_USER_ID: &str = "GetItem user-ids";
-const RESERVE_ADDRESS: &str = "UpdateItem attempts";
-const RESERVE_USERNAME: &str = "UpdateItem attempts 2";
-const FORGET_FAILURES: &str = "DeleteItem attempts";
-const RECORD_SIGNIN: &str = "UpdateItem users";
+const READ_CANDIDATE: &str = "BatchGetItem";
+const COMMIT: &str = "UpdateItem users";
+const REPLACE_HASH: &str = "UpdateItem users 2";
+const CHARGE_ADDRESS: &str = "UpdateItem source-ips";
 const KEEP_SESSION: &str = "PutItem sessions";
 const GET_SESSION: &str = "GetItem sessions";
 const USE_SESSION: &str = "UpdateItem sessions";
@@ -134,20 +134,25 @@ impl Struck {
         usize::from(self.applied(MAIL))
     }
 
-    /// The failures counted after a right password, if it was compared.
-    fn failures_after_right(&self, compared: bool) -> usize {
-        let before = FAILURES as usize;
-        match compared {
-            false => before + usize::from(self.lost(RESERVE_USERNAME)),
-            true if !self.applied(FORGET_FAILURES) => before + 1,
-            // One that comes late is counted too much, which is the safe side.
-            true => usize::from(self.late(RESERVE_USERNAME)),
-        }
+    /// Whether an attempt was charged or cleared: it was committed, or the commit was applied after all.
+    fn committed(&self, before: &[&str]) -> bool {
+        !self.fails_any(before) && self.applied(COMMIT)
     }
 
-    /// The failures counted after a wrong password and those `before`, if it was compared.
-    fn failures_after_wrong(&self, before: u32, compared: bool) -> usize {
-        before as usize + usize::from(compared || self.lost(RESERVE_USERNAME))
+    /// The failures counted after a right password, which is compared once the operations `before` are done.
+    fn failures_after_right(&self, before: &[&str]) -> usize {
+        if self.committed(before) { 0 } else { FAILURES as usize }
+    }
+
+    /// The failures counted after those that there were and a wrong password.
+    fn failures_after_wrong(&self, failures: u32, before: &[&str]) -> usize {
+        failures as usize + usize::from(self.committed(before))
+    }
+
+    /// The failures of the address that a wrong password adds.
+    fn charged_to_address(&self, before: &[&str]) -> u32 {
+        let reached = !self.fails_any(before) && !self.fails(COMMIT);
+        u32::from(reached && self.applied(CHARGE_ADDRESS))
     }
 }
 
@@ -382,13 +387,10 @@ async fn assert_password(service: &Service, user: &User, changed: bool) {
     service.signin(&user.username, if changed { NEW_PASSWORD } else { PASSWORD }).await.token();
 }
 
-/// Asserts that so many failures of the username are counted, and so many more of the address, or else too many.
+/// Asserts that so many failures of the username are counted in all, and so many more of the address.
 async fn assert_failures(service: &Service, user: &User, failures: usize, of_address: u32) {
-    assert_eq!(service.failures(&user.username).await, failures, "failures");
-    let counted = service.failures_of_address().await;
-    let expected = FAILURES_OF_ADDRESS + of_address;
-    // Each attempt of the reservation counts, and what fails to be given back.
-    assert!((expected..=expected + 3).contains(&counted), "{counted} failures of the address");
+    assert_eq!(service.failures_of_both(&user.username).await, failures, "failures");
+    assert_eq!(service.failures_of_address().await, FAILURES_OF_ADDRESS + of_address, "of the address");
 }
 
 /// Asserts that the user was told of the change if there was one, and the service could know of it.
@@ -416,7 +418,7 @@ struct SigningIn(User);
 impl Scenario for SigningIn {
     type Reply = (String, String);
 
-    const NEEDS: &[&str] = &[RESERVE_ADDRESS, GET_USER, RESERVE_USERNAME, JWT_SECRET, KEEP_SESSION];
+    const NEEDS: &[&str] = &[READ_CANDIDATE, COMMIT, JWT_SECRET, KEEP_SESSION];
 
     async fn prepare(service: &Service) -> Self {
         let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
@@ -433,15 +435,15 @@ impl Scenario for SigningIn {
     async fn check(self, service: &Service, reply: Option<Self::Reply>, struck: &Struck) {
         let user = self.0;
         let signed_in = reply.is_some();
-        let compared = signed_in || struck.fails_any(&[JWT_SECRET, KEEP_SESSION]);
-        assert_failures(service, &user, struck.failures_after_right(compared), 0).await;
+        assert_failures(service, &user, struck.failures_after_right(&[READ_CANDIDATE]), 0).await;
 
         // A session whose answer is lost is kept, and nobody has its token.
         let kept = signed_in || struck.lost(KEEP_SESSION);
         assert_eq!(service.stored_sessions(&user).await.len(), usize::from(kept));
-        let recorded = (signed_in || struck.fails(KEEP_SESSION)) && struck.applied(RECORD_SIGNIN);
-        assert_eq!(service.stored_hash(&user).await != OTHER_ARGON2_HASH, recorded);
-        assert_eq!(service.stored_user(&user).await.contains_key("last_signin_at"), recorded);
+        let rehashed = (signed_in || struck.fails(KEEP_SESSION)) && struck.applied(REPLACE_HASH);
+        assert_eq!(service.stored_hash(&user).await != OTHER_ARGON2_HASH, rehashed);
+        let noted = service.stored_user(&user).await.contains_key("last_signin_at");
+        assert_eq!(noted, struck.committed(&[READ_CANDIDATE]));
 
         if let Some((token, session_token)) = reply {
             assert!(service.takes(&token).await);
@@ -458,7 +460,7 @@ struct WrongPassword(User);
 impl Scenario for WrongPassword {
     type Reply = ();
 
-    const NEEDS: &[&str] = &[RESERVE_ADDRESS, GET_USER, RESERVE_USERNAME];
+    const NEEDS: &[&str] = &[READ_CANDIDATE, COMMIT, CHARGE_ADDRESS];
 
     async fn prepare(service: &Service) -> Self {
         let user = service.user().with_password(PASSWORD).create().await;
@@ -473,10 +475,11 @@ impl Scenario for WrongPassword {
         Some(())
     }
 
-    async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
+    async fn check(self, service: &Service, _: Option<()>, struck: &Struck) {
         let user = self.0;
-        let failures = struck.failures_after_wrong(LAST_FAILURES, reply.is_some());
-        assert_failures(service, &user, failures, reply.is_some().into()).await;
+        let failures = struck.failures_after_wrong(LAST_FAILURES, &[READ_CANDIDATE]);
+        let of_address = struck.charged_to_address(&[READ_CANDIDATE]);
+        assert_failures(service, &user, failures, of_address).await;
         let again = service.signin(&user.username, PASSWORD).await;
         if failures > LAST_FAILURES as usize {
             again.is_refused_for(RATE_LIMIT_EXCEEDED);
@@ -495,7 +498,7 @@ struct ForcedChange {
 impl Scenario for ForcedChange {
     type Reply = (String, String);
 
-    const NEEDS: &[&str] = &[RESERVE_ADDRESS, GET_USER, RESERVE_USERNAME, JWT_SECRET, TRANSACTION];
+    const NEEDS: &[&str] = &[READ_CANDIDATE, COMMIT, JWT_SECRET, TRANSACTION];
     const LOOKED_UP: &[&str] = &[TRANSACTION];
 
     async fn prepare(service: &Service) -> Self {
@@ -518,8 +521,7 @@ impl Scenario for ForcedChange {
     async fn check(self, service: &Service, reply: Option<Self::Reply>, struck: &Struck) {
         let Self { user, stamp } = self;
         let changed = reply.is_some() || struck.lost(TRANSACTION);
-        let compared = changed || struck.fails_any(&[JWT_SECRET, TRANSACTION]);
-        assert_failures(service, &user, struck.failures_after_right(compared), 0).await;
+        assert_failures(service, &user, struck.failures_after_right(&[READ_CANDIDATE]), 0).await;
 
         let stored = service.stored_user(&user).await;
         assert_eq!(self::stamp(service, &user).await != stamp, changed);
@@ -547,13 +549,15 @@ impl Scenario for ForcedChange {
 /// A change of the password by its user.
 struct Change(Account);
 
-const CHANGE_NEEDS: [&str; 5] = [JWT_SECRET, GET_USER_ID, GET_USER, RESERVE_ADDRESS, RESERVE_USERNAME];
+/// What comes before the commit of an attempt of a signed-in user.
+const BEFORE: [&str; 3] = [JWT_SECRET, GET_USER_ID, READ_CANDIDATE];
+const RIGHT_NEEDS: [&str; 4] = [JWT_SECRET, GET_USER_ID, READ_CANDIDATE, COMMIT];
+const WRONG_NEEDS: [&str; 5] = [JWT_SECRET, GET_USER_ID, READ_CANDIDATE, COMMIT, CHARGE_ADDRESS];
 
 impl Scenario for Change {
     type Reply = ();
 
-    const NEEDS: &[&str] =
-        &[JWT_SECRET, GET_USER_ID, GET_USER, RESERVE_ADDRESS, RESERVE_USERNAME, TRANSACTION];
+    const NEEDS: &[&str] = &[JWT_SECRET, GET_USER_ID, READ_CANDIDATE, COMMIT, TRANSACTION];
     const LOOKED_UP: &[&str] = &[TRANSACTION];
 
     async fn prepare(service: &Service) -> Self {
@@ -568,8 +572,7 @@ impl Scenario for Change {
 
     async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
         let account = self.0;
-        let compared = !struck.fails_any(&CHANGE_NEEDS);
-        assert_failures(service, &account.user, struck.failures_after_right(compared), 0).await;
+        assert_failures(service, &account.user, struck.failures_after_right(&BEFORE), 0).await;
         let changed = reply.is_some() || struck.lost(TRANSACTION);
         account.assert_changed(service, changed, true, struck).await;
     }
@@ -581,7 +584,7 @@ struct WrongOldPassword(Account);
 impl Scenario for WrongOldPassword {
     type Reply = ();
 
-    const NEEDS: &[&str] = &CHANGE_NEEDS;
+    const NEEDS: &[&str] = &WRONG_NEEDS;
 
     async fn prepare(service: &Service) -> Self {
         Self(Account::new(service).await)
@@ -594,10 +597,10 @@ impl Scenario for WrongOldPassword {
         Some(())
     }
 
-    async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
+    async fn check(self, service: &Service, _: Option<()>, struck: &Struck) {
         let account = self.0;
-        let failures = struck.failures_after_wrong(FAILURES, reply.is_some());
-        assert_failures(service, &account.user, failures, reply.is_some().into()).await;
+        let failures = struck.failures_after_wrong(FAILURES, &BEFORE);
+        assert_failures(service, &account.user, failures, struck.charged_to_address(&BEFORE)).await;
         account.assert_changed(service, false, false, struck).await;
     }
 }
@@ -633,7 +636,7 @@ struct RightCheck(Account);
 impl Scenario for RightCheck {
     type Reply = ();
 
-    const NEEDS: &[&str] = &CHANGE_NEEDS;
+    const NEEDS: &[&str] = &RIGHT_NEEDS;
 
     async fn prepare(service: &Service) -> Self {
         Self(Account::new(service).await)
@@ -644,10 +647,9 @@ impl Scenario for RightCheck {
         Some(())
     }
 
-    async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
+    async fn check(self, service: &Service, _: Option<()>, struck: &Struck) {
         let account = self.0;
-        let failures = struck.failures_after_right(reply.is_some());
-        assert_failures(service, &account.user, failures, 0).await;
+        assert_failures(service, &account.user, struck.failures_after_right(&BEFORE), 0).await;
         account.assert_changed(service, false, false, struck).await;
     }
 }

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{Algorithm, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Sha256, Sha384, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use shared::config::{ConfigError, Environment};
 use shared::store::TableNames;
 use support::{Options, Stack};
@@ -402,6 +402,13 @@ impl Service {
         self.item(&self.tables.users, "username", &user.username).await.unwrap()
     }
 
+    /// The same, without what every attempt to sign in changes.
+    pub(crate) async fn stored_apart_from_attempts(&self, user: &User) -> Item {
+        let mut item = self.stored_user(user).await;
+        item.retain(|name, _| !name.starts_with("known_") && !name.starts_with("other_"));
+        item
+    }
+
     pub(crate) async fn stored_code(&self, user: &User) -> Option<Item> {
         self.item(&self.tables.reset_codes, "username", &user.username).await
     }
@@ -425,55 +432,116 @@ impl Service {
             .unwrap()
     }
 
-    /// What is kept of the failures of a username.
-    pub(crate) async fn stored_failures(&self, username: &str) -> Option<Item> {
-        self.item(&self.tables.attempts, "subject", &format!("username#{username}")).await
+    /// The item that counts the failures of a username: the user's, or that of an unknown name, which counts those of a
+    /// damaged row too.
+    async fn counters(&self, username: &str) -> (&str, &str, String, Option<Item>) {
+        let user = self.item(&self.tables.users, "username", username).await;
+        if let Some(user) = user.filter(|user| user.contains_key("email_addresses")) {
+            return (&self.tables.users, "username", username.to_owned(), Some(user));
+        }
+        let digest = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(username));
+        let subject = format!("username#{digest}");
+        let item = self.item(&self.tables.attempts, "subject", &subject).await;
+        (&self.tables.attempts, "subject", subject, item)
     }
 
-    /// How many failures are counted against a username.
+    /// The counters of both budgets of a username.
+    pub(crate) async fn stored_failures(&self, username: &str) -> Item {
+        let (.., item) = self.counters(username).await;
+        let mut item = item.unwrap_or_default();
+        item.retain(|name, _| name.starts_with("known_") || name.starts_with("other_"));
+        item
+    }
+
+    /// The failures of a username in the budget that this client's attempts count in.
     pub(crate) async fn failures(&self, username: &str) -> usize {
-        let item = self.stored_failures(username).await;
-        item.map_or(0, |item| item["failures"].as_n().unwrap().parse().unwrap())
+        let (.., item) = self.counters(username).await;
+        let item = item.unwrap_or_default();
+        let failures = item.get(&format!("{}_failures", self.budget_of(&item)));
+        failures.map_or(0, |failures| failures.as_n().unwrap().parse().unwrap())
     }
 
-    /// Makes it so that a username has failed so many times in a row, the last time so long ago.
+    /// The failures of a username in both budgets together.
+    pub(crate) async fn failures_of_both(&self, username: &str) -> usize {
+        let item = self.stored_failures(username).await;
+        let failures = ["known_failures", "other_failures"].into_iter().filter_map(|name| item.get(name));
+        failures.map(|failures| failures.as_n().unwrap().parse::<usize>().unwrap()).sum()
+    }
+
+    /// The prefix of the counters in which this client's attempts on a user count.
+    fn budget_of(&self, user: &Item) -> &'static str {
+        let networks = user.get("networks").map_or(&[][..], |networks| networks.as_l().unwrap());
+        let is_known = match self.address.map(|address| address.to_string()) {
+            Some(address) => {
+                let (network, _) = address.rsplit_once('.').unwrap();
+                networks.contains(&AttributeValue::S(format!("{network}.0/24")))
+            }
+            // Elsewhere this client is the only one.
+            None => !networks.is_empty(),
+        };
+        if is_known { "known" } else { "other" }
+    }
+
+    /// Makes it so that a username has failed so many times in a row, the last time so long ago, in the budget that this
+    /// client's attempts count in.
     pub(crate) async fn set_failures(&self, username: &str, failures: u32, last: Duration) {
-        let last_attempt = micros_now() - micros(last);
-        self.put_attempts(&format!("username#{username}"), failures, ("last_attempt_at", last_attempt)).await;
+        let now = micros_now();
+        let (table, key, subject, user) = self.counters(username).await;
+        let budget = user.as_ref().map_or("other", |user| self.budget_of(user));
+        let counts =
+            format!("{budget}_failures = :count, {budget}_attempt_at = :last, {budget}_attempt = :attempt");
+        let number = |number: i64| AttributeValue::N(number.to_string());
+        let update = self
+            .store
+            .update_item()
+            .table_name(table)
+            .key(key, AttributeValue::S(subject))
+            .expression_attribute_values(":count", number(failures.into()))
+            .expression_attribute_values(":last", number(now - micros(last)))
+            .expression_attribute_values(":attempt", AttributeValue::S("earlier".to_owned()));
+        let update = if user.is_some_and(|user| user.contains_key("user_id")) {
+            update.update_expression(format!("SET {counts}"))
+        } else {
+            update
+                .update_expression(format!("SET {counts}, #ttl = :ttl"))
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", number(now / 1_000_000 + 24 * 60 * 60))
+        };
+        update.send().await.unwrap();
     }
 
     /// Makes it so that this client's address has failed so many times in a window that has so long to go.
     pub(crate) async fn set_failures_of_address(&self, failures: u32, window: Duration) {
-        let window_ends = micros_now() + micros(window);
-        let subject = format!("ip#{}", self.address.unwrap());
-        self.put_attempts(&subject, failures, ("window_ends_at", window_ends)).await;
+        self.set_count_of_address("signin", failures, window).await;
     }
 
-    async fn put_attempts(&self, subject: &str, failures: u32, (name, instant): (&str, i64)) {
-        let tomorrow = micros_now() / 1_000_000 + 24 * 60 * 60;
+    /// Makes it so that so many answers are counted in a budget of this client's address, in a window that has so long
+    /// to go.
+    pub(crate) async fn set_count_of_address(&self, budget: &str, count: u32, window: Duration) {
         let item = [
-            ("subject", AttributeValue::S(subject.to_owned())),
-            ("failures", AttributeValue::N(failures.to_string())),
-            (name, AttributeValue::N(instant.to_string())),
-            ("ttl", AttributeValue::N(tomorrow.to_string())),
+            ("subject", AttributeValue::S(format!("{budget}#{}", self.address.unwrap()))),
+            ("failures", AttributeValue::N(count.to_string())),
+            ("attempt", AttributeValue::S("earlier".to_owned())),
+            ("window_ends_at", AttributeValue::N((micros_now() + micros(window)).to_string())),
+            ("ttl", AttributeValue::N((micros_now() / 1_000_000 + 24 * 60 * 60).to_string())),
         ];
         let item = item.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        self.put(&self.tables.attempts, item).await;
+        self.put(&self.tables.source_ips, item).await;
     }
 
     /// How many failures are counted against this client's address.
     pub(crate) async fn failures_of_address(&self) -> u32 {
-        let subject = format!("ip#{}", self.address.unwrap());
-        let item = self.item(&self.tables.attempts, "subject", &subject).await.unwrap();
-        item["failures"].as_n().unwrap().parse().unwrap()
+        let subject = format!("signin#{}", self.address.unwrap());
+        let item = self.item(&self.tables.source_ips, "subject", &subject).await;
+        item.map_or(0, |item| item["failures"].as_n().unwrap().parse().unwrap())
     }
 
     /// Closes the window in which the failures of this client's address are counted.
     pub(crate) async fn end_window_of_address(&self) {
-        let subject = format!("ip#{}", self.address.unwrap());
-        let mut item = self.item(&self.tables.attempts, "subject", &subject).await.unwrap();
+        let subject = format!("signin#{}", self.address.unwrap());
+        let mut item = self.item(&self.tables.source_ips, "subject", &subject).await.unwrap();
         set_back(&mut item, "window_ends_at", HOUR);
-        self.put(&self.tables.attempts, item).await;
+        self.put(&self.tables.source_ips, item).await;
     }
 
     /// Makes all that the user's sessions have been through happen so much earlier.

@@ -149,15 +149,77 @@ async fn wrong_passwords_of_nobody_have_the_same_budget() {
 }
 
 #[tokio::test]
-async fn sign_ins_with_the_right_password_do_not_hinder_one_another() {
+async fn forty_right_passwords_at_once_all_sign_in() {
     let service = Service::new();
     let user = service.user().create().await;
 
-    let answers = join_all((0..8).map(async |_| service.signin(&user.username, PASSWORD).await)).await;
+    let answers = join_all((0..40).map(async |_| service.signin(&user.username, PASSWORD).await)).await;
 
     for answer in answers {
         assert!(service.takes(&answer.token()).await);
     }
+}
+
+#[tokio::test]
+async fn right_passwords_from_twelve_networks_at_once_all_sign_in() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let clients: Vec<Service> = (0..12).map(|_| service.seen_from_elsewhere()).collect();
+
+    let answers =
+        join_all(clients.iter().map(async |client| client.signin(&user.username, PASSWORD).await)).await;
+
+    for answer in answers {
+        answer.token();
+    }
+    let stored = service.stored_user(&user).await;
+    assert!(service.address.is_none() || stored["networks"].as_l().unwrap().len() == 5);
+}
+
+#[tokio::test]
+async fn two_hundred_wrong_passwords_reveal_ten_outcomes() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    // More than one address may fail.
+    let clients = [service.clone(), service.seen_from_elsewhere(), service.seen_from_elsewhere()];
+
+    let started = Instant::now();
+    let answers = join_all(
+        (0..200).map(async |guess: usize| clients[guess % 3].signin(&user.username, WRONG_PASSWORD).await),
+    )
+    .await;
+    let most = most_failures_within(started);
+
+    let [revealed, _] = count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]);
+    assert!((10..=most).contains(&revealed), "{revealed} outcomes were revealed");
+    assert_eq!(service.failures_of_both(&user.username).await, revealed);
+}
+
+#[tokio::test]
+async fn strangers_guesses_hinder_no_sign_in_from_a_known_network() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let user = service.user().create().await;
+    service.token_of(&user).await;
+    let stranger = service.seen_from_elsewhere();
+
+    let started = Instant::now();
+    let (signed_in, guesses) = join(
+        join_all((0..20).map(async |_| service.signin(&user.username, PASSWORD).await)),
+        join_all((0..40).map(async |_| stranger.signin(&user.username, WRONG_PASSWORD).await)),
+    )
+    .await;
+    let most = most_failures_within(started);
+
+    for answer in signed_in {
+        answer.token();
+    }
+    let [revealed, _] = count(&guesses, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]);
+    assert!((10..=most).contains(&revealed), "{revealed} outcomes were revealed");
+    assert_eq!(stranger.failures(&user.username).await, revealed);
+    assert_eq!(service.failures(&user.username).await, 0);
 }
 
 #[tokio::test]

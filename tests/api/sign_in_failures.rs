@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::answers::{
-    CHANGE_PASSWORD, NEW_PASSWORD_SET, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS,
-    USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    CHANGE_PASSWORD, CHANGED_PASSWORD, NEW_PASSWORD_SET, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, SENT,
+    TOO_MANY_ATTEMPTS, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
 use crate::helpers::{
-    Answer, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, SIGNIN, Service, WRONG_PASSWORD, count, unknown_username,
+    Answer, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, WRONG_PASSWORD, count,
+    unknown_username,
 };
 
 /// The wait after the `failures`th failure in a row, in seconds.
@@ -85,7 +87,7 @@ async fn refused_attempts_neither_count_nor_prolong_the_wait() {
 }
 
 #[tokio::test]
-async fn a_wait_tells_nobody_from_somebody() {
+async fn known_and_unknown_users_wait_alike() {
     let service = Service::new();
     let user = service.user().create().await;
     for username in [user.username, unknown_username()] {
@@ -93,6 +95,103 @@ async fn a_wait_tells_nobody_from_somebody() {
         service.signin(&username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
         let seconds = service.signin(&username, WRONG_PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
         assert!(seconds > 16 && seconds <= 32, "{username}: {seconds} s");
+    }
+}
+
+#[tokio::test]
+async fn known_and_unknown_users_cost_the_same_operations() {
+    if !support::embedded() || std::env::var_os("DYNAMODB_URL").is_some() {
+        return;
+    }
+    let service = Service::with_settings([]).await;
+    let user = service.user().create().await;
+    let faults = service.stack.as_ref().unwrap().faults();
+    for (username, counted_in) in [(user.username.clone(), "users"), (unknown_username(), "attempts")] {
+        faults.begin(None);
+        service.signin(&username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+        let expected = [
+            "BatchGetItem".to_owned(),
+            format!("UpdateItem {counted_in}"),
+            "UpdateItem source-ips".to_owned(),
+        ];
+        assert_eq!(faults.end().await, expected);
+
+        service.set_failures(&username, 20, MINUTE).await;
+        faults.begin(None);
+        service.signin(&username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+        assert_eq!(faults.end().await, ["BatchGetItem"]);
+    }
+    service.set_failures(&user.username, 0, MINUTE).await;
+    faults.begin(None);
+    service.signin(&user.username, PASSWORD).await.token();
+    assert_eq!(faults.end().await, ["BatchGetItem", "UpdateItem users", "GetSecretValue jwt-secret"]);
+}
+
+#[tokio::test]
+async fn what_is_typed_as_an_unknown_username_is_not_stored() {
+    let service = Service::new();
+    let typed = format!("password.{}", unknown_username());
+    service.signin(&typed, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    assert_eq!(service.failures(&typed).await, 1);
+    let plain = service.item(&service.tables.attempts, "subject", &format!("username#{typed}")).await;
+    assert!(plain.is_none());
+}
+
+#[tokio::test]
+async fn strangers_lock_no_one_out_of_a_known_network() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let user = service.user().create().await;
+    service.token_of(&user).await;
+    let stranger = service.seen_from_elsewhere();
+    stranger.set_failures(&user.username, 20, MINUTE).await;
+    stranger.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+
+    service.signin(&user.username, PASSWORD).await.token();
+    // The stranger's budget is still used up, and the owner has one to use up as well.
+    stranger.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.set_failures(&user.username, 20, MINUTE).await;
+    service.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+
+    service.manage_user("unlock", &user).await;
+    service.signin(&user.username, PASSWORD).await.token();
+    stranger.signin(&user.username, PASSWORD).await.token();
+}
+
+#[tokio::test]
+async fn a_change_of_the_password_leaves_the_network_that_made_it() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let intruder = service.seen_from_elsewhere();
+    let networks = async |user: &User| service.stored_user(user).await.get("networks").cloned();
+    let network_of = |client: &Service| {
+        let address = client.address.unwrap().to_string();
+        AttributeValue::S(format!("{}.0/24", address.rsplit_once('.').unwrap().0))
+    };
+    for change in ["own", "reset", "set"] {
+        let user = service.user().create().await;
+        intruder.token_of(&user).await;
+        let token = service.token_of(&user).await;
+        let both = AttributeValue::L(vec![network_of(&service), network_of(&intruder)]);
+        assert_eq!(networks(&user).await, Some(both));
+        match change {
+            "own" => service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET),
+            "reset" => {
+                let code = service.code_for(&user).await;
+                service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+            }
+            _ => {
+                let set =
+                    json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
+                assert_eq!(service.manage(&set).await["ok"], true);
+            }
+        }
+        let left = AttributeValue::L(vec![network_of(&service)]);
+        assert_eq!(networks(&user).await, (change != "set").then_some(left), "{change}");
     }
 }
 
@@ -206,16 +305,17 @@ async fn an_unreadable_hash_or_row_counts_like_a_wrong_password() {
                 _ => elsewhere.change_password_after_signin(&user.username, PASSWORD, NEW_PASSWORD).await,
             };
             assert_eq!(answer.status, 500, "{answer:?}");
-            assert_eq!(service.failures(&user.username).await, failures);
+            assert_eq!(elsewhere.failures(&user.username).await, failures);
             if service.address.is_some() {
                 assert_eq!(elsewhere.failures_of_address().await as usize, failures);
             }
         }
-        service.set_failures(&user.username, 20, MINUTE).await;
+        elsewhere.set_failures(&user.username, 20, MINUTE).await;
         for _ in 0..5 {
             elsewhere.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
         }
     }
+    service.set_failures(&unreadable.username, 20, MINUTE).await;
     service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is_refused_for(TOO_MANY_ATTEMPTS);
     service.set_failures(&unreadable.username, 9, MINUTE).await;
     assert_eq!(service.change_password(&token, PASSWORD, NEW_PASSWORD).await.status, 500);

@@ -97,6 +97,7 @@ struct Kind {
     table_name: Option<String>,
     index_name: Option<String>,
     key: Value,
+    request_items: Value,
     update_expression: Option<String>,
     transact_items: Vec<HashMap<String, Kind>>,
     secret_id: Option<String>,

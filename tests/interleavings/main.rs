@@ -15,18 +15,24 @@
 mod explorer;
 mod service;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::explorer::explore;
-use crate::service::{Answer, Beginning, Client, End, PASSWORD, WRONG_CODE, code};
+use crate::service::{Answer, Applied, Beginning, Client, End, PASSWORD, USERNAME, WRONG_CODE, code};
 
 const NEW_PASSWORD: &str = "NewPassword1234!";
 const OTHER_PASSWORD: &str = "OtherPassword1234!";
 const WRONG_PASSWORD: &str = "Password1234?";
+/// Source addresses in two networks.
+const HERE: &str = "203.0.113.12";
+const ELSEWHERE: &str = "198.51.100.7";
 
 /// What calls the store makes to count, as they are applied.
-const RESERVE_SIGNIN: &str = "UpdateItem postern-attempts";
-const CLEAR_FAILURES: &str = "DeleteItem postern-attempts";
+const COMMIT: &str = "UpdateItem postern-users";
+const COMMIT_UNKNOWN: &str = "UpdateItem postern-attempts";
 const UPDATE_CODE: &str = "UpdateItem postern-reset-codes";
 
 const CODE_INCORRECT: &str = "code_incorrect";
@@ -222,84 +228,264 @@ fn an_expired_code_changes_nothing() {
     }
 }
 
-#[test]
-fn failed_sign_ins_are_counted_one_by_one() {
+/// The commits of attempts, as far as they did something, with their verdicts: the order in which they count.
+fn commits<'a>(end: &'a End<'_>, answers: &'a [Answer]) -> impl Iterator<Item = (usize, bool)> + 'a {
+    let committed = |applied: &&Applied| {
+        applied.done
+            && [COMMIT, COMMIT_UNKNOWN].contains(&applied.call.as_str())
+            && applied.client < answers.len()
+    };
+    end.applied.iter().filter(committed).map(|applied| {
+        let answer = &answers[applied.client];
+        (applied.client, answer.is_success() || ![INCORRECT, RATE_LIMIT].contains(&answer.error()))
+    })
+}
+
+/// Asserts that the answers are those of the sequential rule in the order of the commits, and returns the failures that
+/// it leaves after so many before. What was refused was not counted, and what was revealed was counted once; one more may
+/// be counted of a client whose response was lost, if another attempt was committed before the retry.
+#[track_caller]
+fn assert_sequential(end: &End<'_>, answers: &[Answer], mut failures: usize) -> usize {
+    let mut counted = vec![0; answers.len()];
+    for (client, is_right) in commits(end, answers) {
+        assert!(failures < 10, "let in during the wait");
+        failures = if is_right { 0 } else { failures + 1 };
+        counted[client] += 1;
+    }
+    for (client, answer) in answers.iter().enumerate() {
+        let revealed = usize::from(answer.is_success() || answer.error() != RATE_LIMIT);
+        let once_more = counted[client] == revealed + 1 && end.lost(client, COMMIT);
+        assert!(counted[client] == revealed || once_more, "{answers:?}");
+    }
+    failures
+}
+
+/// The beginning with a user whose name has failed so often, each time from an unknown network.
+fn with_failures(failures: usize) -> Beginning {
     let beginning = Beginning::with_user(&json!({}));
-    for _ in 0..8 {
+    for _ in 0..failures {
         assert_eq!(beginning.after(&Client::signs_in(WRONG_PASSWORD)).error(), INCORRECT);
     }
-    let clients = [
-        Client::signs_in(WRONG_PASSWORD),
-        Client::signs_in(WRONG_PASSWORD).without_losses(),
-        Client::signs_in(PASSWORD),
-    ];
-    explore("failed sign-ins are counted one by one", &beginning, &clients, 1, |end| {
-        let (wrong, right) = end.answers.split_at(2);
-        assert_eq!(count(wrong, &[INCORRECT, RATE_LIMIT]), 2);
-        assert_among(right, &[RATE_LIMIT]);
-        // What the counter goes through, by the order of what was done.
-        let mut failures = 8;
-        for applied in end.applied.iter().filter(|applied| applied.done) {
-            match applied.call.as_str() {
-                RESERVE_SIGNIN => failures += 1,
-                CLEAR_FAILURES => failures = 0,
-                _ => {}
-            }
-            assert!(failures <= 10, "let in during the wait");
+    beginning
+}
+
+#[test]
+fn failed_sign_ins_are_counted_one_by_one() {
+    for before in [8, 9] {
+        let beginning = with_failures(before);
+        let clients = [
+            Client::signs_in(WRONG_PASSWORD),
+            Client::signs_in(WRONG_PASSWORD).without_losses(),
+            // From a network that the others do not share, so that the budget stays theirs.
+            Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD).without_losses(),
+        ];
+        explore("failed sign-ins are counted one by one", &beginning, &clients, 1, |end| {
+            assert_eq!(count(&end.answers, &[INCORRECT, RATE_LIMIT]), 3);
+            assert_eq!(end.failures_of("other"), assert_sequential(end, &end.answers, before));
+            assert!(end.lost(0, COMMIT) || count(&end.answers, &[INCORRECT]) == 10 - before);
+        });
+    }
+}
+
+#[test]
+fn the_right_password_and_a_wrong_one_share_the_last_attempt() {
+    let beginning = with_failures(9);
+    let clients = [Client::signs_in(WRONG_PASSWORD), Client::signs_in(PASSWORD)];
+    explore("the right password and a wrong one share the last attempt", &beginning, &clients, 1, |end| {
+        let [wrong, right] = &end.answers[..] else { panic!("two clients") };
+        assert_among(std::slice::from_ref(wrong), &[INCORRECT]);
+        assert_among(std::slice::from_ref(right), &[RATE_LIMIT]);
+        let order: Vec<usize> = commits(end, &end.answers).map(|(client, _)| client).collect();
+        // The wrong one alone makes the tenth failure; after the right one, the network is known and counts by itself.
+        assert_eq!(right.is_success(), order.contains(&1));
+        if right.is_success() {
+            assert_eq!(order[0], 1, "let in during the wait");
+            assert_eq!(end.failures_of("other"), 0);
+            let repeated = end.lost(1, COMMIT);
+            assert!(end.failures_of("known") == 1 || repeated && end.failures_of("known") == 0);
+        } else {
+            assert_eq!((end.failures_of("known"), end.failures_of("other")), (0, 10));
         }
-        assert_eq!(end.failures(), failures);
-        assert_verified_as_counted(end, &end.answers);
     });
 }
 
-/// Asserts that the password of each of these clients, who come first, was verified if, and only if, it was counted.
-/// One more can be counted where an answer got lost and somebody else overtook the repetition.
-#[track_caller]
-fn assert_verified_as_counted(end: &End<'_>, signins: &[Answer]) {
-    for (client, answer) in signins.iter().enumerate() {
-        let verified = usize::from(answer.is_success() || answer.error() == INCORRECT);
-        let counted = end.done(client, RESERVE_SIGNIN);
-        let overtaken = || {
-            let mut later = end.applied.iter().skip(counted[0]).filter(|applied| applied.client != client);
-            later.any(|other| other.done && [RESERVE_SIGNIN, CLEAR_FAILURES].contains(&other.call.as_str()))
-        };
-        let once_more = counted.len() == verified + 1 && end.lost(client, RESERVE_SIGNIN);
-        assert!(counted.len() == verified || once_more && overtaken());
+/// At the last attempt before a wait: whatever comes in between, an attempt that is refused has made the same calls if
+/// its password was right as if it was wrong.
+#[test]
+fn a_refusal_is_the_same_for_a_right_and_a_wrong_password() {
+    let beginning = with_failures(9);
+    let refusals = |password: &str| {
+        let seen = RefCell::new(BTreeSet::new());
+        let clients = [
+            Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD),
+            Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD).without_losses(),
+            Client::signs_in_from(HERE, USERNAME, password),
+        ];
+        explore("a refusal is the same", &beginning, &clients, 1, |end| {
+            let answer = &end.answers[2];
+            if !answer.is_success() && answer.error() == RATE_LIMIT {
+                let calls = end
+                    .applied
+                    .iter()
+                    .map(|applied| (applied.client, applied.call.clone(), applied.done, applied.lost));
+                seen.borrow_mut().insert(calls.collect::<Vec<_>>());
+            }
+        });
+        seen.into_inner()
+    };
+    let (right, wrong) = (refusals(PASSWORD), refusals(WRONG_PASSWORD));
+    assert!(right.iter().any(|calls| calls.iter().filter(|(client, ..)| *client == 2).count() > 1));
+    assert_eq!(right, wrong);
+}
+
+#[test]
+fn right_passwords_at_the_same_time_all_sign_in() {
+    let beginning = with_failures(9);
+    let clients = [
+        Client::signs_in_from(HERE, USERNAME, PASSWORD),
+        Client::signs_in_from(HERE, USERNAME, PASSWORD).without_losses(),
+        Client::signs_in_from(ELSEWHERE, USERNAME, PASSWORD).without_losses(),
+    ];
+    explore("right passwords at the same time all sign in", &beginning, &clients, 1, |end| {
+        assert!(end.answers.iter().all(Answer::is_success), "{:?}", end.answers);
+        let mut networks = end.networks();
+        networks.sort_unstable();
+        assert_eq!(networks, ["198.51.100.0/24", "203.0.113.0/24"]);
+        assert_eq!(end.failures_of("other"), 0);
+    });
+}
+
+#[test]
+fn strangers_use_nothing_of_the_budget_of_a_known_network() {
+    let beginning = with_failures(9);
+    assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
+    for _ in 0..9 {
+        let failed = beginning.after(&Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD));
+        assert_eq!(failed.error(), INCORRECT);
     }
+    let clients = [
+        Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD),
+        Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD).without_losses(),
+        Client::signs_in_from(HERE, USERNAME, PASSWORD),
+    ];
+    explore("strangers use nothing of the budget of a known network", &beginning, &clients, 1, |end| {
+        let (strangers, owner) = end.answers.split_at(2);
+        assert!(owner[0].is_success(), "{owner:?}");
+        assert_eq!(end.failures_of("other"), assert_sequential(end, strangers, 9));
+        assert_eq!((end.failures_of("known"), end.networks()), (0, vec!["203.0.113.0/24".to_owned()]));
+    });
+}
+
+#[test]
+fn unknown_names_have_the_same_budget() {
+    let beginning = Beginning::with_user(&json!({}));
+    let attempt = || Client::signs_in_from(HERE, "nobody", PASSWORD);
+    for _ in 0..9 {
+        assert_eq!(beginning.after(&attempt()).error(), INCORRECT);
+    }
+    let clients = [attempt(), attempt().without_losses()];
+    explore("unknown names have the same budget", &beginning, &clients, 1, |end| {
+        assert_eq!(count(&end.answers, &[INCORRECT]), 1);
+        assert_eq!(count(&end.answers, &[RATE_LIMIT]), 1);
+        assert_eq!((end.failures_of_stub(), end.failures_of("other")), (10, 0));
+    });
+}
+
+#[test]
+fn a_sign_in_meets_the_creation_or_deletion_of_its_user() {
+    let beginning = Beginning::with_user(&json!({}));
+    let clients = [Client::manages("delete", json!({})), Client::signs_in_from(HERE, USERNAME, PASSWORD)];
+    explore("a sign-in meets the deletion of its user", &beginning, &clients, 1, |end| {
+        assert_eq!(end.answers[0].body, json!({"ok": true}));
+        assert_among(&end.answers[1..], &[INCORRECT]);
+        // At most the stub of what is an unknown name by then.
+        assert_eq!(end.items(), end.failures_of_stub());
+    });
+    assert_eq!(beginning.after(&Client::manages("delete", json!({}))).body, json!({"ok": true}));
+    let clients = [
+        Client::manages("create", json!({"password": PASSWORD, "activated": true})),
+        Client::signs_in_from(HERE, USERNAME, PASSWORD),
+    ];
+    explore("a sign-in meets the creation of its user", &beginning, &clients, 1, |end| {
+        assert_eq!(end.answers[0].body["ok"], true, "{:?}", end.answers);
+        assert_among(&end.answers[1..], &[INCORRECT]);
+        assert_eq!(end.failures_of_stub(), usize::from(!end.answers[1].is_success()));
+        assert!(end.password_is(PASSWORD));
+    });
 }
 
 #[test]
 fn a_wait_that_ends_lets_one_in() {
-    let beginning = Beginning::with_user(&json!({}));
-    for _ in 0..10 {
-        assert_eq!(beginning.after(&Client::signs_in(WRONG_PASSWORD)).error(), INCORRECT);
-    }
+    let beginning = with_failures(10);
     assert!(beginning.after(&Client::lets_wait_end()).is_success());
     let clients =
         [Client::signs_in(WRONG_PASSWORD), Client::signs_in(WRONG_PASSWORD), Client::lets_wait_end()];
     explore("a wait that ends lets one in", &beginning, &clients, 1, |end| {
-        let mut waiting = false;
-        for applied in end.applied.iter().filter(|applied| applied.done) {
-            assert!(
-                applied.call != RESERVE_SIGNIN || applied.client == 2 || !waiting,
-                "let in during the wait"
-            );
-            waiting = applied.client != 2 && (waiting || applied.call == RESERVE_SIGNIN);
+        let (mut waiting, mut counted) = (false, [0; 2]);
+        for applied in end.applied.iter().filter(|applied| applied.done && applied.call == COMMIT) {
+            if applied.client == 2 {
+                waiting = false;
+            } else {
+                assert!(!waiting, "let in during the wait");
+                waiting = true;
+                counted[applied.client] += 1;
+            }
         }
         let signins = &end.answers[..2];
         assert_eq!(count(signins, &[INCORRECT, RATE_LIMIT]), 2);
-        assert_verified_as_counted(end, signins);
-        let counted = end.done(0, RESERVE_SIGNIN).len() + end.done(1, RESERVE_SIGNIN).len();
-        assert_eq!(end.failures(), 10 + counted);
+        for (client, answer) in signins.iter().enumerate() {
+            let revealed = usize::from(answer.error() == INCORRECT);
+            let once_more = counted[client] == revealed + 1 && end.lost(client, COMMIT);
+            assert!(counted[client] == revealed || once_more, "{signins:?}");
+        }
+        assert_eq!(end.failures_of("other"), 10 + counted[0] + counted[1]);
     });
+}
+
+/// Every number of failures, at every stage of its wait, in both budgets: the answer and the count are those of the rule.
+#[test]
+fn every_attempt_follows_the_sequential_rule() {
+    const SECOND: u64 = 1_000_000;
+    let beginning = Beginning::with_user(&json!({}));
+    assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
+    for failures in 0..=22_u32 {
+        let wait = if failures < 10 { 0 } else { (SECOND << (failures - 10)).min(900 * SECOND) };
+        let day = 24 * 3600 * SECOND;
+        for passed in [0, wait / 2, wait.saturating_sub(SECOND / 3), wait, wait + SECOND, day - SECOND, day] {
+            for (budget, address) in [("known", HERE), ("other", ELSEWHERE)] {
+                for is_right in [false, true] {
+                    let before = beginning.copy();
+                    before.set_failures(budget, failures, passed);
+                    let password = if is_right { PASSWORD } else { WRONG_PASSWORD };
+                    let answer = before.after(&Client::signs_in_from(address, USERNAME, password));
+                    let case = format!("{failures} {budget}, {passed} µs ago, {is_right}: {answer:?}");
+                    let left = if passed < wait {
+                        assert_eq!(answer.error(), RATE_LIMIT, "{case}");
+                        failures
+                    } else if is_right {
+                        assert!(answer.is_success(), "{case}");
+                        0
+                    } else {
+                        assert_eq!(answer.error(), INCORRECT, "{case}");
+                        if passed >= day { 1 } else { failures + 1 }
+                    };
+                    assert_eq!(before.failures_of(budget), left as usize, "{case}");
+                    let other = if budget == "known" { "other" } else { "known" };
+                    assert_eq!(before.failures_of(other), 0, "{case}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
 fn one_of_two_due_changes_wins() {
     let beginning = Beginning::with_user(&json!({"must_change_password": true}));
     for (signins, losses) in [(1, 0), (0, 1)] {
-        let mut clients =
-            vec![Client::makes_due_change(NEW_PASSWORD), Client::makes_due_change(OTHER_PASSWORD)];
+        let mut clients = vec![
+            Client::makes_due_change(NEW_PASSWORD),
+            Client::makes_due_change(OTHER_PASSWORD).without_losses(),
+        ];
         clients.extend((0..signins).map(|_| Client::signs_in(PASSWORD)));
         explore("one of two due changes wins", &beginning, &clients, losses, |end| {
             let (changes, signed_in) = end.answers.split_at(2);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -39,13 +39,15 @@ const USER_IDS: &str = "postern-user-ids";
 const RESET_CODES: &str = "postern-reset-codes";
 const SESSIONS: &str = "postern-sessions";
 const ATTEMPTS: &str = "postern-attempts";
+const SOURCE_IPS: &str = "postern-source-ips";
 /// The tables and their keys.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     (USERS, "username"),
     (USER_IDS, "user_id"),
     (RESET_CODES, "username"),
     (SESSIONS, "session_id"),
     (ATTEMPTS, "subject"),
+    (SOURCE_IPS, "subject"),
 ];
 
 /// The secret that everything is signed and hashed with.
@@ -74,7 +76,8 @@ pub(crate) struct Applied {
     pub(crate) call: String,
     /// Whether it did something, rather than being refused.
     pub(crate) done: bool,
-    lost: bool,
+    /// Whether its answer got lost.
+    pub(crate) lost: bool,
 }
 
 /// The tables that runs begin with.
@@ -182,6 +185,23 @@ impl Client {
         client!(signin, None, json!({"username": USERNAME, "password": password, "stay_logged_in": true}))
     }
 
+    /// Signs in with this name, from this source address.
+    pub(crate) fn signs_in_from(address: &str, username: &str, password: &str) -> Self {
+        let mut event: Value =
+            serde_json::from_str(include_str!("../../events/signin/without_session.json")).unwrap();
+        event["body"] = json!({"username": username, "password": password}).to_string().into();
+        event["requestContext"]["http"]["sourceIp"] = address.into();
+        Self::new(move |aws| {
+            let (function, event) =
+                (Arc::new(signin::Function::new(&environment(), aws).unwrap()), event.to_string());
+            Box::new(move || {
+                let function = Arc::clone(&function);
+                let request = lambda_http::request::from_str(&event).unwrap();
+                Box::pin(async move { Answer::from(function.handle(request).await) })
+            })
+        })
+    }
+
     /// Makes the change that is due, to stay logged in.
     pub(crate) fn makes_due_change(new: &str) -> Self {
         let body = json!({
@@ -237,14 +257,13 @@ impl Client {
     /// Time: sets an instant of the user's item in a table back by an hour, if it is there.
     fn passes(table: &'static str, instant: &'static str) -> Self {
         let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
-        let subject = if table == ATTEMPTS { format!("username#{USERNAME}") } else { USERNAME.to_owned() };
         Self::new(move |aws| {
             use aws_sdk_dynamodb::types::AttributeValue::{N, S};
             let hour = Duration::from_hours(1).as_micros();
             let update = aws_sdk_dynamodb::Client::new(aws)
                 .update_item()
                 .table_name(table)
-                .key(key, S(subject.clone()))
+                .key(key, S(USERNAME.to_owned()))
                 .condition_expression(format!("attribute_exists({instant})"))
                 .update_expression(format!("SET {instant} = {instant} - :hour"))
                 .expression_attribute_values(":hour", N(hour.to_string()));
@@ -263,7 +282,7 @@ impl Client {
     }
 
     pub(crate) fn lets_wait_end() -> Self {
-        Self::passes(ATTEMPTS, "last_attempt_at")
+        Self::passes(USERS, "other_attempt_at")
     }
 }
 
@@ -338,6 +357,28 @@ impl Beginning {
         self.world.answer(client, &self.runtime)
     }
 
+    /// A beginning of its own with the same tables.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self { world: World::new(), runtime: runtime() };
+        copy.world.fill(&self.world);
+        copy
+    }
+
+    /// Makes it so that the user has failed so often in a budget, the last time so many microseconds ago.
+    pub(crate) fn set_failures(&self, budget: &str, failures: u32, ago: u64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        let mut item = self.world.tables()[USERS][0].clone();
+        item[format!("{budget}_failures")] = json!({"N": failures.to_string()});
+        item[format!("{budget}_attempt")] = json!({"S": "earlier"});
+        item[format!("{budget}_attempt_at")] = json!({"N": (now - u128::from(ago)).to_string()});
+        self.world.state().apply("PutItem", &json!({"TableName": USERS, "Item": item})).unwrap();
+    }
+
+    /// The failures in a budget of the user.
+    pub(crate) fn failures_of(&self, budget: &str) -> usize {
+        failures_of(&self.world.tables(), budget)
+    }
+
     /// Has a code sent to the user.
     pub(crate) fn code(&self) -> String {
         assert!(self.after(&Client::sends()).is_success());
@@ -363,14 +404,7 @@ impl Clients {
     /// Lets all of them begin.
     pub(crate) async fn start(&self, beginning: &Beginning) -> Run {
         let world = self.world.clone();
-        let mut state = State::new();
-        for (table, items) in beginning.world.tables() {
-            for item in items {
-                state.apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
-            }
-        }
-        state.refuses_mails = beginning.world.state().refuses_mails;
-        *world.state() = state;
+        world.fill(&beginning.world);
         let (mut clients, moved) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
         for (number, act) in self.acts.iter().enumerate() {
             let (mut act, moved) = (act(), Arc::clone(&moved));
@@ -489,11 +523,21 @@ impl End<'_> {
         self.tables[SESSIONS].len()
     }
 
-    /// The failures that are counted against the user's name.
-    pub(crate) fn failures(&self) -> usize {
-        self.tables[ATTEMPTS]
-            .first()
-            .map_or(0, |item| item["failures"]["N"].as_str().unwrap().parse().unwrap())
+    /// The failures in the budget `known` or `other` of the user.
+    pub(crate) fn failures_of(&self, budget: &str) -> usize {
+        failures_of(&self.tables, budget)
+    }
+
+    /// The networks from which the user's right password came, the most recent one first.
+    pub(crate) fn networks(&self) -> Vec<String> {
+        let networks = self.tables[USERS][0]["networks"]["L"].as_array().unwrap();
+        networks.iter().map(|network| network["S"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The failures of the unknown name, if there are any.
+    pub(crate) fn failures_of_stub(&self) -> usize {
+        let stub = self.tables[ATTEMPTS].first();
+        stub.map_or(0, |stub| stub["other_failures"]["N"].as_str().unwrap().parse().unwrap())
     }
 
     /// How many items there are in all tables.
@@ -529,6 +573,11 @@ impl End<'_> {
     }
 }
 
+fn failures_of(tables: &BTreeMap<&'static str, Vec<Value>>, budget: &str) -> usize {
+    let count = tables[USERS].first().map(|user| &user[format!("{budget}_failures")]["N"]);
+    count.and_then(Value::as_str).map_or(0, |count| count.parse().unwrap())
+}
+
 impl World {
     fn new() -> Self {
         Self(Arc::new(Mutex::new(State::new())))
@@ -543,6 +592,18 @@ impl World {
         let _context = runtime.enter();
         let act = (client.connect)(&self.connect(None));
         runtime.block_on(act())
+    }
+
+    /// Begins anew with the tables of `other`.
+    fn fill(&self, other: &Self) {
+        let mut state = State::new();
+        for (table, items) in other.tables() {
+            for item in items {
+                state.apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
+            }
+        }
+        state.refuses_mails = other.state().refuses_mails;
+        *self.state() = state;
     }
 
     fn tables(&self) -> BTreeMap<&'static str, Vec<Value>> {
@@ -613,6 +674,7 @@ impl State {
             }};
         }
         match operation {
+            "BatchGetItem" => call!(batch_get_item),
             "DeleteItem" => call!(delete_item),
             "GetItem" => call!(get_item),
             "PutItem" => call!(put_item),
@@ -672,7 +734,11 @@ fn step(client: usize, operation: &str, body: &Value) -> Step {
         let values = if request["Key"].is_null() { &request["Item"] } else { &request["Key"] };
         format!("{table} {}", values[key]["S"])
     };
-    let (call, items) = if let Some(writes) = body["TransactItems"].as_array() {
+    let keys =
+        |(table, request): (&String, &Value)| item(&json!({"TableName": table, "Key": request["Keys"][0]}));
+    let (call, items) = if let Some(tables) = body["RequestItems"].as_object() {
+        (operation.to_owned(), tables.iter().map(|table| (keys(table), false)).collect())
+    } else if let Some(writes) = body["TransactItems"].as_array() {
         let requests = writes.iter().flat_map(|write| write.as_object().unwrap().values());
         (operation.to_owned(), requests.map(|request| (item(request), true)).collect())
     } else {

@@ -25,7 +25,9 @@ const FOREVER: Duration = Duration::from_mins(2);
 /// What DynamoDB calls a transaction.
 const TRANSACTION: &str = "TransactWriteItems";
 /// What changes nothing.
-const READS: [&str; 2] = ["Get", "Query"];
+const READS: [&str; 3] = ["Get", BATCH, "Query"];
+/// What DynamoDB calls a read of several items.
+const BATCH: &str = "BatchGetItem";
 /// What meets others' transactions.
 const WRITES: [&str; 4] = ["UpdateItem", "PutItem", "DeleteItem", TRANSACTION];
 /// What SES calls a mail.
@@ -44,6 +46,8 @@ pub enum Fault {
     TransactionConflict,
     /// It is answered that the same transaction, by its token, is not finished.
     TransactionInProgress,
+    /// It is answered that none of the keys were read.
+    Unprocessed,
     /// It is answered that the mail is not accepted, now or later.
     MessageRejected,
     /// The connection is cut before the operation is applied.
@@ -128,12 +132,14 @@ impl Plan {
         let faults = faults.into_iter().filter(move |fault| !(is_read && fault.is_applied()));
         let faults = faults.chain(conflict).chain(in_progress);
         let plan = |fault, attempts| Self { operation: operation.to_owned(), fault, attempts };
+        let unprocessed = is_of(&[BATCH]).then(|| plan(Fault::Unprocessed, 1));
         let every = move |fault| plan(fault, Self::EVERY_ATTEMPT);
         // A mail has only one attempt.
         let is_mail = is_of(&[MAIL]);
         let first = move |fault| (!is_mail).then(|| plan(fault, 1));
         let rejected = is_mail.then(|| every(Fault::MessageRejected));
-        faults.flat_map(move |fault| first(fault).into_iter().chain([every(fault)])).chain(rejected)
+        let faults = faults.flat_map(move |fault| first(fault).into_iter().chain([every(fault)]));
+        faults.chain(rejected).chain(unprocessed)
     }
 }
 
@@ -242,6 +248,10 @@ pub(crate) async fn inject(
         Some(Fault::TransactionConflict) => conflict(&json),
         Some(Fault::TransactionInProgress) => {
             refuse(StatusCode::BAD_REQUEST, "TransactionInProgressException")
+        }
+        Some(Fault::Unprocessed) => {
+            let answer = json!({"Responses": {}, "UnprocessedKeys": json["RequestItems"]});
+            axum::Json(answer).into_response()
         }
         Some(Fault::MessageRejected) => refuse(StatusCode::BAD_REQUEST, "MessageRejected"),
         Some(Fault::CutBefore) => cut(),

@@ -151,6 +151,9 @@ fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Vec<Access
 }
 
 fn of_dynamodb(operation: &str, request: &Value) -> Vec<Access> {
+    if let Some(tables) = request["RequestItems"].as_object() {
+        return tables.iter().map(|(table, request)| of_keys(operation, table, request)).collect();
+    }
     // A transaction needs the permissions of its parts.
     match request["TransactItems"].as_array() {
         Some(items) => items
@@ -166,6 +169,14 @@ fn of_dynamodb(operation: &str, request: &Value) -> Vec<Access> {
     }
 }
 
+/// The reads of one table in a batch.
+fn of_keys(operation: &str, table: &str, request: &Value) -> Access {
+    let mut request = request.clone();
+    request["TableName"] = table.into();
+    request["Key"] = request["Keys"][0].clone();
+    of_item(operation, &request)
+}
+
 fn of_item(operation: &str, request: &Value) -> Access {
     let table = format!("table/{}", request["TableName"].as_str().unwrap_or_default());
     let resource = match request["IndexName"].as_str() {
@@ -178,7 +189,7 @@ fn of_item(operation: &str, request: &Value) -> Access {
         access.context.insert(key, values.iter().map(|value| (*value).to_owned()).collect());
     };
     let text = |name: &str| request[name].as_str();
-    if ["GetItem", "Query", "Scan"].contains(&operation) {
+    if ["BatchGetItem", "GetItem", "Query", "Scan"].contains(&operation) {
         // Without a projection, everything is returned, and no attribute need be named.
         let projected = text("ProjectionExpression").map_or("ALL_ATTRIBUTES", |_| "SPECIFIC_ATTRIBUTES");
         note("dynamodb:Select", &[text("Select").unwrap_or(projected)]);

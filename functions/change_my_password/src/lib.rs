@@ -1,8 +1,6 @@
 //! `/api/v1/user/myself/changePassword`: the password of a signed-in user, checked and changed, as the original web and
 //! Android clients ask for it on their pages of settings.
 
-use std::net::IpAddr;
-
 use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
@@ -60,31 +58,26 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let token = token_of(&request).ok_or(Error::TokenNotProvided)?;
-            let account = self.passwords.authenticate(&token).await?;
+            let account = self.passwords.authenticate(&token, source_ip).await?;
             if route_key(&request) == Some(CHECK_OLD_PASSWORD) {
-                self.check(&account, parse(&request)?, source_ip).await
+                self.check(&account, parse(&request)?).await
             } else {
-                self.change(&account, parse(&request)?, source_ip).await
+                self.change(&account, parse(&request)?).await
             }
         })
         .await
     }
 
-    async fn check(&self, account: &Account, body: CheckFields, source_ip: IpAddr) -> Result<Success, Error> {
+    async fn check(&self, account: &Account, body: CheckFields) -> Result<Success, Error> {
         let mut fields = Fields::default();
         let Some(password) = fields.password("password", body.password) else {
             return Err(fields.into_error());
         };
-        self.passwords.verify(account, &password, source_ip).await?;
+        self.passwords.verify(account, &password).await?;
         Success::new("old_password_correct", &Answer { msg: "Password correct" })
     }
 
-    async fn change(
-        &self,
-        account: &Account,
-        body: ChangeFields,
-        source_ip: IpAddr,
-    ) -> Result<Success, Error> {
+    async fn change(&self, account: &Account, body: ChangeFields) -> Result<Success, Error> {
         let mut fields = Fields::default();
         let old_password = fields.password("old_password", body.old_password);
         let new_password = fields.new_password("new_password", body.new_password, self.policy);
@@ -98,7 +91,7 @@ impl Function {
             }
             Ok(new_password)
         };
-        self.passwords.change(account, &old_password, source_ip, unless_unchanged).await?;
+        self.passwords.change(account, &old_password, unless_unchanged).await?;
         Success::new("password_changed", &Answer { msg: "Password changed" })
     }
 }

@@ -1,7 +1,5 @@
 //! `POST /api/v1/profile/change_password`: the change of the password of a signed-in user.
 
-use std::net::IpAddr;
-
 use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
@@ -122,20 +120,19 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
-            let account = self.passwords.authenticate(token).await?;
-            self.change(&account, Fields::new(parse(&request)?, self.policy), source_ip).await?;
+            let account = self.passwords.authenticate(token, source_ip).await?;
+            self.change(&account, Fields::new(parse(&request)?, self.policy)).await?;
             let message = "New password is set for user.";
             Success::new("password_changed", &Answer { success: true, code: 100, message })
         })
         .await
     }
 
-    async fn change(&self, account: &Account, mut fields: Fields, source_ip: IpAddr) -> Result<(), Error> {
+    async fn change(&self, account: &Account, mut fields: Fields) -> Result<(), Error> {
         let Some(old_password) = fields.old_password.take() else {
             return Err(fields.errors());
         };
-        match self.passwords.change(account, &old_password, source_ip, || fields.finish(&old_password)).await
-        {
+        match self.passwords.change(account, &old_password, || fields.finish(&old_password)).await {
             Err(Error::PasswordIncorrect) => {
                 fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
                 Err(fields.errors())

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
-use shared::authentication::Authentication;
+use shared::authentication::{Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{NewPassword, Password, PasswordPolicy, User, Username};
+use shared::domain::{Network, NewPassword, Password, PasswordPolicy, User, Username};
 use shared::hashing::PasswordHasher;
 use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
@@ -92,12 +92,10 @@ impl Function {
         call.answer(async move {
             let change = ForcedChange::parse(parse(&request)?, self.policy)?;
             let ForcedChange { username, old_password, .. } = &change;
-            let authenticated = self.authentication.verify(username, old_password, source_ip).await?;
-            let (success, ()) = tokio::join!(
-                self.change(&authenticated.user, &change, source_ip),
-                self.authentication.release(&authenticated),
-            );
-            success
+            let purpose = Purpose::Check;
+            let authenticated =
+                self.authentication.verify(username, old_password, source_ip, purpose).await?;
+            self.change(&authenticated.user, &change, source_ip).await
         })
         .await
     }
@@ -123,7 +121,9 @@ impl Function {
             information: change.session.information.as_ref(),
             created_at: now,
         });
-        let password_change = PasswordChange::due(user, &password_hash, &security_stamp, session, now)?;
+        let network = Network::from(source_ip);
+        let password_change =
+            PasswordChange::due(user, &password_hash, &security_stamp, session, &network, now)?;
         if !self.store.change_password(password_change).await? {
             // The user changed since the password was verified, which therefore counts for nothing any more.
             return Err(Error::UsernameOrPasswordIncorrect);

@@ -7,7 +7,7 @@ use lambda_http::{Body, Request, Response};
 use serde::{Deserialize, Serialize};
 use shared::code_verification::{CodeVerification, Verified};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{NewPassword, PasswordHash, PasswordPolicy, SubmittedCode, Username};
+use shared::domain::{Network, NewPassword, PasswordHash, PasswordPolicy, SubmittedCode, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
 use shared::http::{Call, Envelope, Error, Field, Fields, Success, parse};
@@ -116,7 +116,8 @@ impl Function {
         source_ip: IpAddr,
     ) -> Result<bool, Failure> {
         let (now, stamp) = (clock::now(), random::security_stamp());
-        let change = PasswordChange::reset(user, password_hash, &stamp, &reserved.code.code_id, now);
+        let (code_id, network) = (&reserved.code.code_id, Network::from(source_ip));
+        let change = PasswordChange::reset(user, password_hash, &stamp, code_id, &network, now);
         if !self.store.change_password(change).await? {
             return Ok(false);
         }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{
-    Locale, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash, Username,
+    Locale, Networks, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash, Username,
 };
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
@@ -159,8 +159,7 @@ impl Function {
                 ("password_set", show(&user))
             }
             Command::Unlock { username } => {
-                self.user(&username).await?;
-                self.store.unlock(&username, clock::now()).await?;
+                self.unlock(&username).await?;
                 ("unlocked", done)
             }
             Command::RevokeSessions { username } => {
@@ -212,6 +211,7 @@ impl Function {
             password_changed_at: None,
             own_changes: OwnChanges::default(),
             last_signin_at: None,
+            networks: Networks::default(),
         };
         let user = UserWithHash { user, password_hash: Some(password_hash) };
         self.store.create_user(&user).await?;
@@ -258,6 +258,16 @@ impl Function {
         for _ in 0..ROUNDS {
             let user = self.user(username).await?;
             if self.store.revoke_sessions(&user).await? {
+                return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    async fn unlock(&self, username: &Username) -> Result<(), Refusal> {
+        for _ in 0..ROUNDS {
+            let user = self.user(username).await?;
+            if self.store.unlock(&user, clock::now()).await? {
                 return Ok(());
             }
         }

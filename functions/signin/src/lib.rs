@@ -3,7 +3,7 @@
 use aws_types::SdkConfig;
 use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
-use shared::authentication::{Authenticated, Authentication};
+use shared::authentication::{Authenticated, Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Password, Username};
 use shared::error::Failure;
@@ -72,12 +72,9 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let Signin { username, password, session } = parse::<Fieldset>(&request)?.try_into()?;
-            let authenticated = self.authentication.verify(&username, &password, source_ip).await?;
-            let (success, ()) = tokio::join!(
-                self.sign_in(&authenticated, &password, &session),
-                self.authentication.release(&authenticated),
-            );
-            success
+            let purpose = Purpose::SignIn;
+            let authenticated = self.authentication.verify(&username, &password, source_ip, purpose).await?;
+            self.sign_in(&authenticated, &password, &session).await
         })
         .await
     }
@@ -112,22 +109,23 @@ impl Function {
                 None => Ok(()),
             }
         };
-        let (kept, ()) = tokio::join!(keep_session, self.record(authenticated, password));
+        let (kept, ()) = tokio::join!(keep_session, self.replace_hash(authenticated, password));
         kept?;
         Success::tokens("signed_in", &token, session_token.as_ref())
     }
 
-    /// Notes the sign-in and replaces an outdated hash. Neither is worth refusing a sign-in for.
-    async fn record(&self, authenticated: &Authenticated, password: &Password) {
-        let user = &authenticated.user;
-        let recorded: Result<(), Failure> = async {
-            let rehashed =
-                if authenticated.outdated_hash { Some(self.hasher.rehash(password).await?) } else { None };
-            self.store.record_signin(user, rehashed.as_ref(), clock::now()).await
+    /// Replaces an outdated hash, which is not worth refusing a sign-in for.
+    async fn replace_hash(&self, authenticated: &Authenticated, password: &Password) {
+        if !authenticated.outdated_hash {
+            return;
+        }
+        let replaced: Result<(), Failure> = async {
+            let hash = self.hasher.rehash(password).await?;
+            self.store.replace_hash(&authenticated.user, &hash).await
         }
         .await;
-        if let Err(failure) = recorded {
-            tracing::warn!(cause = %failure, "sign-in not recorded");
+        if let Err(failure) = replaced {
+            tracing::warn!(cause = %failure, "outdated hash not replaced");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod email_address;
 mod invisible;
+mod network;
 mod origins;
 mod own_changes;
 mod password;
@@ -15,6 +16,8 @@ mod username;
 
 pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
+pub(crate) use network::ipv6_network;
+pub use network::{Network, Networks};
 pub use origins::{AllowedOrigins, OriginsError};
 pub use own_changes::{OwnChanges, TooManyChanges};
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
@@ -23,7 +26,7 @@ pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
 pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, TRIES};
 pub(crate) use session::session_end;
 pub use session::{SessionId, SessionInformation, SessionToken};
-pub(crate) use signin_failures::{ADDRESS_WINDOW, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, wait_after};
+pub(crate) use signin_failures::{FREE_FAILURES, Failures, LONGEST_WAIT, wait_after};
 pub use timestamp::Timestamp;
 pub use user::{Locale, RecoveryStamp, SecurityStamp, User, UserId, UserWithHash};
 pub use username::{Username, UsernameError};

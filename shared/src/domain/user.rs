@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{EmailAddress, MAX_NAME_CHARS, OwnChanges, PasswordHash, Timestamp, Username};
+use super::{EmailAddress, MAX_NAME_CHARS, Networks, OwnChanges, PasswordHash, Timestamp, Username};
 
 /// A user as the store holds it, without the hash of the password.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub struct User {
     pub own_changes: OwnChanges,
     /// When the user last signed in.
     pub last_signin_at: Option<Timestamp>,
+    /// The networks whose attempts have budgets of their own.
+    pub networks: Networks,
 }
 
 /// A user together with the hash of the password, for the functions that verify, count or export hashes. The others

@@ -1,271 +1,459 @@
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::builders::KeysAndAttributesBuilder;
 use aws_sdk_dynamodb::types::{
-    Delete, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 
 use super::Store;
-use super::item::{Item, condition_failure, instant, number, text, ttl};
-use super::users::defect;
+use super::item::{Item, condition_failure, instant, number, text, texts, ttl};
+use super::source_ips::{AddressLimit, address_key, wait_of_address};
+use super::users::{Row, defect, user_attributes};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    ADDRESS_WINDOW, DAILY_SENDS, FREE_FAILURES, LONGEST_WAIT, QUIET_PERIOD, Timestamp, Username, wait_after,
+    DAILY_SENDS, FREE_FAILURES, Failures, LONGEST_WAIT, Network, PasswordHash, Timestamp, User, UserId,
+    UserWithHash, Username, wait_after,
 };
 use crate::error::Failure;
-use crate::random;
 
-/// A reserved attempt from one source IP address.
+/// How many times keys that DynamoDB left out of a batch are asked for.
+const BATCH_ROUNDS: usize = 3;
+
+/// How long to wait before they are asked for again.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+
+/// The attributes that count the failures of both budgets.
+pub(super) const COUNTERS: [&str; 6] = [
+    "known_failures",
+    "known_attempt",
+    "known_attempt_at",
+    "other_failures",
+    "other_attempt",
+    "other_attempt_at",
+];
+
+/// The attributes of a user that decide an attempt, as a projection expression.
+const CANDIDATE_ATTRIBUTES: &str = concat!(
+    user_attributes!(),
+    ", password_hash, known_failures, known_attempt, known_attempt_at, other_failures, other_attempt, \
+     other_attempt_at"
+);
+
+/// A username that a password is verified for, with all that decides the attempt, as read before anything is compared.
 #[derive(Clone, Debug)]
-pub struct AddressReservation {
-    subject: String,
-    window_ends_at: Timestamp,
+pub struct Candidate {
+    username: String,
+    user: Option<UserWithHash>,
+    defect: Option<Failure>,
+    known: Failures,
+    other: Failures,
+    address_wait: Option<Duration>,
 }
 
-/// What a conditional write found.
-enum Reservation {
-    /// The attempt is counted; the item as it is now.
-    Made(Item),
-    /// The condition does not hold; the item as it is.
-    Refused(Item),
+/// The budgets of a username.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Budget {
+    /// For attempts from networks from which the right password came before.
+    Known,
+    /// For all others, and for all attempts on an unknown username.
+    Other,
 }
 
-/// How often a forgotten counter is begun anew before giving up. Each round is lost only to another attempt that
-/// began it first, whereupon this one counts on in it.
-const ROUNDS: usize = 3;
+/// One attempt to verify a password.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// Names the attempt, so that a retry after a lost response finds that it was counted.
+    pub id: &'a str,
+    /// The network that it comes from.
+    pub network: &'a Network,
+    /// Whether the password was right.
+    pub is_right: bool,
+    /// Whether a right password is a sign-in, which is noted.
+    pub is_signin: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The outcome of [`Store::commit_attempt`].
+#[derive(Debug)]
+pub enum Commit {
+    /// The attempt was allowed, and is charged or cleared. The user as of this moment; `None` for an unknown username.
+    Made(Option<Box<User>>),
+    /// Nothing was written, because the candidate is not as it was read or has to wait. This is how it is now.
+    Refused(Box<Candidate>),
+}
+
+impl Budget {
+    /// The prefix of the attributes that count its failures.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Candidate {
+    /// The user who has the name; `None` if the name is unknown or the user's row damaged.
+    #[must_use]
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref().map(|user| &user.user)
+    }
+
+    /// Whether no user has the name.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.user.is_none() && self.defect.is_none()
+    }
+
+    /// The stored hash, if there is a user and the hash can be read.
+    #[must_use]
+    pub fn password_hash(&self) -> Option<&PasswordHash> {
+        self.user.as_ref()?.password_hash.as_ref()
+    }
+
+    /// The reason why no password can be right although the name is known.
+    #[must_use]
+    pub fn defect(&self) -> Option<Failure> {
+        let has_no_hash = self.user.as_ref().is_some_and(|user| user.password_hash.is_none());
+        let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
+        self.defect.clone().or_else(|| has_no_hash.then(unreadable))
+    }
+
+    /// The time for which attempts from the source address are refused; `None` if its budget is not used up.
+    #[must_use]
+    pub fn address_wait(&self) -> Option<Duration> {
+        self.address_wait
+    }
+
+    /// The time for which attempts from `network` are refused; `None` if one is let through now.
+    #[must_use]
+    pub fn wait(&self, network: &Network, now: Timestamp) -> Option<Duration> {
+        self.failures(self.budget(network)).wait(now)
+    }
+
+    fn budget(&self, network: &Network) -> Budget {
+        match self.user() {
+            Some(user) if user.networks.contains(network) => Budget::Known,
+            _ => Budget::Other,
+        }
+    }
+
+    fn failures(&self, budget: Budget) -> Failures {
+        match budget {
+            Budget::Known => self.known,
+            Budget::Other => self.other,
+        }
+    }
+
+    /// A name whose user and stub are these; `None` stands for one that is not stored.
+    fn read(username: &str, user: Option<&Item>, stub: Option<&Item>) -> Result<Self, Failure> {
+        let (row, defect) = match user.map(UserWithHash::from_item).transpose() {
+            Ok(row) => (row, None),
+            Err(damaged) => (None, Some(damaged)),
+        };
+        // Of a damaged row nothing is relied on, and nothing written: its attempts are counted as those of an unknown name.
+        let counted_in = if row.is_some() { user } else { stub };
+        let failures = |budget| counted_in.map_or(Ok(Failures::default()), |item| failures(item, budget));
+        Ok(Self {
+            username: username.to_owned(),
+            user: row,
+            defect,
+            known: failures(Budget::Known)?,
+            other: failures(Budget::Other)?,
+            address_wait: None,
+        })
+    }
+}
 
 impl Store {
-    /// Counts an attempt to sign in as `username`, as if it had failed, before the password is verified. `Err` is
-    /// the time until an attempt would be let through; it then counts for nothing.
-    pub async fn reserve_signin(
+    /// Reads all that decides an attempt on `username` from `source_ip`, in one call. The counter of the address may be
+    /// a moment old, everything else is not.
+    pub async fn candidate(
         &self,
         username: &Username,
+        source_ip: IpAddr,
+        limit: Option<AddressLimit>,
         now: Timestamp,
-    ) -> Result<Result<(), Duration>, Failure> {
-        let subject = username_subject(username);
-        let (expiry, attempt) = (ttl(now + QUIET_PERIOD), random::unique());
-        for _ in 0..ROUNDS {
-            let count_on = waits_over(self.attempt(&subject), now)
-                .update_expression(
-                    "SET failures = if_not_exists(failures, :zero) + :one, last_attempt_at = :now, \
-                     attempt = :attempt, #ttl = :ttl",
-                )
-                .expression_attribute_values(":zero", number(0))
-                .expression_attribute_values(":attempt", text(&attempt))
-                .expression_attribute_values(":ttl", expiry.clone());
-            let item = match reserve(count_on).await? {
-                Reservation::Made(_) => return Ok(Ok(())),
-                Reservation::Refused(item) => item,
-            };
-            if item.optional_text("attempt") == Some(attempt.as_str()) {
-                // An answer got lost, and this is the repetition of what was written.
-                return Ok(Ok(()));
-            }
-            let last_attempt_at = item.instant("last_attempt_at")?;
-            if last_attempt_at + QUIET_PERIOD > now {
-                let wait = wait_after(item.count("failures")?);
-                return Ok(Err((last_attempt_at + wait).since(now)));
-            }
-            let begin_anew = self
-                .attempt(&subject)
-                .condition_expression("last_attempt_at = :forgotten")
-                .expression_attribute_values(":forgotten", instant(last_attempt_at))
-                .update_expression(
-                    "SET failures = :one, last_attempt_at = :now, attempt = :attempt, #ttl = :ttl",
-                )
-                .expression_attribute_values(":attempt", text(&attempt))
-                .expression_attribute_values(":now", instant(now))
-                .expression_attribute_values(":ttl", expiry.clone());
-            if let Reservation::Made(_) = reserve(begin_anew).await? {
-                return Ok(Ok(()));
-            }
-        }
-        Err(contended())
+    ) -> Result<Candidate, Failure> {
+        self.read_candidate(username.normalised(), true, source_ip, limit, now).await
     }
 
-    /// Forgets the failures of `username`.
-    pub async fn clear_signin_failures(&self, username: &Username) -> Result<(), Failure> {
-        self.client
-            .delete_item()
-            .table_name(&self.tables.attempts)
-            .key("subject", text(username_subject(username)))
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| DynamoDb.failure("DeleteItem attempts", &error))
-    }
-
-    /// Counts an attempt from `address`, as if it had failed, unless `limit` were counted in its current window,
-    /// which begins with the first of them.
-    /// `Err` is the time until the window ends.
-    pub async fn reserve_address(
+    /// Reads all that decides an attempt of the user with this id, who has to exist. `None` if there is none.
+    pub async fn candidate_by_id(
         &self,
-        address: IpAddr,
-        limit: u32,
+        user_id: &UserId,
+        source_ip: IpAddr,
+        limit: Option<AddressLimit>,
         now: Timestamp,
-    ) -> Result<Result<AddressReservation, Duration>, Failure> {
-        let subject = address_subject(address);
-        let window_end = now + ADDRESS_WINDOW;
-        for _ in 0..ROUNDS {
-            let count_on = self
-                .attempt(&subject)
-                .condition_expression(
-                    "attribute_not_exists(subject) OR (window_ends_at > :now AND failures < :limit)",
-                )
-                .expression_attribute_values(":now", instant(now))
-                .expression_attribute_values(":limit", number(limit))
-                .update_expression(
-                    "SET failures = if_not_exists(failures, :zero) + :one, \
-                     window_ends_at = if_not_exists(window_ends_at, :end), #ttl = if_not_exists(#ttl, :ttl)",
-                )
-                .expression_attribute_values(":zero", number(0))
-                .expression_attribute_values(":end", instant(window_end))
-                .expression_attribute_values(":ttl", ttl(window_end));
-            let item = match reserve(count_on).await? {
-                Reservation::Made(item) => {
-                    let window_ends_at = item.instant("window_ends_at")?;
-                    return Ok(Ok(AddressReservation { subject, window_ends_at }));
-                }
-                Reservation::Refused(item) => item,
-            };
-            let ended_at = item.instant("window_ends_at")?;
-            if ended_at > now {
-                return Ok(Err(ended_at.since(now)));
-            }
-            let begin_anew = self
-                .attempt(&subject)
-                .condition_expression("window_ends_at = :ended")
-                .expression_attribute_values(":ended", instant(ended_at))
-                .update_expression("SET failures = :one, window_ends_at = :end, #ttl = :ttl")
-                .expression_attribute_values(":end", instant(window_end))
-                .expression_attribute_values(":ttl", ttl(window_end));
-            if let Reservation::Made(_) = reserve(begin_anew).await? {
-                return Ok(Ok(AddressReservation { subject, window_ends_at: window_end }));
-            }
+    ) -> Result<Option<Candidate>, Failure> {
+        let Some(username) = self.username_of(user_id).await? else {
+            return Ok(None);
+        };
+        let candidate = self.read_candidate(&username, false, source_ip, limit, now).await?;
+        match (candidate.user(), &candidate.defect) {
+            (Some(user), _) => Ok((user.user_id == *user_id).then_some(candidate)),
+            (None, Some(damaged)) => Err(damaged.clone()),
+            (None, None) => Ok(None),
         }
-        Err(contended())
     }
 
-    /// Takes an attempt that did not fail out of the count again. It is not repeated when its answer is lost, or
-    /// it could be taken out twice.
-    pub async fn give_back_address(&self, reservation: &AddressReservation) -> Result<(), Failure> {
-        let once = aws_sdk_dynamodb::config::retry::RetryConfig::disabled();
-        let outcome = self
-            .client
-            .update_item()
-            .table_name(&self.tables.attempts)
-            .key("subject", text(&reservation.subject))
-            .condition_expression("window_ends_at = :end AND failures > :zero")
-            .expression_attribute_values(":end", instant(reservation.window_ends_at))
-            .expression_attribute_values(":zero", number(0))
-            .update_expression("SET failures = failures - :one")
-            .expression_attribute_values(":one", number(1))
-            .customize()
-            .config_override(aws_sdk_dynamodb::Config::builder().retry_config(once))
+    async fn read_candidate(
+        &self,
+        username: &str,
+        may_be_unknown: bool,
+        source_ip: IpAddr,
+        limit: Option<AddressLimit>,
+        now: Timestamp,
+    ) -> Result<Candidate, Failure> {
+        let (users, attempts, addresses) =
+            (&self.tables.users, &self.tables.attempts, &self.tables.source_ips);
+        let key = |name: &str, value: &str| {
+            let key = HashMap::from([(name.to_owned(), text(value))]);
+            KeysAndAttributes::builder().keys(key)
+        };
+        let user = key("username", username).projection_expression(CANDIDATE_ATTRIBUTES);
+        let mut wanted = vec![(users, user.consistent_read(true))];
+        if may_be_unknown {
+            wanted.push((attempts, key("subject", &username_subject(username)).consistent_read(true)));
+        }
+        if let Some(limit) = limit {
+            wanted.push((addresses, key("subject", &address_key(limit.budget(), source_ip))));
+        }
+        let found = self.batch_get(wanted).await?;
+        let candidate = Candidate::read(username, found.get(users), found.get(attempts))?;
+        let address_wait = match (limit, found.get(addresses)) {
+            (Some(limit), Some(address)) => wait_of_address(address, limit, now)?,
+            _ => None,
+        };
+        Ok(Candidate { address_wait, ..candidate })
+    }
+
+    /// Reads one item of each of these tables. Keys that DynamoDB leaves unprocessed, as it does under load, are asked
+    /// for again.
+    async fn batch_get(
+        &self,
+        wanted: Vec<(&String, KeysAndAttributesBuilder)>,
+    ) -> Result<HashMap<String, Item>, Failure> {
+        let keys = |(table, keys): (&String, KeysAndAttributesBuilder)| {
+            keys.build().map(|keys| (table.clone(), keys)).map_err(defect)
+        };
+        let mut wanted: HashMap<_, _> = wanted.into_iter().map(keys).collect::<Result<_, _>>()?;
+        let mut found = HashMap::new();
+        for round in 0..BATCH_ROUNDS {
+            if round > 0 {
+                sleep(BATCH_PAUSE).await;
+            }
+            let output = self
+                .client
+                .batch_get_item()
+                .set_request_items(Some(wanted))
+                .send()
+                .await
+                .map_err(|error| DynamoDb.failure("BatchGetItem", &error))?;
+            for (table, items) in output.responses.unwrap_or_default() {
+                found.extend(items.into_iter().map(|item| (table.clone(), Item(item))));
+            }
+            wanted = output.unprocessed_keys.unwrap_or_default();
+            if wanted.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(Failure::Unavailable("BatchGetItem: keys were left unprocessed".to_owned()))
+    }
+
+    /// Charges an attempt with a wrong password, or clears the budget after a right one, and at the same moment decides
+    /// whether the attempt is allowed. Nothing of the comparison may be told before this returns [`Commit::Made`].
+    ///
+    /// Right and wrong attempts make the same call on the same item under the same condition: the user is the one that
+    /// was read, the budget is the one that the network counts in, and no wait is in force.
+    pub async fn commit_attempt(
+        &self,
+        candidate: &Candidate,
+        attempt: &Attempt<'_>,
+    ) -> Result<Commit, Failure> {
+        let budget = candidate.budget(attempt.network);
+        let update = match candidate.user() {
+            Some(user) => {
+                let update = self
+                    .client
+                    .update_item()
+                    .table_name(&self.tables.users)
+                    .key("username", text(&candidate.username))
+                    .expression_attribute_values(":stamp", text(user.security_stamp.as_str()));
+                if user.networks.is_empty() {
+                    let condition = "security_stamp = :stamp AND attribute_not_exists(networks)";
+                    update.condition_expression(condition)
+                } else {
+                    let networks = texts(user.networks.iter().map(Network::as_str));
+                    update
+                        .condition_expression("security_stamp = :stamp AND networks = :networks")
+                        .expression_attribute_values(":networks", networks)
+                }
+            }
+            None => self
+                .client
+                .update_item()
+                .table_name(&self.tables.attempts)
+                .key("subject", text(username_subject(&candidate.username))),
+        };
+        let forgotten_at = candidate.failures(budget).forgotten_at(attempt.now);
+        let update = only_if_allowed(update, budget, attempt, forgotten_at);
+        let outcome = counting(update, budget, attempt, candidate.user(), forgotten_at)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        match outcome {
-            Ok(_) => Ok(()),
-            // The window is over: there is nothing left to give back to.
-            Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(DynamoDb.failure("UpdateItem attempts", &error)),
+        let user = |item: &Item| candidate.user().map(|_| User::from_item(item).map(Box::new)).transpose();
+        let item = match outcome {
+            Ok(output) => {
+                return Ok(Commit::Made(user(&Item(output.attributes.unwrap_or_default()))?));
+            }
+            Err(error) => {
+                condition_failure(&error).ok_or_else(|| DynamoDb.failure("UpdateItem attempt", &error))?
+            }
+        };
+        // The response was lost, and this is the SDK's retry of what was written.
+        if item.optional_text(&format!("{}_attempt", budget.prefix())) == Some(attempt.id) {
+            return Ok(Commit::Made(user(&item)?));
         }
+        let item = Some(&item).filter(|item| !item.0.is_empty());
+        let now = match candidate.user() {
+            Some(_) => Candidate::read(&candidate.username, item, None),
+            None => Candidate::read(&candidate.username, None, item),
+        };
+        now.map(|now| Commit::Refused(Box::new(now)))
     }
 
-    /// Forgets the sign-in failures, the tries and the sends of `username`. A live code stays live.
-    pub async fn unlock(&self, username: &Username, now: Timestamp) -> Result<(), Failure> {
-        let failures = Delete::builder()
-            .table_name(&self.tables.attempts)
-            .key("subject", text(username_subject(username)))
+    /// Forgets the sign-in failures, the tries and the sends of `user`. A live code stays live. False if the user is
+    /// another one than was read.
+    pub async fn unlock(&self, user: &User, now: Timestamp) -> Result<bool, Failure> {
+        let username = user.username.normalised();
+        let failures = Update::builder()
+            .table_name(&self.tables.users)
+            .key("username", text(username))
+            .condition_expression("user_id = :user_id")
+            .expression_attribute_values(":user_id", text(user.user_id.as_str()))
+            .update_expression(format!("REMOVE {}", COUNTERS.join(", ")))
             .build()
             .map_err(defect)?;
         let sends = (0..DAILY_SENDS.0).map(|send| format!("sent_{send}")).collect::<Vec<_>>().join(", ");
         let tries_and_sends = Update::builder()
             .table_name(&self.tables.reset_codes)
-            .key("username", text(username.normalised()))
+            .key("username", text(username))
             // The item comes into being if there was none; its time to live removes it.
             .update_expression(format!("SET #ttl = if_not_exists(#ttl, :ttl) REMOVE tries, {sends}"))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":ttl", ttl(now))
             .build()
             .map_err(defect)?;
-        self.client
-            .transact_write_items()
-            .transact_items(TransactWriteItem::builder().delete(failures).build())
-            .transact_items(TransactWriteItem::builder().update(tries_and_sends).build())
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| DynamoDb.failure("TransactWriteItems unlock", &error))
-    }
-
-    /// An update of one counter; its expression is still to be given.
-    fn attempt(&self, subject: &str) -> UpdateItemFluentBuilder {
-        self.client
-            .update_item()
-            .table_name(&self.tables.attempts)
-            .key("subject", text(subject))
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":one", number(1))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        let updates = [failures, tries_and_sends];
+        let updates = updates.map(|update| TransactWriteItem::builder().update(update).build());
+        self.transact("unlock", updates.into()).await
     }
 }
 
-/// The key of the counter of `username`, whether anybody has that name or not.
-pub(super) fn username_subject(username: &Username) -> String {
-    format!("username#{}", username.normalised())
+/// The key of the counters of an unknown username. It does not show the name, which may be a password that was typed
+/// into the wrong field.
+fn username_subject(username: &str) -> String {
+    format!("username#{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(username)))
 }
 
-/// An IPv6 subscriber has at least a /64 of addresses, which therefore count as one.
-fn address_subject(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => format!("ip#{address}"),
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("ip#{}/64", Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
+fn failures(item: &Item, budget: Budget) -> Result<Failures, Failure> {
+    let prefix = budget.prefix();
+    let count = item.optional_count(&format!("{prefix}_failures"))?.unwrap_or_default();
+    Ok(Failures::new(count, item.optional_instant(&format!("{prefix}_attempt_at"))?))
+}
+
+/// Adds the condition that this is not a retry of an attempt that was counted, and that no wait is in force: the failures
+/// in a row are as few as need none, or are the number whose wait is over, or are still those that were forgotten at the
+/// time of reading. DynamoDB knows no powers, so that each number of failures with a wait of its own is a clause.
+fn only_if_allowed(
+    update: UpdateItemFluentBuilder,
+    budget: Budget,
+    attempt: &Attempt<'_>,
+    forgotten_at: Option<Timestamp>,
+) -> UpdateItemFluentBuilder {
+    let prefix = budget.prefix();
+    let is_as_read = update.get_condition_expression().as_ref().map(|condition| format!("{condition} AND "));
+    let condition = format!(
+        "{}(attribute_not_exists({prefix}_attempt) OR {prefix}_attempt <> :attempt)",
+        is_as_read.unwrap_or_default()
+    );
+    let mut update = update.expression_attribute_values(":attempt", text(attempt.id));
+    if let Some(forgotten_at) = forgotten_at {
+        return update
+            .condition_expression(format!("{condition} AND {prefix}_attempt_at = :forgotten_at"))
+            .expression_attribute_values(":forgotten_at", instant(forgotten_at));
     }
-}
-
-/// The condition that [`wait_after`] of the counted failures is over. DynamoDB knows no powers: the wait after
-/// each number of failures is a clause of its own.
-fn waits_over(update: UpdateItemFluentBuilder, now: Timestamp) -> UpdateItemFluentBuilder {
-    let mut clauses = vec!["failures < :free".to_owned()];
-    let mut update = update
-        .expression_attribute_values(":free", number(FREE_FAILURES))
-        .expression_attribute_values(":now", instant(now))
-        .expression_attribute_values(":quiet", instant(now - QUIET_PERIOD));
+    let mut clauses =
+        vec![format!("attribute_not_exists({prefix}_failures)"), format!("{prefix}_failures < :free")];
+    update = update.expression_attribute_values(":free", number(FREE_FAILURES));
     for failures in FREE_FAILURES.. {
         let wait = wait_after(failures);
         let comparison = if wait == LONGEST_WAIT { ">=" } else { "=" };
-        clauses.push(format!("(failures {comparison} :n{failures} AND last_attempt_at <= :t{failures})"));
+        clauses.push(format!(
+            "({prefix}_failures {comparison} :n{failures} AND {prefix}_attempt_at <= :t{failures})"
+        ));
         update = update
             .expression_attribute_values(format!(":n{failures}"), number(failures))
-            .expression_attribute_values(format!(":t{failures}"), instant(now - wait));
+            .expression_attribute_values(format!(":t{failures}"), instant(attempt.now - wait));
         if wait == LONGEST_WAIT {
             break;
         }
     }
-    let clauses = clauses.join(" OR ");
-    update.condition_expression(format!(
-        "attribute_not_exists(subject) \
-         OR (attempt <> :attempt AND last_attempt_at > :quiet AND ({clauses}))"
-    ))
+    update.condition_expression(format!("{condition} AND ({})", clauses.join(" OR ")))
 }
 
-async fn reserve(update: UpdateItemFluentBuilder) -> Result<Reservation, Failure> {
-    match update.send().await {
-        Ok(output) => Ok(Reservation::Made(Item(output.attributes.unwrap_or_default()))),
-        Err(error) => condition_failure(&error)
-            .map(Reservation::Refused)
-            .ok_or_else(|| DynamoDb.failure("UpdateItem attempts", &error)),
+/// Adds the expression that counts the attempt.
+fn counting(
+    update: UpdateItemFluentBuilder,
+    budget: Budget,
+    attempt: &Attempt<'_>,
+    user: Option<&User>,
+    forgotten_at: Option<Timestamp>,
+) -> UpdateItemFluentBuilder {
+    let prefix = budget.prefix();
+    let mut set = vec![format!("{prefix}_attempt = :attempt")];
+    let mut update = update;
+    if attempt.is_right {
+        set.push(format!("{prefix}_failures = :zero"));
+        update = update.expression_attribute_values(":zero", number(0));
+        if let Some(networks) = user.and_then(|user| user.networks.after(attempt.network)) {
+            set.push("networks = :new_networks".to_owned());
+            let networks = texts(networks.iter().map(Network::as_str));
+            update = update.expression_attribute_values(":new_networks", networks);
+        }
+        if attempt.is_signin {
+            set.push("last_signin_at = :now".to_owned());
+            update = update.expression_attribute_values(":now", instant(attempt.now));
+        }
+    } else {
+        set.push(format!("{prefix}_attempt_at = :now"));
+        update = update
+            .expression_attribute_values(":now", instant(attempt.now))
+            .expression_attribute_values(":one", number(1));
+        if forgotten_at.is_some() {
+            set.push(format!("{prefix}_failures = :one"));
+        } else {
+            set.push(format!("{prefix}_failures = if_not_exists({prefix}_failures, :zero) + :one"));
+            update = update.expression_attribute_values(":zero", number(0));
+        }
     }
-}
-
-fn contended() -> Failure {
-    Failure::Unavailable("UpdateItem attempts: others were faster each time".to_owned())
+    if user.is_none() {
+        set.push("#ttl = :ttl".to_owned());
+        update = update
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", ttl(Failures::forgotten_after(attempt.now)));
+    }
+    update.update_expression(format!("SET {}", set.join(", ")))
 }
 
 #[cfg(test)]
@@ -273,14 +461,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_one_ipv6_subscriber_count_as_one() {
-        for (address, subject) in [
-            ("203.0.113.9", "ip#203.0.113.9"),
-            ("::ffff:203.0.113.9", "ip#203.0.113.9"),
-            ("2001:db8:1:2:3:4:5:6", "ip#2001:db8:1:2::/64"),
-            ("2001:db8:1:2::1", "ip#2001:db8:1:2::/64"),
-        ] {
-            assert_eq!(address_subject(address.parse().unwrap()), subject);
-        }
+    fn the_key_of_an_unknown_name_does_not_show_it() {
+        // printf %s st.huber | openssl dgst -sha256 -binary | basenc --base64url | tr -d =
+        assert_eq!(username_subject("st.huber"), "username#8IPliYxbXx1Zg1qy018YAIiaJ9BkfqBIvkTQtfUV3hk");
     }
 }

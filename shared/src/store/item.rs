@@ -33,6 +33,19 @@ impl Item {
         self.read(name, |value| value.as_l().ok().map(Vec::as_slice))
     }
 
+    /// The texts of a list; none if the attribute is missing.
+    pub(super) fn optional_texts(&self, name: &str) -> Result<Vec<String>, Failure> {
+        if !self.0.contains_key(name) {
+            return Ok(Vec::new());
+        }
+        let texts = self.list(name)?.iter();
+        texts.map(|text| text.as_s().cloned().map_err(|_| Self::unreadable(name))).collect()
+    }
+
+    pub(super) fn optional_count(&self, name: &str) -> Result<Option<u32>, Failure> {
+        if self.0.contains_key(name) { self.count(name).map(Some) } else { Ok(None) }
+    }
+
     pub(super) fn count(&self, name: &str) -> Result<u32, Failure> {
         self.read(name, |value| value.as_n().ok()?.parse().ok())
     }
@@ -67,6 +80,10 @@ impl Item {
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
+}
+
+pub(super) fn texts<'a>(values: impl Iterator<Item = &'a str>) -> AttributeValue {
+    AttributeValue::L(values.map(text).collect())
 }
 
 pub(super) fn number(value: impl Into<i64>) -> AttributeValue {

@@ -1,14 +1,15 @@
-//! DynamoDB: the five tables, and every operation on them.
+//! DynamoDB: the six tables, and every operation on them.
 //!
 //! # Tables
 //!
 //! | Table | Key | Holds | TTL |
 //! |---|---|---|---|
-//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`? | |
+//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`?, `networks`? (the last five from which the password came); and the failed sign-ins of two budgets, `known_…` and `other_…`: `…_failures`?, `…_attempt`?, `…_attempt_at`? | |
 //! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
 //! | reset codes | `username` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
 //! | sessions | `session_id`; index `by_user` on `user_id`, `created_at` | `username`, `security_stamp`, `information`?, `created_at`, `last_used_at`, `expires_at` | at its end |
-//! | attempts | `subject`: `username#…` or `ip#…` | `failures` with `attempt`, `last_attempt_at`, or with `window_ends_at` | when they are forgotten |
+//! | attempts | `subject`: `username#` and a hash of an unknown username | `other_failures`, `other_attempt`, `other_attempt_at` | when they are forgotten |
+//! | source IPs | `subject`: `signin#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
 //!
 //! Instants are numbers, in microseconds since the Unix epoch; `ttl`, which DynamoDB's time to live reads, is in
 //! seconds. DynamoDB deletes late, by days at times: nothing here relies on it, every expiry is a condition.
@@ -21,16 +22,16 @@
 //!
 //! | Endpoint | Before the decision | After it |
 //! |---|---|---|
-//! | signin | reserve IP, get user · reserve username | release both, record sign-in, put session |
-//! | changePasswordAfterSignin | the same | release both, transaction: user, session |
+//! | signin | batch: user, username's attempts, source IP · charge or clear | put session, replace an outdated hash; or charge source IP |
+//! | changePasswordAfterSignin | the same | transaction: user, session; or charge source IP |
 //! | sendEmail | get user · write code and send | restore the code before, if SES refused all mails |
 //! | checkCode | get user, reserve try | give back try, unless the code was wrong |
-//! | resetPassword | get user, reserve try | transaction: user, code, username's failures; or as checkCode |
+//! | resetPassword | get user, reserve try | transaction: user, code; or as checkCode |
 //! | `IamLoggedIn` | get session · get user | update session |
 //! | sessions | get user id · get user | query `by_user`, or delete session |
-//! | `change_password` | get user id · get user · reserve IP · reserve username | release both, transaction: user |
+//! | `change_password` | get user id · batch: user, source IP · charge or clear | transaction: user; or charge source IP |
 //! | changePassword | the same | the same |
-//! | checkOldPassword | the same | release both |
+//! | checkOldPassword | the same | nothing; or charge source IP |
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
 //! | `manage_users` get | | get user |
 //! | `manage_users` update, `set_password`, `revoke_sessions` | get user | transaction: user |
@@ -39,8 +40,18 @@
 //!
 //! # What holds when calls race
 //!
-//! - A try or an attempt is *reserved* before anything is compared, by one conditional write; as many are let
-//!   through as there are reservations, never more.
+//! - A try of a code is *reserved* before anything is compared, by one conditional write; as many are let through as
+//!   there are reservations, never more.
+//! - An attempt to sign in is *charged before its outcome is revealed*: the password is compared first, then one
+//!   conditional write charges or clears the attempt and decides whether it was allowed, and nothing is answered before.
+//!   Writes of one item come one after the other, and each answer is the one that the sequential rule gives at that
+//!   point, so any number of wrong passwords at once reveal as many outcomes as the rule allows, and any number of right
+//!   ones succeed. The condition includes the security stamp and the networks that were read. If it fails, the item
+//!   comes back with the answer, and the attempt is decided anew by that; for another stamp the password is compared
+//!   again. Tries of codes cannot be charged this way, because the right code continues with a transaction, which takes
+//!   longer than an update: refused right and wrong codes would differ in time.
+//! - The failures of an unknown username, or of a user whose row is damaged, are not those of the user who gets the name:
+//!   at creation and deletion the name has a fresh budget.
 //! - A password changes only under the condition that the user's security stamp is the one that was read, in one
 //!   transaction with all that has to change with it. Of several at once one wins; the others find the stamp
 //!   changed. So the user's own changes, which are limited, are counted exactly by what was read: a change that is not
@@ -51,10 +62,9 @@
 //!   comes back, so a revoked code stays revoked. The addresses change only under the condition that the recovery stamp
 //!   is the one that was read: what is compared with the new ones are the addresses that they replace.
 //! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
-//!   and attempts are told by theirs, a transaction has a token. There are exceptions: an attempt from an address may
-//!   count twice or not be given back, and so may one of a username that another overtook before it was repeated,
-//!   which is the safe side; a code so overtaken is written again with fresh tries, but counts as two of those that
-//!   may be sent; and a right password whose clearing of the failures is repeated clears those of the meantime.
+//!   and attempts are told by theirs, a transaction has a token. There are exceptions: an attempt
+//!   may count twice, for a username and for an address, if another one came in between, which is the safe side; a code so overtaken is written again with fresh tries, but counts as two of those that
+//!   may be sent; and a right password that is cleared twice for this reason clears the failures of the meantime.
 //! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was
 //!   tried. What it cannot undo errs on the strict side: if the response was lost that had the code before it, that
 //!   code is gone; if two sends overlap and SES refuses both, the first of them stays counted, and neither its code
@@ -65,6 +75,7 @@ mod attempts;
 mod item;
 mod reset_codes;
 mod sessions;
+mod source_ips;
 mod users;
 
 use std::sync::Arc;
@@ -76,9 +87,10 @@ use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_types::SdkConfig;
 
-pub use self::attempts::AddressReservation;
+pub use self::attempts::{Attempt, Candidate, Commit};
 pub use self::reset_codes::{LiveCode, NewCode, ReplacedCode, ReservedTry, TryError};
 pub use self::sessions::{NewSession, Session};
+pub use self::source_ips::{AddressBudget, AddressLimit};
 pub use self::users::{CreateUserError, PasswordChange, UserUpdate};
 use crate::aws::Dependency::DynamoDb;
 use crate::aws::{Lazy, lazy};
@@ -104,6 +116,8 @@ pub struct TableNames {
     pub sessions: String,
     /// `ATTEMPTS_TABLE`
     pub attempts: String,
+    /// `SOURCE_IPS_TABLE`
+    pub source_ips: String,
 }
 
 impl TableNames {
@@ -116,6 +130,7 @@ impl TableNames {
             reset_codes: environment.text("RESET_CODES_TABLE", "postern-reset-codes"),
             sessions: environment.text("SESSIONS_TABLE", "postern-sessions"),
             attempts: environment.text("ATTEMPTS_TABLE", "postern-attempts"),
+            source_ips: environment.text("SOURCE_IPS_TABLE", "postern-source-ips"),
         }
     }
 }

@@ -5,13 +5,13 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 
-use super::attempts::username_subject;
-use super::item::{Item, boolean, condition_failure, instant, instants, text};
+use super::attempts::COUNTERS;
+use super::item::{Item, boolean, condition_failure, instant, instants, text, texts};
 use super::{NewSession, Store};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    CodeId, EmailAddress, Locale, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp, Timestamp,
-    TooManyChanges, User, UserId, UserWithHash, Username,
+    CodeId, EmailAddress, Locale, Network, Networks, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp,
+    Timestamp, TooManyChanges, User, UserId, UserWithHash, Username,
 };
 use crate::error::Failure;
 use crate::random;
@@ -55,11 +55,11 @@ pub struct PasswordChange<'a> {
 #[derive(Debug)]
 enum ChangeKind<'a> {
     /// The user made the change that was due, and thereby signs in.
-    Due { changes: OwnChanges, session: Option<NewSession<'a>> },
+    Due { changes: OwnChanges, session: Option<NewSession<'a>>, network: &'a Network },
     /// The user made it with a token, which stays valid.
-    SignedIn { changes: OwnChanges, kept_jti: &'a str },
-    /// A reset, which uses up the code and clears the failed sign-ins.
-    Reset { code_id: &'a CodeId },
+    SignedIn { changes: OwnChanges, kept_jti: &'a str, network: &'a Network },
+    /// A reset, which uses up the code and clears the failed sign-ins of both budgets.
+    Reset { code_id: &'a CodeId, network: &'a Network },
     /// An operator set the password.
     Set { must_change_password: bool },
 }
@@ -69,15 +69,17 @@ impl<'a> PasswordChange<'a> {
     /// own changes.
     ///
     /// Of every kind of change, `user` is the user as read before (if the security stamp is another one by now,
-    /// nothing is changed) and `security_stamp` the one that replaces the user's.
+    /// nothing is changed) and `security_stamp` the one that replaces the user's. The networks from which the replaced
+    /// password came are forgotten, but for `network`, from which the new one comes.
     pub fn due(
         user: &'a User,
         password_hash: &'a PasswordHash,
         security_stamp: &'a SecurityStamp,
         session: Option<NewSession<'a>>,
+        network: &'a Network,
         now: Timestamp,
     ) -> Result<Self, TooManyChanges> {
-        let kind = ChangeKind::Due { changes: user.own_changes.and_one_at(now)?, session };
+        let kind = ChangeKind::Due { changes: user.own_changes.and_one_at(now)?, session, network };
         Ok(Self { user, password_hash, security_stamp, now, kind })
     }
 
@@ -88,9 +90,10 @@ impl<'a> PasswordChange<'a> {
         password_hash: &'a PasswordHash,
         security_stamp: &'a SecurityStamp,
         kept_jti: &'a str,
+        network: &'a Network,
         now: Timestamp,
     ) -> Result<Self, TooManyChanges> {
-        let kind = ChangeKind::SignedIn { changes: user.own_changes.and_one_at(now)?, kept_jti };
+        let kind = ChangeKind::SignedIn { changes: user.own_changes.and_one_at(now)?, kept_jti, network };
         Ok(Self { user, password_hash, security_stamp, now, kind })
     }
 
@@ -101,9 +104,10 @@ impl<'a> PasswordChange<'a> {
         password_hash: &'a PasswordHash,
         security_stamp: &'a SecurityStamp,
         code_id: &'a CodeId,
+        network: &'a Network,
         now: Timestamp,
     ) -> Self {
-        Self { user, password_hash, security_stamp, now, kind: ChangeKind::Reset { code_id } }
+        Self { user, password_hash, security_stamp, now, kind: ChangeKind::Reset { code_id, network } }
     }
 
     /// A change by an operator.
@@ -120,21 +124,22 @@ impl<'a> PasswordChange<'a> {
 }
 
 /// A row of the users table, as much of it as is read.
-trait Row: Sized {
+pub(super) trait Row: Sized {
     /// The attributes that are read, as a projection expression.
     const ATTRIBUTES: &str;
 
     fn from_item(item: &Item) -> Result<Self, Failure>;
-    fn user(&self) -> &User;
 }
 
 /// The attributes of a [`User`].
 macro_rules! user_attributes {
     () => {
         "username, display_username, user_id, security_stamp, recovery_stamp, kept_jti, email_addresses, locale, \
-         activated, must_change_password, created_at, password_changed_at, own_changes, last_signin_at"
+         activated, must_change_password, created_at, password_changed_at, own_changes, last_signin_at, \
+         networks"
     };
 }
+pub(super) use user_attributes;
 
 impl Row for User {
     const ATTRIBUTES: &str = user_attributes!();
@@ -158,11 +163,8 @@ impl Row for User {
             password_changed_at: item.optional_instant("password_changed_at")?,
             own_changes: OwnChanges::new(item.instants("own_changes")?),
             last_signin_at: item.optional_instant("last_signin_at")?,
+            networks: Networks::from_stored(item.optional_texts("networks")?),
         })
-    }
-
-    fn user(&self) -> &User {
-        self
     }
 }
 
@@ -175,10 +177,6 @@ impl Row for UserWithHash {
             password_hash: PasswordHash::parse(item.text("password_hash")?).ok(),
         })
     }
-
-    fn user(&self) -> &User {
-        &self.user
-    }
 }
 
 impl Store {
@@ -187,28 +185,18 @@ impl Store {
         self.row(username.normalised())
     }
 
-    /// The user who has this name, with the hash of the password.
-    pub fn user_with_hash(
-        &self,
-        username: &Username,
-    ) -> impl Future<Output = Result<Option<UserWithHash>, Failure>> {
-        self.row(username.normalised())
-    }
-
     /// The user who has this id.
-    pub fn user_by_id(&self, user_id: &UserId) -> impl Future<Output = Result<Option<User>, Failure>> {
-        self.row_by_id(user_id)
+    pub async fn user_by_id(&self, user_id: &UserId) -> Result<Option<User>, Failure> {
+        let Some(username) = self.username_of(user_id).await? else {
+            return Ok(None);
+        };
+        let user = self.user_by_key(&username).await?;
+        // Between the two reads the user could have been deleted and the name given to somebody else.
+        Ok(user.filter(|user| user.user_id == *user_id))
     }
 
-    /// The user who has this id, with the hash of the password.
-    pub fn user_by_id_with_hash(
-        &self,
-        user_id: &UserId,
-    ) -> impl Future<Output = Result<Option<UserWithHash>, Failure>> {
-        self.row_by_id(user_id)
-    }
-
-    async fn row_by_id<R: Row>(&self, user_id: &UserId) -> Result<Option<R>, Failure> {
+    /// The name, as the key of the users table, of the user who has this id.
+    pub(super) async fn username_of(&self, user_id: &UserId) -> Result<Option<String>, Failure> {
         let reservation = self
             .client
             .get_item()
@@ -218,12 +206,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| DynamoDb.failure("GetItem user ids", &error))?;
-        let Some(item) = reservation.item else {
-            return Ok(None);
-        };
-        let row: Option<R> = self.row(Item(item).text("username")?).await?;
-        // Between the two reads the user could have been deleted and the name given to somebody else.
-        Ok(row.filter(|row| row.user().user_id == *user_id))
+        reservation.item.map(|item| Item(item).text("username").map(str::to_owned)).transpose()
     }
 
     pub(super) fn user_by_key(
@@ -424,33 +407,23 @@ impl Store {
         self.transact("delete user", deletions.collect::<Result<_, Failure>>()?).await
     }
 
-    /// Notes a sign-in, and replaces an outdated hash. Does nothing when the password was changed or the user
-    /// deactivated meanwhile: the sign-in is void then.
-    pub async fn record_signin(
-        &self,
-        user: &User,
-        rehashed: Option<&PasswordHash>,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        let request = self
+    /// Replaces an outdated hash of the password. Does nothing if the password was changed or the user deactivated in
+    /// the meantime.
+    pub async fn replace_hash(&self, user: &User, hash: &PasswordHash) -> Result<(), Failure> {
+        let replaced = self
             .client
             .update_item()
             .table_name(&self.tables.users)
             .key("username", text(user.username.normalised()))
             .condition_expression("security_stamp = :stamp")
+            .update_expression("SET password_hash = :hash")
             .expression_attribute_values(":stamp", text(user.security_stamp.as_str()))
-            .expression_attribute_values(":now", instant(now));
-        let request = match rehashed {
-            Some(hash) => request
-                .update_expression("SET last_signin_at = :now, password_hash = :hash")
-                .expression_attribute_values(":hash", text(hash.expose())),
-            None => request.update_expression("SET last_signin_at = :now"),
-        };
-        match request.send().await {
+            .expression_attribute_values(":hash", text(hash.expose()))
+            .send()
+            .await;
+        match replaced {
             Ok(_) => {
-                if rehashed.is_some() {
-                    metrics::counter!("Rehashes").increment(1);
-                }
+                metrics::counter!("Rehashes").increment(1);
                 Ok(())
             }
             Err(error) if condition_failure(&error).is_some() => Ok(()),
@@ -465,7 +438,7 @@ impl Store {
         let user = self.password_update(&change)?;
         let mut items = vec![TransactWriteItem::builder().update(user).build()];
         match change.kind {
-            ChangeKind::Reset { code_id } => {
+            ChangeKind::Reset { code_id, .. } => {
                 let code = Update::builder()
                     .table_name(&self.tables.reset_codes)
                     .key("username", text(username.normalised()))
@@ -477,13 +450,7 @@ impl Store {
                     .expression_attribute_values(":now", instant(change.now))
                     .build()
                     .map_err(defect)?;
-                let failures = Delete::builder()
-                    .table_name(&self.tables.attempts)
-                    .key("subject", text(username_subject(username)))
-                    .build()
-                    .map_err(defect)?;
                 items.push(TransactWriteItem::builder().update(code).build());
-                items.push(TransactWriteItem::builder().delete(failures).build());
             }
             ChangeKind::Due { session: Some(session), .. } => {
                 let session = Put::builder()
@@ -521,7 +488,7 @@ impl Store {
                                recovery_stamp = :recovery_stamp, must_change_password = :must_change, \
                                password_changed_at = :now"
             .to_owned();
-        let mut removals = " REMOVE kept_jti";
+        let mut removals = vec!["kept_jti".to_owned()];
         let must_change_password = matches!(change.kind, ChangeKind::Set { must_change_password: true });
         let mut update = Update::builder()
             .table_name(&self.tables.users)
@@ -537,9 +504,9 @@ impl Store {
                 assignments += ", own_changes = :changes, last_signin_at = :now";
                 update = update.expression_attribute_values(":changes", instants(changes.instants()));
             }
-            ChangeKind::SignedIn { changes, kept_jti } => {
+            ChangeKind::SignedIn { changes, kept_jti, .. } => {
                 assignments += ", own_changes = :changes, kept_jti = :jti";
-                removals = "";
+                removals.clear();
                 update = update
                     .expression_attribute_values(":changes", instants(changes.instants()))
                     .expression_attribute_values(":jti", text(*kept_jti));
@@ -547,6 +514,7 @@ impl Store {
             ChangeKind::Reset { .. } => {
                 // Addresses that changed since the code was verified revoked it, and replaced no security stamp.
                 condition += " AND recovery_stamp = :read_recovery_stamp";
+                removals.extend(COUNTERS.map(str::to_owned));
                 update = update.expression_attribute_values(
                     ":read_recovery_stamp",
                     text(change.user.recovery_stamp.as_str()),
@@ -554,6 +522,18 @@ impl Store {
             }
             ChangeKind::Set { .. } => {}
         }
+        match change.kind {
+            ChangeKind::Due { network, .. }
+            | ChangeKind::SignedIn { network, .. }
+            | ChangeKind::Reset { network, .. } => {
+                assignments += ", networks = :networks";
+                let networks = texts(std::iter::once(network.as_str()));
+                update = update.expression_attribute_values(":networks", networks);
+            }
+            ChangeKind::Set { .. } => removals.push("networks".to_owned()),
+        }
+        let removals =
+            if removals.is_empty() { String::new() } else { format!(" REMOVE {}", removals.join(", ")) };
         update
             .condition_expression(condition)
             .update_expression(format!("SET {assignments}{removals}"))

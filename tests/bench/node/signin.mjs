@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import http from 'node:http';
 
 import {
-  DeleteItemCommand, DynamoDBClient, GetItemCommand, PutItemCommand, UpdateItemCommand,
+  BatchGetItemCommand, DynamoDBClient, PutItemCommand, UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { GetSecretValueCommand, SecretsManagerClient } from '@aws-sdk/client-secrets-manager';
 import argon2 from 'argon2';
@@ -17,6 +17,7 @@ const {
   USERS_TABLE = 'postern-users',
   SESSIONS_TABLE = 'postern-sessions',
   ATTEMPTS_TABLE = 'postern-attempts',
+  SOURCE_IPS_TABLE = 'postern-source-ips',
   JWT_SECRET_ID = 'postern/jwt-secret',
   JWT_ISSUER = 'lumen-jwt',
   METRICS_NAMESPACE = 'Postern',
@@ -28,8 +29,6 @@ const attempts = { maxAttempts: 3 };
 const timeouts = { connectionTimeout: 1000, requestTimeout: 1000, throwOnRequestTimeout: true };
 const dynamodb = new DynamoDBClient({ ...attempts, requestHandler: timeouts });
 const secretsManager = new SecretsManagerClient({ ...attempts, requestHandler: timeouts });
-// For what would count twice if repeated; on the same connections.
-const dynamodbOnce = new DynamoDBClient({ maxAttempts: 1, requestHandler: dynamodb.config.requestHandler });
 
 // Instants are in microseconds since the Unix epoch.
 const SECOND = 1_000_000;
@@ -73,121 +72,144 @@ async function update(client, input) {
   }
 }
 
-/**
- * Makes the update `countOn` of a counter. Where its condition does not hold, `waitMicros` of the item is the time
- * until an attempt is let through; without one the item is out of date, and the update `beginAnew` replaces it.
- */
-async function reserve(subject, { countOn, isRepetition = () => false, waitMicros, beginAnew }) {
-  const attempt = {
-    TableName: ATTEMPTS_TABLE,
-    Key: { subject: text(subject) },
-    ExpressionAttributeNames: { '#ttl': 'ttl' },
-    ReturnValues: 'ALL_NEW',
-    ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
-  };
-  // Each round is lost only to another attempt that began anew first.
-  for (let round = 0; round < 3; round += 1) {
-    const counted = await update(dynamodb, { ...attempt, ...countOn });
-    if (counted.made || isRepetition(counted.item)) return counted.item;
-    const wait = waitMicros(counted.item);
-    if (wait !== undefined) throw rateLimited(wait);
-    const begun = await update(dynamodb, { ...attempt, ...beginAnew(counted.item) });
-    if (begun.made) return begun.item;
-  }
-  throw new Error('others were faster each time');
-}
-
-/** Counts an attempt from `sourceIp` as if it had failed; what to give back if it does not. */
-async function reserveAddress(sourceIp) {
-  if (failuresPerIp === 0) return undefined;
-  const subject = `ip#${sourceIp}`;
-  const at = now();
-  const values = { ':one': number(1), ':end': number(at + ADDRESS_WINDOW), ':ttl': ttl(at + ADDRESS_WINDOW) };
-  const item = await reserve(subject, {
-    countOn: {
-      ConditionExpression: 'attribute_not_exists(subject) OR (window_ends_at > :now AND failures < :limit)',
-      UpdateExpression: 'SET failures = if_not_exists(failures, :zero) + :one, '
-        + 'window_ends_at = if_not_exists(window_ends_at, :end), #ttl = if_not_exists(#ttl, :ttl)',
-      ExpressionAttributeValues: {
-        ...values, ':zero': number(0), ':now': number(at), ':limit': number(failuresPerIp),
-      },
-    },
-    waitMicros: ({ window_ends_at: { N: end } }) => (end > at ? end - at : undefined),
-    beginAnew: ({ window_ends_at: ended }) => ({
-      ConditionExpression: 'window_ends_at = :ended',
-      UpdateExpression: 'SET failures = :one, window_ends_at = :end, #ttl = :ttl',
-      ExpressionAttributeValues: { ...values, ':ended': ended },
-    }),
-  });
-  return { subject, end: item.window_ends_at };
-}
-
-/** Takes an attempt that did not fail out of the count again. */
-async function giveBack(address) {
-  if (address === undefined) return;
-  await update(dynamodbOnce, {
-    TableName: ATTEMPTS_TABLE,
-    Key: { subject: text(address.subject) },
-    ConditionExpression: 'window_ends_at = :end AND failures > :zero',
-    UpdateExpression: 'SET failures = failures - :one',
-    ExpressionAttributeValues: { ':end': address.end, ':zero': number(0), ':one': number(1) },
-  });
-}
-
 const waitAfter = (failures) => (failures < FREE_FAILURES
   ? 0
   : Math.min(SECOND * 2 ** (failures - FREE_FAILURES), LONGEST_WAIT));
 
-// That the wait is over: a clause for each number of failures.
-const waitClauses = ['failures < :free'];
-const clauseFailures = [];
-for (let failures = FREE_FAILURES; ; failures += 1) {
-  const longest = waitAfter(failures) === LONGEST_WAIT;
-  waitClauses.push(`(failures ${longest ? '>=' : '='} :n${failures} AND last_attempt_at <= :t${failures})`);
-  clauseFailures.push(failures);
-  if (longest) break;
-}
-const WAITS_OVER = 'attribute_not_exists(subject) '
-  + `OR (attempt <> :attempt AND last_attempt_at > :quiet AND (${waitClauses.join(' OR ')}))`;
+/** The /24 of an IPv4 address; the bench has no others. */
+const networkOf = (sourceIp) => sourceIp.replace(/[^.]*$/, '0/24');
 
-/** Counts an attempt to sign in as `username` as if it had failed. */
-async function reserveSignin(username) {
+const USER_ATTRIBUTES = 'username, display_username, user_id, security_stamp, recovery_stamp, kept_jti, '
+  + 'email_addresses, locale, activated, must_change_password, created_at, password_changed_at, own_changes, '
+  + 'last_signin_at, networks, password_hash, known_failures, known_attempt, known_attempt_at, other_failures, '
+  + 'other_attempt, other_attempt_at';
+
+/** Reads the user, the failures of an unknown name and those of the address in one call. */
+async function read(username, sourceIp) {
+  const keys = {
+    [USERS_TABLE]: {
+      Keys: [{ username: text(username) }], ConsistentRead: true, ProjectionExpression: USER_ATTRIBUTES,
+    },
+    [ATTEMPTS_TABLE]: { Keys: [{ subject: text(subjectOf(username)) }], ConsistentRead: true },
+    ...(failuresPerIp > 0 && { [SOURCE_IPS_TABLE]: { Keys: [{ subject: text(`signin#${sourceIp}`) }] } }),
+  };
+  const found = {};
+  for (let wanted = keys, round = 0; Object.keys(wanted).length > 0; round += 1) {
+    if (round === 3) throw new Error('keys were left unprocessed');
+    const { Responses, UnprocessedKeys } = await dynamodb.send(new BatchGetItemCommand({ RequestItems: wanted }));
+    for (const [table, [item]] of Object.entries(Responses)) found[table] ??= item;
+    wanted = UnprocessedKeys ?? {};
+  }
+  return { user: found[USERS_TABLE], stub: found[ATTEMPTS_TABLE], address: found[SOURCE_IPS_TABLE] };
+}
+
+const subjectOf = (username) => `username#${createHash('sha256').update(username).digest('base64url')}`;
+
+/** Charges or clears an attempt, and decides whether it is allowed: whether it is made, and the item as it is. */
+async function commit(username, user, stub, sourceIp, attempt, right) {
   const at = now();
-  const attempt = text(unique());
-  const values = { ':one': number(1), ':now': number(at), ':attempt': attempt, ':ttl': ttl(at + QUIET_PERIOD) };
-  const waits = clauseFailures.flatMap((failures) => [
-    [`:n${failures}`, number(failures)],
-    [`:t${failures}`, number(at - waitAfter(failures))],
-  ]);
-  await reserve(`username#${username}`, {
-    countOn: {
-      ConditionExpression: WAITS_OVER,
-      UpdateExpression: 'SET failures = if_not_exists(failures, :zero) + :one, last_attempt_at = :now, '
-        + 'attempt = :attempt, #ttl = :ttl',
-      ExpressionAttributeValues: {
-        ...values, ...Object.fromEntries(waits),
-        ':zero': number(0), ':free': number(FREE_FAILURES), ':quiet': number(at - QUIET_PERIOD),
-      },
-    },
-    // An answer got lost, and the SDK repeated what was written.
-    isRepetition: (item) => item.attempt.S === attempt.S,
-    waitMicros: ({ last_attempt_at: { N: last }, failures: { N: failures } }) => {
-      const forgotten = Number(last) + QUIET_PERIOD <= at;
-      return forgotten ? undefined : Number(last) + waitAfter(Number(failures)) - at;
-    },
-    beginAnew: ({ last_attempt_at: last }) => ({
-      ConditionExpression: 'last_attempt_at = :forgotten',
-      UpdateExpression: 'SET failures = :one, last_attempt_at = :now, attempt = :attempt, #ttl = :ttl',
-      ExpressionAttributeValues: { ...values, ':forgotten': last },
-    }),
+  const network = networkOf(sourceIp);
+  const networks = user?.networks?.L.map(({ S }) => S) ?? [];
+  const budget = networks.includes(network) ? 'known' : 'other';
+  const item = user ?? stub;
+  const last = Number(item?.[`${budget}_attempt_at`]?.N ?? 0);
+  const failures = Number(item?.[`${budget}_failures`]?.N ?? 0);
+  const forgotten = failures > 0 && last + QUIET_PERIOD <= at;
+  if (failures > 0 && !forgotten && last + waitAfter(failures) > at) throw rateLimited(last + waitAfter(failures) - at);
+  const conditions = [`(attribute_not_exists(${budget}_attempt) OR ${budget}_attempt <> :attempt)`];
+  const set = [`${budget}_attempt = :attempt`];
+  const values = { ':attempt': text(attempt) };
+  if (user !== undefined) {
+    conditions.push('security_stamp = :stamp');
+    values[':stamp'] = user.security_stamp;
+    conditions.push(networks.length > 0 ? 'networks = :networks' : 'attribute_not_exists(networks)');
+    if (networks.length > 0) values[':networks'] = user.networks;
+  } else {
+    set.push('#ttl = :ttl');
+    values[':ttl'] = ttl(at + QUIET_PERIOD);
+  }
+  if (forgotten) {
+    conditions.push(`${budget}_attempt_at = :forgotten_at`);
+    values[':forgotten_at'] = number(last);
+  } else {
+    const clauses = [`attribute_not_exists(${budget}_failures)`, `${budget}_failures < :free`];
+    values[':free'] = number(FREE_FAILURES);
+    // That the wait is over: a clause for each number of failures.
+    for (let n = FREE_FAILURES, longest = false; !longest; n += 1) {
+      longest = waitAfter(n) === LONGEST_WAIT;
+      clauses.push(`(${budget}_failures ${longest ? '>=' : '='} :n${n} AND ${budget}_attempt_at <= :t${n})`);
+      values[`:n${n}`] = number(n);
+      values[`:t${n}`] = number(at - waitAfter(n));
+    }
+    conditions.push(`(${clauses.join(' OR ')})`);
+  }
+  if (right) {
+    set.push(`${budget}_failures = :zero`, 'last_signin_at = :now');
+    values[':zero'] = number(0);
+    if (networks[0] !== network) {
+      set.push('networks = :new_networks');
+      const latest = [network, ...networks.filter((other) => other !== network)].slice(0, 5);
+      values[':new_networks'] = { L: latest.map(text) };
+    }
+  } else {
+    set.push(`${budget}_attempt_at = :now`);
+    set.push(`${budget}_failures = ${forgotten ? '' : `if_not_exists(${budget}_failures, :zero) + `}:one`);
+    values[':one'] = number(1);
+    if (!forgotten) values[':zero'] = number(0);
+  }
+  values[':now'] = number(at);
+  const outcome = await update(dynamodb, {
+    ...(user === undefined
+      ? { TableName: ATTEMPTS_TABLE, Key: { subject: text(subjectOf(username)) } }
+      : { TableName: USERS_TABLE, Key: { username: user.username } }),
+    ConditionExpression: conditions.join(' AND '),
+    UpdateExpression: `SET ${set.join(', ')}`,
+    ExpressionAttributeValues: values,
+    ...(user === undefined && { ExpressionAttributeNames: { '#ttl': 'ttl' } }),
+    ReturnValues: 'ALL_NEW',
+    ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
   });
+  // An answer got lost, and the SDK repeated what was written.
+  return { ...outcome, made: outcome.made || outcome.item?.[`${budget}_attempt`]?.S === attempt };
 }
 
-async function getUser(username) {
-  const { Item } = await dynamodb.send(new GetItemCommand({
-    TableName: USERS_TABLE, Key: { username: text(username) }, ConsistentRead: true,
-  }));
-  return Item;
+/** Counts a wrong answer to an address, or refuses it. */
+async function chargeAddress(sourceIp) {
+  if (failuresPerIp === 0) return;
+  const attempt = text(unique());
+  for (let round = 0; round < 3; round += 1) {
+    const at = now();
+    const counter = {
+      TableName: SOURCE_IPS_TABLE,
+      Key: { subject: text(`signin#${sourceIp}`) },
+      ExpressionAttributeNames: { '#ttl': 'ttl' },
+      ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+    };
+    const values = {
+      ':attempt': attempt, ':one': number(1), ':end': number(at + ADDRESS_WINDOW), ':ttl': ttl(at + ADDRESS_WINDOW),
+    };
+    const counted = await update(dynamodb, {
+      ...counter,
+      ConditionExpression: 'attribute_not_exists(subject) '
+        + 'OR (attempt <> :attempt AND window_ends_at > :now AND failures < :limit)',
+      UpdateExpression: 'SET failures = if_not_exists(failures, :zero) + :one, attempt = :attempt, '
+        + 'window_ends_at = if_not_exists(window_ends_at, :end), #ttl = if_not_exists(#ttl, :ttl)',
+      ExpressionAttributeValues: {
+        ...values, ':zero': number(0), ':now': number(at), ':limit': number(failuresPerIp),
+      },
+    });
+    if (counted.made || counted.item.attempt.S === attempt.S) return;
+    const end = Number(counted.item.window_ends_at.N);
+    if (end > at) throw rateLimited(end - at);
+    const begun = await update(dynamodb, {
+      ...counter,
+      ConditionExpression: 'window_ends_at = :ended',
+      UpdateExpression: 'SET failures = :one, attempt = :attempt, window_ends_at = :end, #ttl = :ttl',
+      ExpressionAttributeValues: { ...values, ':ended': number(end) },
+    });
+    if (begun.made) return;
+  }
+  throw new Error('others were faster each time');
 }
 
 let cachedKey;
@@ -232,44 +254,31 @@ async function createSession(user, sessionToken, information) {
   }));
 }
 
-async function recordSignin(user) {
-  await update(dynamodb, {
-    TableName: USERS_TABLE,
-    Key: { username: user.username },
-    ConditionExpression: 'security_stamp = :stamp',
-    UpdateExpression: 'SET last_signin_at = :now',
-    ExpressionAttributeValues: { ':stamp': user.security_stamp, ':now': number(now()) },
-  });
-}
-
-async function clearFailures(username) {
-  await dynamodb.send(new DeleteItemCommand({
-    TableName: ATTEMPTS_TABLE, Key: { subject: text(`username#${username}`) },
-  }));
-}
-
-/** Awaits what is not worth refusing a sign-in for. */
-const tolerated = (work) => work.catch((error) => log('WARN', 'not done', { cause: error.name }));
-
-/** The user whose password this is; without a verdict the attempt does not count. */
-async function verify(username, password, reading, address, noted) {
+/** The user whose password this is. The outcome is told only once the attempt was charged or cleared. */
+async function verify(username, password, sourceIp, noted) {
+  let { user, stub, address } = await read(username, sourceIp);
+  const end = Number(address?.window_ends_at.N ?? 0);
+  if (end > now() && Number(address.failures.N) >= failuresPerIp) throw rateLimited(end - now());
+  noted.user_id = user?.user_id.S;
+  const attempt = unique();
+  let stamp;
   let right;
-  let user;
-  try {
-    user = await reading;
-    noted.user_id = user?.user_id.S;
-    await reserveSignin(username);
-    const start = performance.now();
-    right = await argon2.verify(user?.password_hash.S ?? DECOY, password);
-    noted.HashTime = performance.now() - start;
-  } catch (error) {
-    await tolerated(giveBack(address));
-    throw error;
+  for (let round = 0; round < 50; round += 1) {
+    if (round === 0 || stamp !== user?.security_stamp.S) {
+      const start = performance.now();
+      right = await argon2.verify(user?.password_hash.S ?? DECOY, password) && user !== undefined;
+      noted.HashTime = performance.now() - start;
+      stamp = user?.security_stamp.S;
+    }
+    const { made, item } = await commit(username, user, stub, sourceIp, attempt, right);
+    if (made) {
+      if (right) return item;
+      await chargeAddress(sourceIp);
+      throw new Refusal('username_or_password_incorrect', 'Username or password is wrong');
+    }
+    if (user === undefined) stub = item; else user = item;
   }
-  if (!right || user === undefined) {
-    throw new Refusal('username_or_password_incorrect', 'Username or password is wrong');
-  }
-  return user;
+  throw new Error('others were faster each time');
 }
 
 async function signIn(user, request) {
@@ -277,10 +286,7 @@ async function signIn(user, request) {
   if (user.must_change_password.BOOL) throw new Refusal('change_password', 'You have to change your password');
   const token = await issueToken(user);
   const sessionToken = request.stay_logged_in ? randomBytes(48).toString('base64url') : undefined;
-  await Promise.all([
-    sessionToken && createSession(user, sessionToken, request.session_information),
-    tolerated(recordSignin(user)),
-  ]);
+  if (sessionToken !== undefined) await createSession(user, sessionToken, request.session_information);
   return { token, session_token: sessionToken };
 }
 
@@ -292,16 +298,7 @@ async function authenticate(event, noted) {
     throw new Refusal('validation_failed', 'The given data was invalid');
   }
   const username = request.username.normalize('NFKC').toLowerCase().normalize('NFKC');
-  const reading = getUser(username);
-  // Awaited only once the address is reserved; until then nobody handles its failure.
-  reading.catch(() => {});
-  const address = await reserveAddress(event.requestContext.http.sourceIp);
-  const user = await verify(username, request.password, reading, address, noted);
-  const [answer] = await Promise.allSettled([
-    signIn(user, request), tolerated(clearFailures(username)), tolerated(giveBack(address)),
-  ]);
-  if (answer.status === 'rejected') throw answer.reason;
-  return answer.value;
+  return signIn(await verify(username, request.password, event.requestContext.http.sourceIp, noted), request);
 }
 
 function log(level, message, fields) {

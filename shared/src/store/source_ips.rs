@@ -1,0 +1,188 @@
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+
+use super::Store;
+use super::item::{Item, condition_failure, instant, number, text, ttl};
+use crate::aws::Dependency::DynamoDb;
+use crate::config::{ConfigError, Environment};
+use crate::domain::{Timestamp, ipv6_network};
+use crate::error::Failure;
+use crate::random;
+
+/// How many times to restart an ended window. A round fails only if another request restarted it first; the next round
+/// then counts on in that window.
+const ROUNDS: usize = 3;
+
+/// The kinds of answers that are counted for each source address.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AddressBudget {
+    /// Wrong passwords.
+    SigninFailures,
+    /// Wrong reset codes, and names for which there is none.
+    CodeFailures,
+    /// Requests for mails with reset codes.
+    ResetMails,
+}
+
+/// The number of answers of a kind that one source address gets in a window. The window starts with the first of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AddressLimit {
+    budget: AddressBudget,
+    limit: NonZeroU32,
+}
+
+impl AddressBudget {
+    /// The setting with the limit, and its default.
+    fn setting(self) -> (&'static str, u32) {
+        match self {
+            Self::SigninFailures => ("SIGNIN_FAILURES_PER_IP", 100),
+            Self::CodeFailures => ("CODE_FAILURES_PER_IP", 60),
+            Self::ResetMails => ("RESET_MAILS_PER_IP", 60),
+        }
+    }
+
+    fn window(self) -> Duration {
+        match self {
+            Self::SigninFailures | Self::CodeFailures => Duration::from_mins(15),
+            Self::ResetMails => Duration::from_hours(1),
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::SigninFailures => "signin",
+            Self::CodeFailures => "code",
+            Self::ResetMails => "mail",
+        }
+    }
+}
+
+impl AddressLimit {
+    /// The deployment's limit of `budget`; `None` if it is turned off.
+    pub fn from_environment(
+        environment: &Environment,
+        budget: AddressBudget,
+    ) -> Result<Option<Self>, ConfigError> {
+        let (setting, default) = budget.setting();
+        let limit = environment.number(setting, default, 0..=1_000_000)?;
+        Ok(NonZeroU32::new(limit).map(|limit| Self { budget, limit }))
+    }
+
+    pub(super) fn budget(self) -> AddressBudget {
+        self.budget
+    }
+}
+
+impl Store {
+    /// Counts an answer to `source_ip`, unless as many as `limit` allows were counted in the current window; then nothing
+    /// is counted, and `Err` is the time until the window ends.
+    pub async fn charge_address(
+        &self,
+        source_ip: IpAddr,
+        limit: AddressLimit,
+        now: Timestamp,
+    ) -> Result<Result<(), Duration>, Failure> {
+        let (window_end, attempt) = (now + limit.budget.window(), random::unique());
+        let update = || {
+            self.client
+                .update_item()
+                .table_name(&self.tables.source_ips)
+                .key("subject", text(address_key(limit.budget, source_ip)))
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":attempt", text(&attempt))
+                .expression_attribute_values(":one", number(1))
+                .expression_attribute_values(":end", instant(window_end))
+                .expression_attribute_values(":ttl", ttl(window_end))
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        };
+        for _ in 0..ROUNDS {
+            let count_on = update()
+                .condition_expression(
+                    "attribute_not_exists(subject) \
+                     OR (attempt <> :attempt AND window_ends_at > :now AND failures < :limit)",
+                )
+                .expression_attribute_values(":now", instant(now))
+                .expression_attribute_values(":limit", number(limit.limit.get()))
+                .update_expression(
+                    "SET failures = if_not_exists(failures, :zero) + :one, attempt = :attempt, \
+                     window_ends_at = if_not_exists(window_ends_at, :end), #ttl = if_not_exists(#ttl, :ttl)",
+                )
+                .expression_attribute_values(":zero", number(0));
+            let Some(item) = refused(count_on).await? else {
+                return Ok(Ok(()));
+            };
+            // The response was lost, and this is the SDK's retry of what was written.
+            if item.optional_text("attempt") == Some(attempt.as_str()) {
+                return Ok(Ok(()));
+            }
+            let ended_at = item.instant("window_ends_at")?;
+            if ended_at > now {
+                return Ok(Err(ended_at.since(now)));
+            }
+            let restart = update()
+                .condition_expression("window_ends_at = :ended")
+                .expression_attribute_values(":ended", instant(ended_at))
+                .update_expression(
+                    "SET failures = :one, attempt = :attempt, window_ends_at = :end, #ttl = :ttl",
+                );
+            match refused(restart).await? {
+                None => return Ok(Ok(())),
+                Some(item) if item.optional_text("attempt") == Some(attempt.as_str()) => return Ok(Ok(())),
+                Some(_) => {}
+            }
+        }
+        Err(Failure::Unavailable("UpdateItem source IPs: others were faster each time".to_owned()))
+    }
+}
+
+/// Makes an update, and returns the item as it is if the condition does not hold.
+async fn refused(update: UpdateItemFluentBuilder) -> Result<Option<Item>, Failure> {
+    match update.send().await {
+        Ok(_) => Ok(None),
+        Err(error) => match condition_failure(&error) {
+            Some(item) => Ok(Some(item)),
+            None => Err(DynamoDb.failure("UpdateItem source IPs", &error)),
+        },
+    }
+}
+
+/// The time until the window of an address ends whose budget is used up; `None` if it is not.
+pub(super) fn wait_of_address(
+    item: &Item,
+    limit: AddressLimit,
+    now: Timestamp,
+) -> Result<Option<Duration>, Failure> {
+    let (failures, window_ends_at) = (item.count("failures")?, item.instant("window_ends_at")?);
+    Ok((window_ends_at > now && failures >= limit.limit.get()).then(|| window_ends_at.since(now)))
+}
+
+/// The key of the counter of an address. An IPv6 subscriber has at least a /64 of addresses, which therefore count as
+/// one.
+pub(super) fn address_key(budget: AddressBudget, source_ip: IpAddr) -> String {
+    let address = match source_ip.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => ipv6_network(address),
+    };
+    format!("{}#{address}", budget.prefix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_ipv6_subscriber_count_as_one() {
+        for (address, key) in [
+            ("203.0.113.9", "signin#203.0.113.9"),
+            ("::ffff:203.0.113.9", "signin#203.0.113.9"),
+            ("2001:db8:1:2:3:4:5:6", "signin#2001:db8:1:2::/64"),
+            ("2001:db8:1:2::1", "signin#2001:db8:1:2::/64"),
+        ] {
+            assert_eq!(address_key(AddressBudget::SigninFailures, address.parse().unwrap()), key);
+        }
+    }
+}
