@@ -47,14 +47,20 @@ ANSWERS = {
     "manage_users/count_outdated_hashes": (None, '"outdated"'),
     "manage_users/create": (None, '"ok": true'),
     "manage_users/create_with_bcrypt_hash": (None, '"ok": true'),
+    "manage_users/create_with_times": (None, '"created_at": "2020-06-11T17:48:13.000000Z"'),
+    "manage_users/create_without_password": (None, '"ok": true'),
     "manage_users/delete": (None, '"ok": true'),
     "manage_users/get": (None, '"ok": true'),
+    "manage_users/get_by_id": (None, '"ok": true'),
     "manage_users/import": (None, '"created": 2'),
     "manage_users/list": (None, '"users"'),
+    "manage_users/list_by_address": (None, '"users"'),
+    "manage_users/rename": (None, "-maier"),
     "manage_users/revoke_sessions": (None, '"ok": true'),
     "manage_users/set_password": (None, '"must_change_password": true'),
     "manage_users/unlock": (None, '"ok": true'),
     "manage_users/update": (None, '"activated": false'),
+    "manage_users/update_without_locale": (None, '"ok": true'),
     "rotate_jwt_secret/1_create_secret": (None, "null"),
     "rotate_jwt_secret/2_set_secret": (None, "null"),
     "rotate_jwt_secret/3_test_secret": (None, "null"),
@@ -99,8 +105,9 @@ def request_code(api: str, username: str) -> str:
 def with_own(function: str, case: str, event: str) -> str:
     """The event with a user, a token, a session and a code that there are, in place of the example's."""
     username = f"{function}.{case}"
-    if case not in ("create", "create_with_bcrypt_hash", "import"):
-        create_user(username, must_change_password=function == "change_password_after_signin")
+    if not case.startswith(("create", "import")):
+        user_id = f"{username}-33"
+        create_user(username, must_change_password=function == "change_password_after_signin", user_id=user_id)
     event = event.replace("st.huber", username)
     if function in ("change_my_password", "change_password", "session_signin", "sessions"):
         signin = {"username": username, "password": PASSWORD, "stay_logged_in": True}

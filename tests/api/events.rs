@@ -251,14 +251,20 @@ async fn manage_users() {
             "count_outdated_hashes",
             "create",
             "create_with_bcrypt_hash",
+            "create_with_times",
+            "create_without_password",
             "delete",
             "get",
+            "get_by_id",
             "import",
             "list",
+            "list_by_address",
+            "rename",
             "revoke_sessions",
             "set_password",
             "unlock",
             "update",
+            "update_without_locale",
         ],
     );
     let service = Service::new();
@@ -289,11 +295,31 @@ async fn manage_users() {
 
     let imported = unknown_username();
     let answer_of_import = answer("import", &imported).await;
-    let failed = json!([{"username": format!("{imported}.3"), "error_code": "validation_failed"}]);
+    let failed = json!([{
+        "username": format!("{imported}.3"),
+        "error_code": "validation_failed",
+        "errors": {"password": ["The password must be at least 8 characters."]},
+    }]);
     assert_eq!(answer_of_import, json!({"ok": true, "created": 2, "failed": failed}));
+    let by_id = answer("get_by_id", &imported).await;
+    assert_eq!(by_id["user"]["username"], json!(imported), "{by_id}");
     let token = service.signin(&imported, PASSWORD).await.token();
     assert_eq!(answer("revoke_sessions", &imported).await, json!({"ok": true}));
     assert!(!service.takes(&token).await);
+
+    let cleared = answer("update_without_locale", &imported).await;
+    assert_eq!((&cleared["ok"], &cleared["user"]["locale"]), (&json!(true), &Value::Null));
+
+    let older = unknown_username();
+    let created = answer("create_with_times", &older).await;
+    assert_eq!(created["user"]["created_at"], "2020-06-11T17:48:13.000000Z", "{created}");
+    service.signin(&older, PASSWORD).await.token();
+    let renamed = answer("rename", &older).await;
+    assert_eq!(renamed["user"]["user_id"], created["user"]["user_id"], "{renamed}");
+    service.signin(&format!("{older}-maier"), PASSWORD).await.token();
+    assert_eq!(answer("create_without_password", &older).await["ok"], true);
+    let by_address = answer("list_by_address", &older).await;
+    assert!(by_address["users"].as_array().is_some_and(|users| users.len() <= 1), "{by_address}");
 
     let listed = answer("list", &imported).await;
     let users = listed["users"].as_array().unwrap().len();

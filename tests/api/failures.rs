@@ -95,8 +95,14 @@ async fn without_its_users_the_service_takes_no_token_and_lists_nobody() {
 
     service.session_signin(&session_token).await.is_refused_for(SERVICE_UNAVAILABLE);
     service.sessions(&token).await.is_refused_for(SERVICE_UNAVAILABLE);
-    let actions = ["list", "delete", "revoke_sessions", "count_outdated_hashes"];
-    for answer in join_all(actions.map(async |action| service.manage_user(action, &user).await)).await {
+    let payloads = [
+        json!({"action": "list"}),
+        json!({"action": "delete", "username": user.username}),
+        json!({"action": "revoke_sessions", "username": user.username}),
+        json!({"action": "rename", "username": user.username, "new_username": unknown_username()}),
+        json!({"action": "count_outdated_hashes"}),
+    ];
+    for answer in join_all(payloads.iter().map(async |payload| service.manage(payload).await)).await {
         assert_eq!(answer, json!({"ok": false, "error_code": "service_unavailable", "msg": answer["msg"]}));
         assert_tells_nothing(&answer);
     }

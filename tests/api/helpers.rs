@@ -302,8 +302,13 @@ impl Service {
 
     /// What a Lambda function answers, or else the error that it fails with.
     pub(crate) async fn try_invoke(&self, function: &str, payload: &Value) -> Result<Value, Value> {
+        self.invoke_raw(function, payload.to_string()).await
+    }
+
+    /// The same, with a payload that is not necessarily one that can be represented as JSON values.
+    pub(crate) async fn invoke_raw(&self, function: &str, payload: String) -> Result<Value, Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.aws);
-        let response = self.http.post(url).body(payload.to_string()).send().await.unwrap();
+        let response = self.http.post(url).body(payload).send().await.unwrap();
         assert_eq!(response.status(), 200);
         let failed = response.headers().contains_key("x-amz-function-error");
         let answer = response.json().await.unwrap();

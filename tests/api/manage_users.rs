@@ -3,7 +3,10 @@
 use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use serde_json::{Value, json};
 
-use crate::answers::{CHANGE_PASSWORD, NOT_ACTIVATED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT};
+use crate::answers::{
+    CHANGE_PASSWORD, CHANGED_PASSWORD, NO_CODE_REQUESTED, NOT_ACTIVATED, SESSION_TOKEN_INCORRECT,
+    UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
+};
 use crate::helpers::{
     NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, WRONG_PASSWORD, micros_now, unknown_username,
 };
@@ -199,11 +202,9 @@ async fn create_validates_its_fields() {
 }
 
 #[tokio::test]
-async fn create_takes_either_a_password_or_a_hash() {
+async fn a_password_and_a_hash_exclude_each_other() {
     let service = Service::new();
 
-    let neither = json!({"action": "create", "username": unknown_username()});
-    assert_invalid(&service.manage(&neither).await, "password");
     let both = json!({
         "action": "create",
         "username": unknown_username(),
@@ -434,6 +435,7 @@ async fn nobody_is_unknown_to_every_action() {
     for action in [
         json!({"action": "get"}),
         json!({"action": "update", "activated": true}),
+        json!({"action": "rename", "new_username": unknown_username()}),
         json!({"action": "set_password", "password": PASSWORD}),
         json!({"action": "unlock"}),
         json!({"action": "revoke_sessions"}),
@@ -619,4 +621,321 @@ async fn a_locale_is_kept_and_shown_where_there_is_one() {
         assert_invalid(&service.manage(&create).await, "locale");
     }
     assert_eq!(service.manage_user("get", &user).await["user"]["locale"], "zh-Hant-TW");
+}
+
+#[tokio::test]
+async fn a_user_without_a_password_sets_one_by_a_reset() {
+    let service = Service::with_settings([]).await;
+    let username = unknown_username();
+    let create = json!({
+        "action": "create",
+        "username": username,
+        "email_addresses": [format!("{username}@example.com")],
+        "activated": true,
+    });
+    let created = user_of(&service.manage(&create).await);
+    let user = User {
+        username,
+        id: created["user_id"].as_str().unwrap().to_owned(),
+        email: created["email_addresses"][0].as_str().unwrap().to_owned(),
+    };
+
+    service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    let count = service.manage(&json!({"action": "count_outdated_hashes"})).await;
+    assert_eq!(count, json!({"ok": true, "users": 1, "outdated": 0}));
+    let exported = service.invoke("export_users", &json!({})).await["users"][0].clone();
+    assert_eq!(exported.get("password_hash"), None);
+
+    let code = service.code_for(&user).await;
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
+    service.token_of(&user).await;
+}
+
+#[tokio::test]
+async fn unknown_and_repeated_fields_are_refused_by_every_action() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let get = json!({"action": "get", "username": user.username});
+    let before = user_of(&service.manage(&get).await);
+    for payload in [
+        json!({"action": "update", "username": user.username, "active": false}),
+        json!({"action": "create", "username": unknown_username(), "email": "st.huber@example.com"}),
+        json!({"action": "get", "username": user.username, "limit": 1}),
+        json!({"action": "list", "user_id": user.id}),
+        json!({"action": "rename", "username": user.username, "new_username": "a", "user_id": "33"}),
+        json!({"action": "set_password", "username": user.username, "password": PASSWORD, "activated": true}),
+        json!({"action": "revoke_sessions", "username": user.username, "session": 1}),
+        json!({"action": "unlock", "username": user.username, "Username": user.username}),
+        json!({"action": "delete", "username": user.username, "force": null}),
+        json!({"action": "import", "users": [], "user": []}),
+        json!({"action": "count_outdated_hashes", "page": 1}),
+    ] {
+        let known = ["action", "username", "new_username", "password", "users"];
+        let unknown =
+            payload.as_object().unwrap().keys().find(|name| !known.contains(&name.as_str())).unwrap();
+        let answer = service.manage(&payload).await;
+        assert_invalid(&answer, unknown);
+        assert_eq!(
+            answer["errors"][unknown],
+            json!([format!("The {} field is not known here.", unknown.replace('_', " "))])
+        );
+    }
+
+    let name = &user.username;
+    for (payload, errors) in [
+        (
+            format!(r#"{{"action":"update","username":"{name}","activated":true,"activated":false}}"#),
+            json!({"activated": ["The activated field is given twice."]}),
+        ),
+        (
+            format!(r#"{{"action":"delete","username":"{name}","username":"{name}"}}"#),
+            json!({"username": ["The username field is given twice."]}),
+        ),
+        (
+            format!(r#"{{"action":"get","action":"delete","username":"{name}"}}"#),
+            json!({"action": ["The action field is given twice."]}),
+        ),
+        (
+            format!(r#"{{"action":"update","username":"","username":"{name}"}}"#),
+            json!({"username": ["The username field is required.", "The username field is given twice."]}),
+        ),
+    ] {
+        let answer = service.invoke_raw("manage_users", payload.clone()).await.unwrap();
+        assert_eq!(answer["errors"], errors, "{payload}");
+    }
+    let import =
+        r#"{"action":"import","users":[{"username":"st.huber","activated":true,"activated":false}]}"#;
+    assert_eq!(
+        service.invoke_raw("manage_users", import.to_owned()).await.unwrap(),
+        json!({
+            "ok": true,
+            "created": 0,
+            "failed": [{
+                "username": "st.huber",
+                "error_code": "validation_failed",
+                "errors": {"activated": ["The activated field is given twice."]},
+            }],
+        })
+    );
+    assert_eq!(user_of(&service.manage(&get).await), before);
+}
+
+#[tokio::test]
+async fn a_locale_is_removed_by_null() {
+    let service = Service::new();
+    let user = service.user().with("locale", "de-AT").create().await;
+
+    let update = json!({"action": "update", "username": user.username, "locale": null});
+    user_of(&service.manage(&update).await);
+    user_of(&service.manage_user("get", &user).await);
+
+    let update = json!({"action": "update", "username": user.username, "locale": null, "activated": false});
+    assert_eq!(user_of(&service.manage(&update).await)["activated"], false);
+}
+
+#[tokio::test]
+async fn a_user_is_found_by_id() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let by_name = user_of(&service.manage_user("get", &user).await);
+
+    let by_id = service.manage(&json!({"action": "get", "user_id": user.id})).await;
+    assert_eq!(user_of(&by_id), by_name);
+
+    let unknown = service.manage(&json!({"action": "get", "user_id": unknown_username()})).await;
+    assert_refused(&unknown, "unknown_username");
+    let both = json!({"action": "get", "user_id": user.id, "username": user.username});
+    assert_invalid(&service.manage(&both).await, "username");
+    assert_invalid(&service.manage(&json!({"action": "get", "user_id": ""})).await, "user_id");
+}
+
+#[tokio::test]
+async fn users_are_found_by_address_on_any_page() {
+    let service = Service::with_settings([]).await;
+    let mut users = Vec::new();
+    for _ in 0..5 {
+        users.push(service.user().create().await);
+    }
+    let shared = json!(["elsewhere@example.org", users[1].email]);
+    service.update(&users[3], json!({"email_addresses": shared})).await;
+
+    let (mut found, mut list) =
+        (Vec::new(), json!({"action": "list", "limit": 1, "email_address": users[1].email.to_uppercase()}));
+    let mut pages = 0;
+    loop {
+        let page = service.manage(&list).await;
+        pages += 1;
+        found.extend(
+            page["users"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|user| user["username"].as_str().unwrap().to_owned()),
+        );
+        if page["cursor"].is_null() {
+            break;
+        }
+        list["cursor"] = page["cursor"].clone();
+    }
+    found.sort_unstable();
+    let mut expected = [users[1].username.clone(), users[3].username.clone()];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(pages >= 5, "{pages}");
+
+    let none = service.manage(&json!({"action": "list", "email_address": "nobody@example.com"})).await;
+    assert_eq!(none, json!({"ok": true, "users": []}));
+    for address in [json!(""), json!("st.huber"), json!(33)] {
+        assert_invalid(
+            &service.manage(&json!({"action": "list", "email_address": address})).await,
+            "email_address",
+        );
+    }
+}
+
+#[tokio::test]
+async fn instants_of_a_new_user_are_in_the_past() {
+    let service = Service::new();
+    for field in ["created_at", "password_changed_at", "last_signin_at"] {
+        for value in [
+            json!("2999-01-01T00:00:00Z"),
+            json!("2020-06-11"),
+            json!("2020-06-11T17:48:13"),
+            json!(""),
+            json!(1_591_897_693),
+        ] {
+            let mut create = json!({"action": "create", "username": unknown_username()});
+            create[field] = value;
+            assert_invalid(&service.manage(&create).await, field);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_name_shows_as_it_is() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    for name in [
+        " st.huber",
+        "st.huber\u{3000}",
+        "st.\u{200b}huber",
+        "st.huber\u{202e}",
+        "st.\u{ad}huber",
+        "st\thuber",
+    ] {
+        let create = json!({"action": "create", "username": name, "password_hash": PASSWORD_HASH});
+        assert_invalid(&service.manage(&create).await, "username");
+        let rename = json!({"action": "rename", "username": user.username, "new_username": name});
+        assert_invalid(&service.manage(&rename).await, "new_username");
+        // To sign in, such a name is only unknown.
+        service.seen_from_elsewhere().signin(name, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_user_keeps_everything_but_the_name() {
+    let service = Service::new();
+    let user =
+        service.user().with("locale", "de-AT").with("created_at", "2020-06-11T17:48:13Z").create().await;
+    let token = service.token_of(&user).await;
+    assert_eq!(service.change_password(&token, PASSWORD, NEW_PASSWORD).await.status, 200);
+    let before = user_of_with_locale(&service, &user).await;
+    let new_name = format!("St.Huber-{}", unknown_username());
+
+    let rename = json!({"action": "rename", "username": user.username, "new_username": new_name});
+    let renamed = service.manage(&rename).await;
+
+    let mut expected = before;
+    expected["username"] = json!(new_name);
+    assert_eq!(renamed, json!({"ok": true, "user": expected}));
+    assert_refused(&service.manage_user("get", &user).await, "unknown_username");
+    for get in [json!({"user_id": user.id}), json!({"username": new_name.to_lowercase()})] {
+        let mut get = get;
+        get["action"] = json!("get");
+        assert_eq!(service.manage(&get).await["user"], expected, "{get}");
+    }
+    service.signin(&user.username, NEW_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+    service.signin(&new_name, NEW_PASSWORD).await.token();
+    // The old name is free, the id is not.
+    let with_id = json!({"action": "create", "username": unknown_username(), "user_id": user.id});
+    assert_refused(&service.manage(&with_id).await, "user_id_exists");
+    service.user().with("username", user.username.clone()).create().await;
+}
+
+/// The user, whose locale is shown.
+async fn user_of_with_locale(service: &Service, user: &User) -> Value {
+    service.manage_user("get", user).await["user"].clone()
+}
+
+#[tokio::test]
+async fn a_rename_revokes_tokens_sessions_and_codes() {
+    let service = Service::new();
+    for display_only in [false, true] {
+        let user = service.user().create().await;
+        let new_name = if display_only { user.username.to_uppercase() } else { unknown_username() };
+        let (token, session_token) = service.session_of(&user).await;
+        let code = service.code_for(&user).await;
+
+        let rename = json!({"action": "rename", "username": user.username, "new_username": new_name});
+        assert_eq!(user_of(&service.manage(&rename).await)["username"], json!(new_name));
+
+        assert!(!service.takes(&token).await);
+        service.session_signin(&session_token).await.is(SESSION_TOKEN_INCORRECT);
+        let old = if display_only { NO_CODE_REQUESTED } else { UNKNOWN_USERNAME };
+        service.check_code(&user.username, &code).await.is(old);
+        service.check_code(&new_name, &code).await.is(NO_CODE_REQUESTED);
+        service.reset_password(&new_name, &code, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
+        service.signin(&new_name, PASSWORD).await.token();
+
+        // Not even a user who has the old name later can use what the first one left.
+        if !display_only {
+            service.user().with("username", user.username.clone()).create().await;
+            service.session_signin(&session_token).await.is(SESSION_TOKEN_INCORRECT);
+            service.check_code(&user.username, &code).await.is(NO_CODE_REQUESTED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_not_given_twice() {
+    let service = Service::new();
+    let (user, other) = (service.user().create().await, service.user().create().await);
+    let token = service.token_of(&user).await;
+
+    let rename =
+        json!({"action": "rename", "username": user.username, "new_username": other.username.to_uppercase()});
+    assert_refused(&service.manage(&rename).await, "user_exists");
+
+    assert!(service.takes(&token).await);
+    service.token_of(&other).await;
+    let by_id = service.manage(&json!({"action": "get", "user_id": user.id})).await;
+    assert_eq!(by_id["user"]["username"], json!(user.username));
+}
+
+#[tokio::test]
+async fn of_parallel_renames_to_one_name_one_succeeds() {
+    let service = Service::new();
+    let (mut users, new_name) = (Vec::new(), unknown_username());
+    for _ in 0..8 {
+        users.push(service.user().create().await);
+    }
+    let answers = futures_util::future::join_all(users.iter().map(async |user| {
+        service
+            .manage(&json!({"action": "rename", "username": user.username, "new_username": new_name}))
+            .await
+    }));
+    let answers = answers.await;
+
+    assert_eq!(answers.iter().filter(|answer| answer["ok"] == true).count(), 1, "{answers:?}");
+    let winner =
+        service.manage(&json!({"action": "get", "username": new_name})).await["user"]["user_id"].clone();
+    for (user, answer) in users.iter().zip(&answers) {
+        let by_id = service.manage(&json!({"action": "get", "user_id": user.id})).await;
+        let expected = if winner == json!(user.id) { &new_name } else { &user.username };
+        assert_eq!(by_id["user"]["username"], json!(expected));
+        if winner != json!(user.id) {
+            assert_refused(answer, "user_exists");
+            service.token_of(user).await;
+        }
+    }
 }

@@ -74,7 +74,7 @@ async fn users_are_imported_and_failures_told_in_the_payloads_order() {
         complete,
         json!({"username": names[2], "password": PASSWORD, "activated": true}),
         json!({"username": unknown_username(), "password": "short"}),
-        json!({"username": unknown_username()}),
+        json!({"username": unknown_username(), "password": PASSWORD, "locale": "de_AT", "active": true}),
         json!({"password_hash": PASSWORD_HASH}),
         taken_id.clone(),
         json!("st.huber"),
@@ -90,12 +90,37 @@ async fn users_are_imported_and_failures_told_in_the_payloads_order() {
             "created": 4,
             "failed": [
                 {"username": existing.username.to_uppercase(), "error_code": "user_exists"},
-                {"username": bad_hash["username"], "error_code": "validation_failed"},
-                {"username": users[5]["username"], "error_code": "validation_failed"},
-                {"username": users[6]["username"], "error_code": "validation_failed"},
-                {"username": null, "error_code": "validation_failed"},
+                {
+                    "username": bad_hash["username"],
+                    "error_code": "validation_failed",
+                    "errors": {
+                        "password_hash": ["The password hash must be an Argon2, PBKDF2, scrypt or bcrypt hash."],
+                    },
+                },
+                {
+                    "username": users[5]["username"],
+                    "error_code": "validation_failed",
+                    "errors": {"password": ["The password must be at least 8 characters."]},
+                },
+                {
+                    "username": users[6]["username"],
+                    "error_code": "validation_failed",
+                    "errors": {
+                        "locale": ["The locale must be a language tag such as de-AT."],
+                        "active": ["The active field is not known here."],
+                    },
+                },
+                {
+                    "username": null,
+                    "error_code": "validation_failed",
+                    "errors": {"username": ["The username field is required."]},
+                },
                 {"username": taken_id["username"], "error_code": "user_id_exists"},
-                {"username": null, "error_code": "validation_failed"},
+                {
+                    "username": null,
+                    "error_code": "validation_failed",
+                    "errors": {"username": ["The username field is required."]},
+                },
             ],
         })
     );
@@ -199,6 +224,15 @@ async fn users_are_exported_deleted_and_imported_as_they_were() {
     let mut mixed = service.user().with("username", displayed.clone()).create().await;
     mixed.username = displayed.to_lowercase();
     users.push(mixed);
+    users.push(
+        service
+            .user()
+            .with("created_at", "2015-01-02T03:04:05.000006Z")
+            .with("password_changed_at", "2016-01-02T03:04:05Z")
+            .with("last_signin_at", "2017-01-02T03:04:05+01:00")
+            .create()
+            .await,
+    );
     service.token_of(&users[0]).await;
 
     let exported = export(&service, 4).await;
@@ -216,8 +250,23 @@ async fn users_are_exported_deleted_and_imported_as_they_were() {
             "locale": "de",
             "activated": true,
             "must_change_password": false,
+            "created_at": of_bcrypt["created_at"],
+            "password_changed_at": null,
+            "last_signin_at": null,
         })
     );
+    let signed_in = exported.iter().find(|user| user["user_id"] == users[0].id).unwrap();
+    assert!(signed_in["last_signin_at"].is_string(), "{signed_in}");
+    let old = exported.iter().find(|user| user["user_id"] == users[6].id).unwrap();
+    assert_eq!(
+        (&old["created_at"], &old["password_changed_at"], &old["last_signin_at"]),
+        (
+            &json!("2015-01-02T03:04:05.000006Z"),
+            &json!("2016-01-02T03:04:05.000000Z"),
+            &json!("2017-01-02T02:04:05.000000Z"),
+        )
+    );
+    assert!(exported.iter().all(|user| user["created_at"].is_string()));
     assert!(exported.iter().any(|user| user["username"] == displayed.as_str()), "{exported:?}");
 
     for user in &users {
@@ -254,4 +303,11 @@ async fn pages_of_an_export_are_validated() {
         assert_eq!((&answer["ok"], &answer["error_code"]), (&json!(false), &json!("validation_failed")));
         assert!(answer["errors"][field][0].is_string(), "{page}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn an_export_refuses_fields_that_it_does_not_know() {
+    let service = Service::new();
+    let answer = service.invoke("export_users", &json!({"limits": 10})).await;
+    assert_eq!(answer["errors"], json!({"limits": ["The limits field is not known here."]}));
 }

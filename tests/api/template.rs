@@ -19,7 +19,7 @@ use crate::answers::{
 use crate::helpers::{
     CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, CHECK_OLD_PASSWORD,
     LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS,
-    SIGNIN, Service, WRONG_PASSWORD,
+    SIGNIN, Service, User, WRONG_PASSWORD,
 };
 use crate::rotation::{STEPS, step};
 
@@ -282,9 +282,17 @@ async fn use_everything(service: &Service) {
     service.update(&user, update).await;
     let set_password = json!({"action": "set_password", "username": user.username, "password": NEW_PASSWORD});
     assert_eq!(service.manage(&set_password).await["ok"], true);
-    for action in ["get", "list", "revoke_sessions", "unlock", "delete"] {
+    let renamed = format!("{}-maier", user.username);
+    for new_username in [&user.username.to_uppercase(), &renamed] {
+        let rename = json!({"action": "rename", "username": user.username, "new_username": new_username});
+        assert_eq!(service.manage(&rename).await["ok"], true);
+    }
+    assert_eq!(service.manage(&json!({"action": "get", "user_id": user.id})).await["ok"], true);
+    let user = User { username: renamed, ..user };
+    for action in ["get", "revoke_sessions", "unlock", "delete"] {
         assert_eq!(service.manage_user(action, &user).await["ok"], true, "{action}");
     }
+    assert_eq!(service.manage(&json!({"action": "list"})).await["ok"], true);
     assert_eq!(service.manage(&json!({"action": "count_outdated_hashes"})).await["ok"], true);
     assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
     let version = Uuid::new_v4().to_string();
@@ -360,7 +368,8 @@ async fn roles_allow_no_more_attributes_of_a_user_than_the_functions_use() {
     let projection = |attributes: &str| json!({"ProjectionExpression": attributes});
     for ((operation, parameters), expected) in [
         (batch("username, password_hash"), &VERIFY_PASSWORDS[..]),
-        (request("GetItem", projection("username, password_hash")), &[]),
+        // To rename a user is to move the whole item.
+        (request("GetItem", projection("username, password_hash")), &["manage_users"]),
         (batch(""), &[]),
         (request("GetItem", json!({})), &[]),
         (request("Scan", projection("password_hash")), &["export_users", "manage_users"]),

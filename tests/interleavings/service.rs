@@ -247,7 +247,8 @@ impl Client {
             let function = Arc::new(manage_users::Function::new(&environment(), aws).unwrap());
             let payload = payload.clone();
             Box::new(move || {
-                let event = LambdaEvent::new(payload.clone(), Context::default());
+                let payload = serde_json::value::to_raw_value(&payload).unwrap();
+                let event = LambdaEvent::new(payload, Context::default());
                 let function = Arc::clone(&function);
                 Box::pin(async move { Answer { status: 200, body: function.handle(event).await } })
             })

@@ -3,12 +3,13 @@
 
 use aws_types::SdkConfig;
 use lambda_runtime::LambdaEvent;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{EmailAddress, Locale, PasswordHash, UserWithHash};
+use shared::domain::{EmailAddress, Locale, PasswordHash, Timestamp, UserWithHash};
 use shared::error::Failure;
-use shared::http::{Field, Fields, Page};
+use shared::http::{Fields, Page, Payload};
 use shared::store::Store;
 use shared::telemetry::{count_answer, invocation_span};
 use tracing::Instrument;
@@ -19,18 +20,11 @@ pub struct Function {
     store: Store,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Payload {
-    limit: Field,
-    cursor: Field,
-}
-
 /// What `create` and `import` of `manage_users` take.
 #[derive(Serialize)]
 struct Exported<'a> {
     username: &'a str,
-    /// Missing where the stored one is damaged: such a user cannot be imported without a new password.
+    /// Missing where there is none, or the stored one is damaged: such a user has to reset the password.
     #[serde(skip_serializing_if = "Option::is_none")]
     password_hash: Option<&'a str>,
     user_id: &'a str,
@@ -39,6 +33,9 @@ struct Exported<'a> {
     locale: Option<&'a str>,
     activated: bool,
     must_change_password: bool,
+    created_at: String,
+    password_changed_at: Option<String>,
+    last_signin_at: Option<String>,
 }
 
 impl Function {
@@ -48,11 +45,11 @@ impl Function {
     }
 
     /// Answers one payload `{"limit"?: …, "cursor"?: …}`.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Value {
+    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Value {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
-            let (outcome, answer) = self.answer(payload).await;
+            let (outcome, answer) = self.answer(&payload).await;
             tracing::info!(event = "export_users", outcome, "answered");
             count_answer("export_users", outcome);
             answer
@@ -62,17 +59,21 @@ impl Function {
     }
 
     /// The answer, and what the audit log calls it.
-    async fn answer(&self, payload: Value) -> (&'static str, Value) {
-        let payload: Payload = serde_json::from_value(payload).unwrap_or_default();
-        let mut fields = Fields::default();
-        let Some(page) = fields.page(&payload.limit, payload.cursor) else {
-            let answer = json!({
-                "ok": false,
-                "error_code": "validation_failed",
-                "msg": "The given data was invalid",
-                "errors": fields.into_errors(),
-            });
-            return ("validation_failed", answer);
+    async fn answer(&self, payload: &RawValue) -> (&'static str, Value) {
+        let (mut payload, mut fields) = (Payload::parse(payload), Fields::default());
+        let page = fields.page(&mut payload);
+        payload.finish(&mut fields);
+        let page = match fields.finish(page) {
+            Ok(page) => page,
+            Err(errors) => {
+                let answer = json!({
+                    "ok": false,
+                    "error_code": "validation_failed",
+                    "msg": "The given data was invalid",
+                    "errors": errors,
+                });
+                return ("validation_failed", answer);
+            }
         };
         match self.export(&page).await {
             Ok(answer) => ("exported", answer),
@@ -98,11 +99,14 @@ impl Function {
 fn exported(UserWithHash { user, password_hash }: &UserWithHash) -> Exported<'_> {
     Exported {
         username: user.username.display(),
-        password_hash: password_hash.as_ref().map(PasswordHash::expose),
+        password_hash: password_hash.as_ref().and_then(|hash| hash.as_ref().ok()).map(PasswordHash::expose),
         user_id: user.user_id.as_str(),
         email_addresses: user.email_addresses.iter().map(EmailAddress::as_str).collect(),
         locale: user.locale.as_ref().map(Locale::as_str),
         activated: user.activated,
         must_change_password: user.must_change_password,
+        created_at: user.created_at.to_rfc3339(),
+        password_changed_at: user.password_changed_at.map(Timestamp::to_rfc3339),
+        last_signin_at: user.last_signin_at.map(Timestamp::to_rfc3339),
     }
 }

@@ -6,21 +6,23 @@ use aws_types::SdkConfig;
 use futures_util::{StreamExt, stream};
 use lambda_runtime::LambdaEvent;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{
-    Locale, Networks, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash, Username,
+    EmailAddress, Locale, Networks, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash,
+    Username,
 };
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
 use shared::http::{FieldErrors, identify};
 use shared::mail::{Mailer, PasswordChanged};
-use shared::store::{CreateUserError, PasswordChange, Store, UserUpdate};
+use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
 use shared::telemetry::{count_answer, invocation_span};
 use shared::{clock, random};
 use tracing::Instrument;
 
-use crate::payload::{Command, Credential, ImportedUser, NewUser, action};
+use crate::payload::{Command, Constraints, Credential, ImportedUser, NewUser};
 
 /// How many times a change is tried on a user who changes between being read and being written.
 const ROUNDS: usize = 3;
@@ -43,6 +45,8 @@ enum Refusal {
     Validation(FieldErrors),
     /// Nobody has this username.
     UnknownUsername,
+    /// No user has this id.
+    UnknownUserId,
     /// Somebody has this username.
     UserExists,
     /// Somebody has this user id.
@@ -71,7 +75,7 @@ impl Refusal {
     fn error_code(&self) -> &'static str {
         match self {
             Self::Validation(_) => "validation_failed",
-            Self::UnknownUsername => "unknown_username",
+            Self::UnknownUsername | Self::UnknownUserId => "unknown_username",
             Self::UserExists => "user_exists",
             Self::UserIdExists => "user_id_exists",
             Self::Failure(failure) => failure.error_code(),
@@ -90,6 +94,7 @@ impl Refusal {
         match self {
             Self::Validation(_) => "The given data was invalid",
             Self::UnknownUsername => "Unknown username",
+            Self::UnknownUserId => "Unknown user id",
             Self::UserExists => "A user with this username exists",
             Self::UserIdExists => "A user with this user id exists",
             Self::Failure(failure) => failure.msg(),
@@ -124,12 +129,13 @@ impl Function {
     }
 
     /// Carries out one command.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Value {
+    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Value {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
-            let action = action(&payload);
-            let result = match Command::parse(payload, self.policy) {
+            let constraints = Constraints { policy: self.policy, now: clock::now() };
+            let (action, command) = Command::parse(&payload, constraints);
+            let result = match command {
                 Ok(command) => self.execute(command).await,
                 Err(errors) => Err(Refusal::Validation(errors)),
             };
@@ -151,6 +157,13 @@ impl Function {
         Ok(match command {
             Command::Create(user) => ("created", show(&self.create(*user).await?)),
             Command::Get { username } => ("shown", show(&self.user(&username).await?)),
+            Command::GetById { user_id } => {
+                let user = self.store.user_by_id(&user_id).await?;
+                ("shown", show(&user.ok_or(Refusal::UnknownUserId)?))
+            }
+            Command::Rename { username, new_username } => {
+                ("renamed", show(&self.rename(&username, &new_username).await?))
+            }
             Command::Update { username, update } => {
                 ("updated", show(&self.update(&username, &update).await?))
             }
@@ -170,9 +183,10 @@ impl Function {
                 self.delete(&username).await?;
                 ("deleted", done)
             }
-            Command::List(page) => {
+            Command::List { page, email_address } => {
                 let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
-                let users: Vec<_> = users.iter().map(view).collect();
+                let users: Vec<_> =
+                    users.iter().filter(|user| has_address(user, email_address.as_ref())).map(view).collect();
                 ("listed", with_cursor(json!({ "ok": true, "users": users }), cursor))
             }
             Command::CountOutdatedHashes(page) => {
@@ -194,8 +208,9 @@ impl Function {
 
     async fn create(&self, new: NewUser) -> Result<User, Refusal> {
         let password_hash = match new.credential {
-            Credential::Password(password) => self.hasher.hash(&password).await?,
-            Credential::Hash(hash) => hash,
+            Some(Credential::Password(password)) => Some(self.hasher.hash(&password).await?),
+            Some(Credential::Hash(hash)) => Some(hash),
+            None => None,
         };
         let user = User {
             username: new.username,
@@ -207,13 +222,13 @@ impl Function {
             activated: new.activated,
             must_change_password: new.must_change_password,
             locale: new.locale,
-            created_at: clock::now(),
-            password_changed_at: None,
+            created_at: new.created_at,
+            password_changed_at: new.password_changed_at,
             own_changes: OwnChanges::default(),
-            last_signin_at: None,
+            last_signin_at: new.last_signin_at,
             networks: Networks::default(),
         };
-        let user = UserWithHash { user, password_hash: Some(password_hash) };
+        let user = UserWithHash { user, password_hash: password_hash.map(Ok) };
         self.store.create_user(&user).await?;
         Ok(user.user)
     }
@@ -221,8 +236,8 @@ impl Function {
     /// Creates what can be created, several at a time, and tells the rest apart in the order of the payload.
     async fn import(&self, users: Vec<ImportedUser>) -> Value {
         let created = stream::iter(users).map(async |ImportedUser { written_username, user }| match user {
-            Some(user) => (written_username, self.create(user).await.map(drop)),
-            None => (written_username, Err(Refusal::Validation(FieldErrors::default()))),
+            Ok(user) => (written_username, self.create(user).await.map(drop)),
+            Err(errors) => (written_username, Err(Refusal::Validation(errors))),
         });
         let mut answers = created.buffered(IMPORTED_AT_A_TIME);
         let (mut created, mut failed) = (0, Vec::new());
@@ -233,7 +248,11 @@ impl Function {
                     if let Refusal::Failure(failure) = &refusal {
                         tracing::error!(event = "manage_users", cause = %failure, "user not imported");
                     }
-                    failed.push(json!({ "username": username, "error_code": refusal.error_code() }));
+                    let mut failure = json!({ "username": username, "error_code": refusal.error_code() });
+                    if let Refusal::Validation(errors) = refusal {
+                        failure["errors"] = json!(errors);
+                    }
+                    failed.push(failure);
                 }
             }
         }
@@ -241,7 +260,11 @@ impl Function {
     }
 
     fn is_outdated(&self, user: &UserWithHash) -> bool {
-        user.password_hash.as_ref().is_none_or(|hash| self.hasher.is_outdated(hash))
+        match &user.password_hash {
+            Some(Ok(hash)) => self.hasher.is_outdated(hash),
+            Some(Err(_)) => true,
+            None => false,
+        }
     }
 
     async fn update(&self, username: &Username, update: &UserUpdate) -> Result<User, Refusal> {
@@ -259,6 +282,19 @@ impl Function {
             let user = self.user(username).await?;
             if self.store.revoke_sessions(&user).await? {
                 return Ok(());
+            }
+        }
+        Err(contended())
+    }
+
+    async fn rename(&self, username: &Username, new_username: &Username) -> Result<User, Refusal> {
+        for _ in 0..ROUNDS {
+            match self.store.rename_user(username, new_username).await {
+                Ok(user) => return Ok(user),
+                Err(RenameUserError::UnknownUsername) => return Err(Refusal::UnknownUsername),
+                Err(RenameUserError::UsernameTaken) => return Err(Refusal::UserExists),
+                Err(RenameUserError::Changed) => {}
+                Err(RenameUserError::Failure(failure)) => return Err(failure.into()),
             }
         }
         Err(contended())
@@ -314,6 +350,13 @@ fn contended() -> Refusal {
     Failure::Unavailable("others changed the user each time".to_owned()).into()
 }
 
+/// Whether the user has this address, without regard to case.
+fn has_address(user: &User, wanted: Option<&EmailAddress>) -> bool {
+    wanted.is_none_or(|wanted| {
+        user.email_addresses.iter().any(|address| address.as_str().eq_ignore_ascii_case(wanted.as_str()))
+    })
+}
+
 /// The answer that shows one user.
 fn show(user: &User) -> Value {
     identify(&user.user_id);
@@ -332,7 +375,7 @@ fn view(user: &User) -> UserView<'_> {
     UserView {
         username: user.username.display(),
         user_id: user.user_id.as_str(),
-        email_addresses: user.email_addresses.iter().map(shared::domain::EmailAddress::as_str).collect(),
+        email_addresses: user.email_addresses.iter().map(EmailAddress::as_str).collect(),
         locale: user.locale.as_ref().map(Locale::as_str),
         activated: user.activated,
         must_change_password: user.must_change_password,

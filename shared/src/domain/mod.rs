@@ -28,8 +28,8 @@ pub(crate) use session::session_end;
 pub use session::{SessionId, SessionInformation, SessionToken};
 pub(crate) use signin_failures::{FREE_FAILURES, Failures, LONGEST_WAIT, wait_after};
 pub use timestamp::Timestamp;
-pub use user::{Locale, RecoveryStamp, SecurityStamp, User, UserId, UserWithHash};
-pub use username::{Username, UsernameError};
+pub use user::{Locale, RecoveryStamp, SecurityStamp, StoredHash, User, UserId, UserWithHash};
+pub use username::{NewUsernameError, Username, UsernameError};
 
 /// The longest username, session information, session token and user id, in Unicode scalar values.
 pub(crate) const MAX_NAME_CHARS: usize = 190;

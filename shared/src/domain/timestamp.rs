@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 const RFC_3339_MICROSECONDS: &[BorrowedFormatItem<'_>] =
@@ -54,6 +55,13 @@ impl Timestamp {
         self.to_utc().and_then(|instant| instant.format(RFC_3339_MICROSECONDS).ok()).unwrap_or_default()
     }
 
+    /// Parses RFC 3339, with any offset. Digits beyond the microsecond are cut off.
+    #[must_use]
+    pub fn parse_rfc3339(written: &str) -> Option<Self> {
+        let instant = OffsetDateTime::parse(written, &Rfc3339).ok()?;
+        i64::try_from(instant.unix_timestamp_nanos().div_euclid(1000)).ok().map(Self)
+    }
+
     /// The date and the time of day in UTC; `None` beyond the year 9999.
     pub(crate) fn to_utc(self) -> Option<OffsetDateTime> {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000).ok()
@@ -88,6 +96,21 @@ mod tests {
     fn is_shown_in_rfc3339_with_six_digits() {
         assert_eq!(Timestamp::from_micros(1_591_897_693_000_000).to_rfc3339(), "2020-06-11T17:48:13.000000Z");
         assert_eq!(Timestamp::from_micros(1_591_897_693_000_042).to_rfc3339(), "2020-06-11T17:48:13.000042Z");
+    }
+
+    #[test]
+    fn rfc3339_is_read_as_it_is_written() {
+        for micros in [0, -1, 1_591_897_693_000_042, 253_402_300_799_999_999] {
+            let instant = Timestamp::from_micros(micros);
+            assert_eq!(Timestamp::parse_rfc3339(&instant.to_rfc3339()), Some(instant));
+        }
+        for written in ["2020-06-11T17:48:13Z", "2020-06-11T19:48:13+02:00", "2020-06-11T17:48:13.0000009Z"] {
+            let read = Timestamp::parse_rfc3339(written);
+            assert_eq!(read, Some(Timestamp::from_micros(1_591_897_693_000_000)), "{written}");
+        }
+        for written in ["", "2020-06-11", "2020-06-11T17:48:13", "2020-06-31T17:48:13Z", "1591897693"] {
+            assert_eq!(Timestamp::parse_rfc3339(written), None, "{written}");
+        }
     }
 
     #[test]

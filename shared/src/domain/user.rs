@@ -1,6 +1,8 @@
 use std::fmt;
 
-use super::{EmailAddress, MAX_NAME_CHARS, Networks, OwnChanges, PasswordHash, Timestamp, Username};
+use super::{
+    EmailAddress, MAX_NAME_CHARS, Networks, OwnChanges, PasswordHash, PasswordHashError, Timestamp, Username,
+};
 
 /// A user as the store holds it, without the hash of the password.
 #[derive(Clone, Debug)]
@@ -41,10 +43,13 @@ pub struct User {
 pub struct UserWithHash {
     /// The user.
     pub user: User,
-    /// The stored hash; `None` where it is of no known form or its cost out of bounds. No password is right then,
-    /// until one is set.
-    pub password_hash: Option<PasswordHash>,
+    /// The hash.
+    pub password_hash: StoredHash,
 }
+
+/// The stored hash of a user's password: `None` if the user has no password yet, `Err` if the hash is of no known form
+/// or its cost out of bounds. In both cases every password is wrong until one is set.
+pub type StoredHash = Option<Result<PasswordHash, PasswordHashError>>;
 
 /// Names a user for good, in tokens (`sub`) and logs: 1–190 printable ASCII characters.
 #[derive(Clone, Debug, Eq, PartialEq)]

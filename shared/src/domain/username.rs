@@ -2,7 +2,7 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::MAX_NAME_CHARS;
+use super::{MAX_NAME_CHARS, is_invisible};
 
 /// The name a user signs in with: 1–190 Unicode scalar values, not only white space.
 ///
@@ -23,6 +23,17 @@ pub enum UsernameError {
     TooLong,
 }
 
+/// Why a string is no name for a new user.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NewUsernameError {
+    /// The string is no username at all.
+    Username(UsernameError),
+    /// White space begins or ends it.
+    SurroundingWhiteSpace,
+    /// It contains a character that does not show, so that it could look like another name.
+    Invisible(char),
+}
+
 impl Username {
     /// Parses what a client sent or an administrator chose.
     pub fn parse(written: &str) -> Result<Self, UsernameError> {
@@ -37,6 +48,20 @@ impl Username {
             return Err(UsernameError::TooLong);
         }
         Ok(Self { normalised, display: written.to_owned() })
+    }
+
+    /// Parses a name that is about to be given to a user, at creation or by renaming. It shows as it is: no white space
+    /// around it, and no invisible characters. Only for these: the tables of Unicode that this needs are then linked
+    /// into the functions that name users, and into no other.
+    pub fn parse_new(written: &str) -> Result<Self, NewUsernameError> {
+        let username = Self::parse(written).map_err(NewUsernameError::Username)?;
+        if written.trim() != written {
+            return Err(NewUsernameError::SurroundingWhiteSpace);
+        }
+        match written.chars().find(|&character| is_invisible(character)) {
+            Some(character) => Err(NewUsernameError::Invisible(character)),
+            None => Ok(username),
+        }
     }
 
     /// The username of a stored user. Not normalised again: the stored form is the key, also under a later Unicode.
@@ -105,6 +130,33 @@ mod tests {
         // ﷺ becomes 18 characters under NFKC.
         assert!(Username::parse(&"\u{fdfa}".repeat(10)).is_ok());
         assert_eq!(Username::parse(&"\u{fdfa}".repeat(11)), Err(UsernameError::TooLong));
+    }
+
+    #[test]
+    fn a_new_name_shows_as_it_is() {
+        for written in ["St.Huber", "st huber", "st\u{a0}huber", "字", "e\u{301}", "😀\u{fe0f}"] {
+            assert!(Username::parse_new(written).is_ok(), "{written:?}");
+        }
+        for written in [" a", "a ", "\u{a0}a", "a\u{3000}", "a\n", "\ta"] {
+            assert_eq!(
+                Username::parse_new(written),
+                Err(NewUsernameError::SurroundingWhiteSpace),
+                "{written:?}"
+            );
+        }
+        for character in
+            ['\0', '\t', '\u{ad}', '\u{200b}', '\u{202e}', '\u{2028}', '\u{2800}', '\u{e000}', '\u{fff8}']
+        {
+            let written = format!("a{character}b");
+            assert_eq!(
+                Username::parse_new(&written),
+                Err(NewUsernameError::Invisible(character)),
+                "{written:?}"
+            );
+            // Those who have such a name can still sign in.
+            assert!(Username::parse(&written).is_ok());
+        }
+        assert_eq!(Username::parse_new(" "), Err(NewUsernameError::Username(UsernameError::Blank)));
     }
 
     #[test]

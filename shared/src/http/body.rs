@@ -1,11 +1,13 @@
+use std::borrow::Cow;
+
 use lambda_http::Request;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use serde_json::value::RawValue;
 
-use super::{Error, FieldErrors};
+use super::{Error, FieldErrors, Payload};
 use crate::domain::{
-    MAX_NAME_CHARS, NewPassword, Password, PasswordError, PasswordPolicy, SessionInformation, SessionToken,
-    SubmittedCode, Username, UsernameError,
+    MAX_NAME_CHARS, NewPassword, NewUsernameError, Password, PasswordError, PasswordPolicy,
+    SessionInformation, SessionToken, SubmittedCode, Username, UsernameError,
 };
 
 /// The largest body, in bytes.
@@ -65,18 +67,29 @@ pub enum Field {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
+impl Field {
+    /// Reads a JSON value. A string that is no text, for a lone surrogate in it, is none of a known type.
+    #[must_use]
+    pub fn parse(json: &RawValue) -> Self {
+        Self::read(json).unwrap_or(Self::Other)
+    }
+
+    fn read(json: &RawValue) -> serde_json::Result<Self> {
         let json = json.get();
         match json.as_bytes().first() {
-            Some(b'"') => serde_json::from_str(json).map(Self::Text).map_err(D::Error::custom),
+            Some(b'"') => serde_json::from_str(json).map(Self::Text),
             Some(b'0'..=b'9') => Ok(json.parse().map_or(Self::Other, Self::Integer)),
             Some(b't') => Ok(Self::Boolean(true)),
             Some(b'f') => Ok(Self::Boolean(false)),
             Some(b'n') => Ok(Self::Absent),
             _ => Ok(Self::Other),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::read(&Box::<RawValue>::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -118,6 +131,23 @@ impl Fields {
             Ok(username) => Some(username),
             Err(UsernameError::Blank) => self.required("username"),
             Err(UsernameError::TooLong) => self.at_most("username", MAX_NAME_CHARS),
+        }
+    }
+
+    /// A username that is about to be given to a user.
+    pub fn new_username(&mut self, name: &'static str, field: Field) -> Option<Username> {
+        let text = self.text(name, field)?;
+        match Username::parse_new(&text) {
+            Ok(username) => Some(username),
+            Err(NewUsernameError::Username(UsernameError::Blank)) => self.required(name),
+            Err(NewUsernameError::Username(UsernameError::TooLong)) => self.at_most(name, MAX_NAME_CHARS),
+            Err(NewUsernameError::SurroundingWhiteSpace) => {
+                self.refuse(name, "may not begin or end with white space")
+            }
+            Err(NewUsernameError::Invisible(character)) => {
+                let code_point = u32::from(character);
+                self.refuse(name, &format!("may not contain the invisible character U+{code_point:04X}"))
+            }
         }
     }
 
@@ -178,8 +208,8 @@ impl Fields {
     }
 
     /// The `limit` and `cursor` of a request for some of all users.
-    pub fn page(&mut self, limit: &Field, cursor: Field) -> Option<Page> {
-        let limit = match limit {
+    pub fn page(&mut self, payload: &mut Payload) -> Option<Page> {
+        let limit = match &payload.field("limit") {
             Field::Absent => Some(DEFAULT_LIMIT),
             Field::Integer(limit) => {
                 u16::try_from(*limit).ok().filter(|limit| (1..=MAX_LIMIT).contains(limit))
@@ -187,7 +217,7 @@ impl Fields {
             _ => None,
         };
         let limit = limit.or_else(|| self.refuse("limit", &format!("must be between 1 and {MAX_LIMIT}")));
-        let cursor = match cursor {
+        let cursor = match payload.field("cursor") {
             Field::Absent => Some(None),
             // A cursor is the last username of its page; what cannot be one was never handed out.
             cursor => match self.text("cursor", cursor).map(|text| (Username::parse(&text), text)) {
@@ -208,9 +238,11 @@ impl Fields {
         }
     }
 
-    /// Notes that a field breaks a constraint: «The `name` `constraint`.»
-    pub fn refuse<T>(&mut self, name: &'static str, constraint: &str) -> Option<T> {
-        self.errors.add(name, format!("The {} {constraint}.", name.replace('_', " ")));
+    /// Notes that a field breaks a constraint: "The `name` `constraint`."
+    pub fn refuse<T>(&mut self, name: impl Into<Cow<'static, str>>, constraint: &str) -> Option<T> {
+        let name = name.into();
+        let message = format!("The {} {constraint}.", name.replace('_', " "));
+        self.errors.add(name, message);
         None
     }
 
@@ -218,6 +250,11 @@ impl Fields {
     #[must_use]
     pub fn into_error(self) -> Error {
         Error::Validation(self.errors)
+    }
+
+    /// `parsed`, unless a field failed.
+    pub fn finish<T>(self, parsed: Option<T>) -> Result<T, FieldErrors> {
+        parsed.filter(|_| self.errors.is_empty()).ok_or(self.errors)
     }
 
     /// The fields that failed.

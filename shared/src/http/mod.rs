@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod call;
+mod payload;
 
 use std::convert::Infallible;
 
@@ -13,6 +14,7 @@ use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::http::header;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, Body, LambdaEvent, Request, Response, Service, service_fn};
+pub use payload::{NotAList, Payload};
 use serde::Serialize;
 
 /// Serves `handle` until Lambda ends this environment: one request at a time, or on Managed Instances as many as

@@ -116,15 +116,15 @@ impl Candidate {
     /// The stored hash, if there is a user and the hash can be read.
     #[must_use]
     pub fn password_hash(&self) -> Option<&PasswordHash> {
-        self.user.as_ref()?.password_hash.as_ref()
+        self.user.as_ref()?.password_hash.as_ref()?.as_ref().ok()
     }
 
     /// The reason why no password can be right although the name is known.
     #[must_use]
     pub fn defect(&self) -> Option<Failure> {
-        let has_no_hash = self.user.as_ref().is_some_and(|user| user.password_hash.is_none());
-        let unreadable = || Failure::Defect("a stored hash is of no known form".to_owned());
-        self.defect.clone().or_else(|| has_no_hash.then(unreadable))
+        let hash = self.user.as_ref().and_then(|user| user.password_hash.as_ref());
+        let unreadable = |error| Failure::Defect(format!("a stored password hash {error}"));
+        self.defect.clone().or_else(|| hash?.as_ref().err().map(unreadable))
     }
 
     /// The time for which attempts from the source address are refused; `None` if its budget is not used up.

@@ -33,6 +33,8 @@
 //! | changePassword | the same | the same |
 //! | checkOldPassword | the same | nothing; or charge source IP |
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
+//! | `manage_users` get by id | | get user id · get user |
+//! | `manage_users` rename | get user | transaction: user twice, user id, codes |
 //! | `manage_users` get | | get user |
 //! | `manage_users` update, `set_password`, `revoke_sessions` | get user | transaction: user |
 //! | `manage_users` unlock, delete | get user | one transaction |
@@ -91,7 +93,7 @@ pub use self::attempts::{Attempt, Candidate, Commit};
 pub use self::reset_codes::{LiveCode, NewCode, ReplacedCode, ReservedTry, TryError};
 pub use self::sessions::{NewSession, Session};
 pub use self::source_ips::{AddressBudget, AddressLimit};
-pub use self::users::{CreateUserError, PasswordChange, UserUpdate};
+pub use self::users::{CreateUserError, PasswordChange, RenameUserError, UserUpdate};
 use crate::aws::Dependency::DynamoDb;
 use crate::aws::{Lazy, lazy};
 use crate::config::Environment;

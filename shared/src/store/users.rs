@@ -36,8 +36,21 @@ pub struct UserUpdate {
     pub must_change_password: Option<bool>,
     /// Where codes and notices go. Other addresses than before revoke the reset code.
     pub email_addresses: Option<Vec<EmailAddress>>,
-    /// The language to write in.
-    pub locale: Option<Locale>,
+    /// The language to write in; `Some(None)` removes it.
+    pub locale: Option<Option<Locale>>,
+}
+
+/// Why a user was not renamed.
+#[derive(Debug)]
+pub enum RenameUserError {
+    /// No user has the old name.
+    UnknownUsername,
+    /// Another user has the new name.
+    UsernameTaken,
+    /// The user changed between the reading and the writing.
+    Changed,
+    /// A dependency failed.
+    Failure(Failure),
 }
 
 /// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the reset
@@ -174,7 +187,7 @@ impl Row for UserWithHash {
     fn from_item(item: &Item) -> Result<Self, Failure> {
         Ok(Self {
             user: User::from_item(item)?,
-            password_hash: PasswordHash::parse(item.text("password_hash")?).ok(),
+            password_hash: item.optional_text("password_hash").map(PasswordHash::parse),
         })
     }
 }
@@ -217,6 +230,11 @@ impl Store {
     }
 
     async fn row<R: Row>(&self, normalised_username: &str) -> Result<Option<R>, Failure> {
+        let item = self.item::<R>(normalised_username).await?;
+        item.map(|item| R::from_item(&item)).transpose()
+    }
+
+    async fn item<R: Row>(&self, normalised_username: &str) -> Result<Option<Item>, Failure> {
         let output = self
             .client
             .get_item()
@@ -227,7 +245,7 @@ impl Store {
             .send()
             .await
             .map_err(|error| DynamoDb.failure("GetItem users", &error))?;
-        output.item.map(|item| R::from_item(&Item(item))).transpose()
+        Ok(output.item.map(Item))
     }
 
     /// Creates a user, with a reservation of the id.
@@ -268,7 +286,7 @@ impl Store {
     /// is not in what is returned.
     pub async fn update_user(&self, user: &User, update: &UserUpdate) -> Result<Option<User>, Failure> {
         let mut changed = user.clone();
-        let (mut values, mut removals) = (Vec::new(), "");
+        let (mut values, mut removals) = (Vec::new(), Vec::new());
         // Replaced by every change of the addresses, so that they too are as read where it is.
         let (mut recovery_stamp_is_read, mut ends_code) = (false, false);
         if let Some(activated) = update.activated {
@@ -278,7 +296,7 @@ impl Store {
                 changed.security_stamp = random::security_stamp();
                 changed.kept_jti = None;
                 values.push(("security_stamp", text(changed.security_stamp.as_str())));
-                removals = " REMOVE kept_jti";
+                removals.push("kept_jti");
                 ends_code = true;
             }
         }
@@ -293,18 +311,24 @@ impl Store {
             values.push(("email_addresses", address_list(addresses)));
         }
         if let Some(locale) = &update.locale {
-            changed.locale = Some(locale.clone());
-            values.push(("locale", text(locale.as_str())));
+            changed.locale.clone_from(locale);
+            match locale {
+                Some(locale) => values.push(("locale", text(locale.as_str()))),
+                None => removals.push("locale"),
+            }
         }
         if ends_code {
             changed.recovery_stamp = random::recovery_stamp();
             values.push(("recovery_stamp", text(changed.recovery_stamp.as_str())));
         }
-        if values.is_empty() {
+        let assignments: Vec<_> = values.iter().map(|(name, _)| format!("{name} = :{name}")).collect();
+        let clauses = [("SET", assignments.join(", ")), ("REMOVE", removals.join(", "))];
+        let clauses = clauses.iter().filter(|(_, changes)| !changes.is_empty());
+        let expression =
+            clauses.map(|(verb, changes)| format!("{verb} {changes}")).collect::<Vec<_>>().join(" ");
+        if expression.is_empty() {
             return Ok(Some(changed));
         }
-        let assignments =
-            values.iter().map(|(name, _)| format!("{name} = :{name}")).collect::<Vec<_>>().join(", ");
         let mut request = values.into_iter().fold(self.update_of(user), |request, (name, value)| {
             request.expression_attribute_values(format!(":{name}"), value)
         });
@@ -313,7 +337,7 @@ impl Store {
                 .condition_expression("user_id = :user_id AND recovery_stamp = :read_recovery_stamp")
                 .expression_attribute_values(":read_recovery_stamp", text(user.recovery_stamp.as_str()));
         }
-        let request = request.update_expression(format!("SET {assignments}{removals}"));
+        let request = request.update_expression(expression);
         let updated = self.transact_one("update user", request).await?;
         Ok(updated.then_some(changed))
     }
@@ -405,6 +429,80 @@ impl Store {
             Ok(TransactWriteItem::builder().delete(deletion.build().map_err(defect)?).build())
         });
         self.transact("delete user", deletions.collect::<Result<_, Failure>>()?).await
+    }
+
+    /// Gives a user another name, in one transaction, and keeps everything else. It revokes all tokens, all sessions and
+    /// the reset code. The name has fresh budgets. A change of the form for display alone is possible.
+    pub async fn rename_user(
+        &self,
+        username: &Username,
+        new_username: &Username,
+    ) -> Result<User, RenameUserError> {
+        let Some(read) = self.item::<UserWithHash>(username.normalised()).await? else {
+            return Err(RenameUserError::UnknownUsername);
+        };
+        let user = User {
+            username: new_username.clone(),
+            security_stamp: random::security_stamp(),
+            recovery_stamp: random::recovery_stamp(),
+            kept_jti: None,
+            ..User::from_item(&read)?
+        };
+        let (old_key, new_key) = (username.normalised(), new_username.normalised());
+        let mut renamed = read.0.clone();
+        renamed.remove("kept_jti");
+        renamed.extend([
+            ("username".to_owned(), text(new_key)),
+            ("display_username".to_owned(), text(new_username.display())),
+            ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
+            ("recovery_stamp".to_owned(), text(user.recovery_stamp.as_str())),
+        ]);
+        // Whatever changed meanwhile would be undone.
+        let unchanged = UserWithHash::ATTRIBUTES.split(", ").map(|name| {
+            let value = read.0.get(name).map(|_| format!("{name} = :{name}"));
+            value.unwrap_or_else(|| format!("attribute_not_exists({name})"))
+        });
+        let unchanged = unchanged.collect::<Vec<_>>().join(" AND ");
+        let values = Some(read.0.into_iter().map(|(name, value)| (format!(":{name}"), value)).collect());
+        let put = Put::builder().table_name(&self.tables.users).set_item(Some(renamed));
+        let delete_code = |key: &str| {
+            Delete::builder().table_name(&self.tables.reset_codes).key("username", text(key)).build()
+        };
+        let (put, delete, reservation) = if old_key == new_key {
+            (put.condition_expression(unchanged).set_expression_attribute_values(values), None, None)
+        } else {
+            let delete = Delete::builder()
+                .table_name(&self.tables.users)
+                .key("username", text(old_key))
+                .condition_expression(unchanged)
+                .set_expression_attribute_values(values);
+            let reservation = Put::builder()
+                .table_name(&self.tables.user_ids)
+                .item("user_id", text(user.user_id.as_str()))
+                .item("username", text(new_key))
+                .condition_expression("username = :username")
+                .expression_attribute_values(":username", text(old_key));
+            (put.condition_expression("attribute_not_exists(username)"), Some(delete), Some(reservation))
+        };
+        let mut items = Vec::new();
+        if let Some(delete) = delete {
+            items.push(TransactWriteItem::builder().delete(delete.build().map_err(defect)?).build());
+            items.push(TransactWriteItem::builder().delete(delete_code(new_key).map_err(defect)?).build());
+        }
+        for put in [Some(put), reservation].into_iter().flatten() {
+            items.push(TransactWriteItem::builder().put(put.build().map_err(defect)?).build());
+        }
+        items.push(TransactWriteItem::builder().delete(delete_code(old_key).map_err(defect)?).build());
+        let is_move = old_key != new_key;
+        let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await
+        else {
+            return Ok(user);
+        };
+        match error.as_service_error().map(failed_conditions).as_deref() {
+            Some([false, _, true, ..]) if is_move => Err(RenameUserError::UsernameTaken),
+            Some(failed) if failed.contains(&true) => Err(RenameUserError::Changed),
+            _ => Err(DynamoDb.failure("TransactWriteItems rename user", &error).into()),
+        }
     }
 
     /// Replaces an outdated hash of the password. Does nothing if the password was changed or the user deactivated in
@@ -542,6 +640,12 @@ impl Store {
     }
 }
 
+impl From<Failure> for RenameUserError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
 impl From<Failure> for CreateUserError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
@@ -591,8 +695,9 @@ fn item(UserWithHash { user, password_hash }: &UserWithHash) -> HashMap<String, 
         ("created_at".to_owned(), instant(user.created_at)),
         ("own_changes".to_owned(), instants(user.own_changes.instants())),
     ]);
+    let hash = password_hash.as_ref().and_then(|hash| hash.as_ref().ok());
     let optional = [
-        ("password_hash", password_hash.as_ref().map(|hash| text(hash.expose()))),
+        ("password_hash", hash.map(|hash| text(hash.expose()))),
         ("locale", user.locale.as_ref().map(|locale| text(locale.as_str()))),
         ("kept_jti", user.kept_jti.as_deref().map(text)),
         ("password_changed_at", user.password_changed_at.map(instant)),
