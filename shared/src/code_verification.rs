@@ -1,5 +1,7 @@
 //! Verifying a reset code within its tries, which checking a code and resetting with it share.
 
+use std::net::IpAddr;
+
 use aws_types::SdkConfig;
 
 use crate::clock;
@@ -8,7 +10,7 @@ use crate::domain::{CodeHolder, SubmittedCode, User, Username};
 use crate::error::Failure;
 use crate::http::{Error, identify, identify_unknown};
 use crate::secrets::SecretKeys;
-use crate::store::{ReservedTry, Store, TryError};
+use crate::store::{AddressBudget, AddressLimit, ReservedTry, Store, TryError};
 
 /// Verifies reset codes.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct CodeVerification {
     keys: SecretKeys,
     /// Whether the answer must not tell if the user exists.
     conceal: bool,
+    /// The wrong codes and unknown usernames of one source address; `None` turns this budget off.
+    address_limit: Option<AddressLimit>,
 }
 
 /// A user who showed the right code. The try still counts until it is
@@ -36,6 +40,7 @@ impl CodeVerification {
             store,
             keys: SecretKeys::for_codes(environment, aws)?,
             conceal: environment.prevents_user_existence_errors()?,
+            address_limit: AddressLimit::from_environment(environment, AddressBudget::CodeFailures)?,
         })
     }
 
@@ -44,12 +49,38 @@ impl CodeVerification {
         tokio::join!(self.store.connect(), self.keys.prefetch());
     }
 
-    /// Verifies that `code` is the one that was sent to `username`. A try is reserved before anything is compared.
+    /// Verifies that `code` is the one that was sent to `username`. A wrong code and an unknown username are charged to the
+    /// address that the request came from before they are answered, so that no more such answers leave than it may get.
+    pub async fn verify(
+        &self,
+        username: &Username,
+        code: &SubmittedCode,
+        source_ip: IpAddr,
+    ) -> Result<Verified, Error> {
+        let Some(limit) = self.address_limit else {
+            return self.verify_within_tries(username, code).await;
+        };
+        if let Some(wait) = self.store.address_wait(source_ip, limit, clock::now()).await? {
+            return Err(Error::RateLimitExceeded(Some(wait)));
+        }
+        let verified = self.verify_within_tries(username, code).await;
+        if let Err(Error::CodeIncorrect | Error::UnknownUsername) = verified {
+            let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
+            charged.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
+        }
+        verified
+    }
+
+    /// Verifies a code. A try is reserved before anything is compared.
     ///
     /// A code that was revoked counts as none, before its tries count. In safe mode it is compared like any wrong code,
     /// tries included: a known user's answers would otherwise differ from those of an unknown user, whose code is
     /// never revoked.
-    pub async fn verify(&self, username: &Username, code: &SubmittedCode) -> Result<Verified, Error> {
+    async fn verify_within_tries(
+        &self,
+        username: &Username,
+        code: &SubmittedCode,
+    ) -> Result<Verified, Error> {
         let (user, reserved) =
             tokio::join!(self.store.user(username), self.store.reserve_try(username, clock::now()));
         match &user {

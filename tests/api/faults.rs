@@ -28,11 +28,14 @@ use crate::helpers::{
 use crate::rotation::{STEPS, step};
 
 /// Hashes cost next to nothing, secrets are read for each request, and rotations may follow one another.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("ARGON2_MEMORY_KIB", "128"),
     ("ARGON2_ITERATIONS", "1"),
     ("SECRETS_CACHE_SECONDS", "0"),
     ("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"),
+    // The requests of a stack come from one address.
+    ("CODE_FAILURES_PER_IP", "1000000"),
+    ("RESET_MAILS_PER_IP", "1000000"),
 ];
 /// On how many stacks for each core scenarios run at once, one request at a time on each: most of the time is waiting.
 const STACKS_PER_CORE: usize = 6;
@@ -53,6 +56,7 @@ const GET_USER_ID: &str = "GetItem user-ids";
 const READ_CANDIDATE: &str = "BatchGetItem";
 const COMMIT: &str = "UpdateItem users";
 const REPLACE_HASH: &str = "UpdateItem users 2";
+const READ_ADDRESS: &str = "GetItem source-ips";
 const CHARGE_ADDRESS: &str = "UpdateItem source-ips";
 const KEEP_SESSION: &str = "PutItem sessions";
 const GET_SESSION: &str = "GetItem sessions";
@@ -733,7 +737,7 @@ struct Sending(EarlierCode);
 impl Scenario for Sending {
     type Reply = ();
 
-    const NEEDS: &[&str] = &[GET_USER, CODE_KEY, REPLACE_CODE, MAIL];
+    const NEEDS: &[&str] = &[CHARGE_ADDRESS, GET_USER, CODE_KEY, REPLACE_CODE, MAIL];
 
     async fn prepare(service: &Service) -> Self {
         Self(EarlierCode::new(service).await)
@@ -745,7 +749,7 @@ impl Scenario for Sending {
     }
 
     async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
-        let written = !struck.fails_any(&[GET_USER, CODE_KEY, REPLACE_CODE]);
+        let written = !struck.fails_any(&[CHARGE_ADDRESS, GET_USER, CODE_KEY, REPLACE_CODE]);
         let replaced = (written && !struck.refused(MAIL)) || struck.lost(REPLACE_CODE);
         let user = &self.0.user;
         let codes: Vec<_> = service.mails_to(&user.email).await[1..].iter().map(Mail::code).collect();
@@ -766,7 +770,7 @@ struct SendingToTwo(EarlierCode);
 impl Scenario for SendingToTwo {
     type Reply = ();
 
-    const NEEDS: &[&str] = &[GET_USER, CODE_KEY, REPLACE_CODE];
+    const NEEDS: &[&str] = &[CHARGE_ADDRESS, GET_USER, CODE_KEY, REPLACE_CODE];
 
     async fn prepare(service: &Service) -> Self {
         let earlier = EarlierCode::new(service).await;
@@ -823,7 +827,7 @@ impl Scenario for SendingRefused {
         let expected = if lost_once {
             // The earlier code was in the response that was lost.
             Codes::None
-        } else if struck.fails_any(&[GET_USER, CODE_KEY]) {
+        } else if struck.fails_any(&[CHARGE_ADDRESS, GET_USER, CODE_KEY]) {
             Codes::Earlier
         } else if struck.late(REPLACE_CODE) {
             // Applied, perhaps again, after the earlier code was restored.
@@ -859,7 +863,8 @@ impl LastTry {
     }
 }
 
-const CODE_NEEDS: [&str; 3] = [GET_USER, RESERVE_TRY, CODE_KEY];
+const CODE_NEEDS: [&str; 4] = [READ_ADDRESS, GET_USER, RESERVE_TRY, CODE_KEY];
+const WRONG_CODE_NEEDS: [&str; 5] = [READ_ADDRESS, GET_USER, RESERVE_TRY, CODE_KEY, CHARGE_ADDRESS];
 
 /// The right code, at the last try.
 struct RightCode(User, LastTry);
@@ -893,7 +898,7 @@ struct WrongCode(User, LastTry);
 impl Scenario for WrongCode {
     type Reply = ();
 
-    const NEEDS: &[&str] = &CODE_NEEDS;
+    const NEEDS: &[&str] = &WRONG_CODE_NEEDS;
 
     async fn prepare(service: &Service) -> Self {
         let user = service.user().with_password(PASSWORD).create().await;
@@ -907,7 +912,7 @@ impl Scenario for WrongCode {
     }
 
     async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
-        let used = reply.is_some() || struck.lost(RESERVE_TRY);
+        let used = reply.is_some() || struck.lost(RESERVE_TRY) || struck.fails(CHARGE_ADDRESS);
         self.1.assert_tries(service, &self.0, TRIES + usize::from(used)).await;
     }
 }
@@ -918,7 +923,7 @@ struct WrongReset(Account, LastTry);
 impl Scenario for WrongReset {
     type Reply = ();
 
-    const NEEDS: &[&str] = &CODE_NEEDS;
+    const NEEDS: &[&str] = &WRONG_CODE_NEEDS;
 
     async fn prepare(service: &Service) -> Self {
         let account = Account::new(service).await;
@@ -933,7 +938,7 @@ impl Scenario for WrongReset {
     }
 
     async fn check(self, service: &Service, reply: Option<()>, struck: &Struck) {
-        let used = reply.is_some() || struck.lost(RESERVE_TRY);
+        let used = reply.is_some() || struck.lost(RESERVE_TRY) || struck.fails(CHARGE_ADDRESS);
         self.1.assert_tries(service, &self.0.user, TRIES + usize::from(used)).await;
         self.0.assert_changed(service, false, false, struck).await;
     }
@@ -945,7 +950,7 @@ struct Reset(Account, LastTry);
 impl Scenario for Reset {
     type Reply = ();
 
-    const NEEDS: &[&str] = &[GET_USER, RESERVE_TRY, CODE_KEY, TRANSACTION];
+    const NEEDS: &[&str] = &[READ_ADDRESS, GET_USER, RESERVE_TRY, CODE_KEY, TRANSACTION];
     const LOOKED_UP: &[&str] = &[TRANSACTION];
 
     async fn prepare(service: &Service) -> Self {

@@ -12,7 +12,13 @@ use crate::helpers::{
 };
 
 async fn service() -> Service {
-    Service::with_settings([("PREVENT_USER_EXISTENCE_ERRORS", "true")]).await
+    // One address asks about all names.
+    let settings = [
+        ("PREVENT_USER_EXISTENCE_ERRORS", "true"),
+        ("CODE_FAILURES_PER_IP", "0"),
+        ("RESET_MAILS_PER_IP", "0"),
+    ];
+    Service::with_settings(settings).await
 }
 
 fn nobody() -> User {
@@ -128,4 +134,19 @@ async fn a_name_that_codes_were_asked_for_can_be_given_to_a_user() {
     service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
     service.send_email(&user.username).await.is(SENT);
     assert_eq!(service.signin(&user.username, PASSWORD).await.status, 200);
+}
+
+#[tokio::test]
+async fn known_and_unknown_users_use_up_the_budget_of_an_address_alike() {
+    for known in [true, false] {
+        let settings = [("PREVENT_USER_EXISTENCE_ERRORS", "true"), ("CODE_FAILURES_PER_IP", "4")];
+        let service = Service::with_settings(settings).await;
+        let user = if known { service.user().create().await } else { nobody() };
+        service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
+        service.send_email(&user.username).await.is(SENT);
+        for _ in 0..3 {
+            service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
+        }
+        service.check_code(&user.username, WRONG_CODE).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    }
 }

@@ -7,11 +7,12 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::answers::{
-    CHANGE_PASSWORD, CHANGED_PASSWORD, NEW_PASSWORD_SET, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, SENT,
-    TOO_MANY_ATTEMPTS, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    CHANGE_PASSWORD, CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NEW_PASSWORD_SET, NOT_ACTIVATED,
+    RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
+    change_password_errors,
 };
 use crate::helpers::{
-    Answer, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, WRONG_PASSWORD, count,
+    Answer, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD, count,
     unknown_username,
 };
 
@@ -432,4 +433,44 @@ async fn the_budget_of_addresses_can_be_turned_off() {
     }
     service.set_failures_of_address(1000, MINUTE).await;
     service.signin(&unknown_username(), PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
+}
+
+#[tokio::test]
+async fn the_budget_of_wrong_codes_of_an_address_is_exact_over_usernames_and_endpoints() {
+    let service = Service::with_settings([("CODE_FAILURES_PER_IP", "6")]).await;
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+
+    let answers = join_all((0..30).map(async |guess| match guess % 3 {
+        0 => service.check_code(&unknown_username(), WRONG_CODE).await,
+        1 => service.reset_password(&user.username, WRONG_CODE, NEW_PASSWORD).await,
+        _ => service.check_code(&user.username, WRONG_CODE).await,
+    }))
+    .await;
+
+    let [unknown, incorrect, refused] =
+        count(&answers, [UNKNOWN_USERNAME, CODE_INCORRECT, RATE_LIMIT_EXCEEDED]);
+    assert_eq!((unknown + incorrect, refused), (6, 24));
+    service.check_code(&unknown_username(), WRONG_CODE).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.manage_user("unlock", &user).await;
+    let elsewhere = service.seen_from_elsewhere();
+    if service.address.is_some() {
+        // Right codes count for nothing.
+        for _ in 0..7 {
+            elsewhere.check_code(&user.username, &code).await.is(CODE_CORRECT);
+        }
+    }
+    service.check_code(&user.username, &code).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn every_request_for_a_code_counts_for_its_address() {
+    let service = Service::with_settings([("RESET_MAILS_PER_IP", "6")]).await;
+
+    let answers = join_all((0..20).map(async |_| service.send_email(&unknown_username()).await)).await;
+
+    assert_eq!(count(&answers, [UNKNOWN_USERNAME, RATE_LIMIT_EXCEEDED]), [6, 14]);
+    let user = service.user().create().await;
+    service.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    service.seen_from_elsewhere().send_email(&user.username).await.is(SENT);
 }

@@ -13,13 +13,13 @@ use support::template::{Function, Template};
 use uuid::Uuid;
 
 use crate::answers::{
-    CHANGED_PASSWORD, CODE_CORRECT, LOGGED_OUT, NEW_PASSWORD_SET, PASSWORD_CHANGED, PASSWORD_CORRECT,
-    SESSION_DELETED, USERNAME_OR_PASSWORD_INCORRECT,
+    CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, LOGGED_OUT, NEW_PASSWORD_SET, PASSWORD_CHANGED,
+    PASSWORD_CORRECT, PASSWORD_INCORRECT, SESSION_DELETED, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
     CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, CHECK_OLD_PASSWORD,
     LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS,
-    SIGNIN, Service, User, WRONG_PASSWORD,
+    SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
 use crate::rotation::{STEPS, step};
 
@@ -265,9 +265,23 @@ async fn use_everything(service: &Service) {
     service.check_old_password(&token, PASSWORD).await.is(PASSWORD_CORRECT);
     service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is(PASSWORD_CHANGED);
     service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
+    // Wrong passwords from a known network, from elsewhere, and for an unknown username.
+    for client in [service, &service.seen_from_elsewhere()] {
+        for username in [&user.username, &unknown_username()] {
+            let wrong = client.signin(username, WRONG_PASSWORD).await;
+            wrong.is(USERNAME_OR_PASSWORD_INCORRECT);
+            let wrong = client.change_password_after_signin(username, WRONG_PASSWORD, NEW_PASSWORD).await;
+            wrong.is(USERNAME_OR_PASSWORD_INCORRECT);
+        }
+        client.check_old_password(&token, WRONG_PASSWORD).await.is(PASSWORD_INCORRECT);
+        let wrong = client.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await;
+        assert_eq!(wrong.status, 422, "{wrong:?}");
+    }
 
     let code = service.code_for(&user).await;
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
+    service.reset_password(&user.username, WRONG_CODE, PASSWORD).await.is(CODE_INCORRECT);
     service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
 
     let due = service.user().due_a_password_change().create().await;

@@ -73,15 +73,15 @@ const GOALS: &[Goal] = &[
     // The same, and the change.
     exactly("ops_change_after_signin", 3.0),
     exactly("ops_change_after_signin_in_a_row", 3.0),
-    // The try is counted while the user is read; a right code's try is given back.
-    exactly("ops_check", 3.0),
-    exactly("ops_check_in_a_row", 2.0),
+    // The budget of the address is looked at; then the try is counted while the user is read; a right code's try is given back.
+    exactly("ops_check", 4.0),
+    exactly("ops_check_in_a_row", 3.0),
     // Here the change forgets the tries.
-    exactly("ops_reset", 3.0),
-    exactly("ops_reset_in_a_row", 2.0),
-    // Whether there is a user decides whether a code is made.
-    exactly("ops_send", 2.0),
-    exactly("ops_send_in_a_row", 2.0),
+    exactly("ops_reset", 4.0),
+    exactly("ops_reset_in_a_row", 3.0),
+    // The request is charged to the address; then, whether there is a user decides whether a code is made.
+    exactly("ops_send", 3.0),
+    exactly("ops_send_in_a_row", 3.0),
     // A token names the user by the id, which leads to the name. Then as a sign-in, and the change.
     exactly("ops_change", 4.0),
     exactly("ops_change_in_a_row", 4.0),

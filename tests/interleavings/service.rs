@@ -296,7 +296,7 @@ fn environment() -> Environment {
             "ARGON2_ITERATIONS" => "1",
             "MAIL_FROM" => "no-reply@example.com",
             // All clients have one address, whose budget would be one more item between them.
-            "SIGNIN_FAILURES_PER_IP" => "0",
+            "SIGNIN_FAILURES_PER_IP" | "CODE_FAILURES_PER_IP" | "RESET_MAILS_PER_IP" => "0",
             _ => return None,
         };
         Some(value.to_owned())

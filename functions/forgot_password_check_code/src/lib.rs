@@ -41,6 +41,7 @@ impl Function {
     /// Answers one request.
     pub async fn handle(&self, request: Request) -> Response<Body> {
         let call = Call::new("forgot_password_check_code", Envelope::Auth, &request);
+        let source_ip = call.source_ip();
         call.answer(async move {
             let body: Fieldset = parse(&request)?;
             let mut fields = Fields::default();
@@ -48,7 +49,7 @@ impl Function {
             else {
                 return Err(fields.into_error());
             };
-            let verified = self.verification.verify(&username, &code).await?;
+            let verified = self.verification.verify(&username, &code, source_ip).await?;
             self.verification.give_back(&verified).await;
             Success::new("code_correct", &Answer { msg: "Code correct", success_code: "code_correct" })
         })

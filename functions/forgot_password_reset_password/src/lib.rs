@@ -92,7 +92,7 @@ impl Function {
     async fn reset(&self, reset: &Reset, source_ip: IpAddr) -> Result<Success, Error> {
         let mut hash = None;
         for _ in 0..ROUNDS {
-            let verified = self.verification.verify(&reset.username, &reset.code).await?;
+            let verified = self.verification.verify(&reset.username, &reset.code, source_ip).await?;
             let password_hash = match hash.take() {
                 Some(hash) => hash,
                 None => self.hasher.hash(&reset.new_password).await?,

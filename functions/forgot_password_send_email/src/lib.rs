@@ -12,7 +12,7 @@ use shared::error::Failure;
 use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, identify_unknown, parse};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
-use shared::store::{NewCode, Store};
+use shared::store::{AddressBudget, AddressLimit, NewCode, Store};
 use shared::{clock, random};
 use tokio::time::sleep;
 
@@ -25,6 +25,8 @@ pub struct Function {
     time_to_live: Duration,
     /// Whether the answer must not tell if the user exists.
     conceal: bool,
+    /// The requests of one source address; `None` turns this budget off.
+    address_limit: Option<AddressLimit>,
     store: Store,
     keys: SecretKeys,
     mailer: Mailer,
@@ -48,6 +50,7 @@ impl Function {
         Ok(Self {
             time_to_live: Duration::from_secs(seconds.into()),
             conceal: environment.prevents_user_existence_errors()?,
+            address_limit: AddressLimit::from_environment(environment, AddressBudget::ResetMails)?,
             store: Store::new(environment, aws),
             keys: SecretKeys::for_codes(environment, aws)?,
             mailer: Mailer::new(environment, aws)?,
@@ -80,6 +83,11 @@ impl Function {
     }
 
     async fn send(&self, username: &Username, source_ip: IpAddr) -> Result<Success, Error> {
+        // Every request counts, before anything is told of the user.
+        if let Some(limit) = self.address_limit {
+            let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
+            charged.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
+        }
         let user = self.store.user(username).await?;
         match &user {
             Some(user) => identify(&user.user_id),

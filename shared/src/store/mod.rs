@@ -9,7 +9,7 @@
 //! | reset codes | `username` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
 //! | sessions | `session_id`; index `by_user` on `user_id`, `created_at` | `username`, `security_stamp`, `information`?, `created_at`, `last_used_at`, `expires_at` | at its end |
 //! | attempts | `subject`: `username#` and a hash of an unknown username | `other_failures`, `other_attempt`, `other_attempt_at` | when they are forgotten |
-//! | source IPs | `subject`: `signin#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
+//! | source IPs | `subject`: `signin#`, `code#` or `mail#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
 //!
 //! Instants are numbers, in microseconds since the Unix epoch; `ttl`, which DynamoDB's time to live reads, is in
 //! seconds. DynamoDB deletes late, by days at times: nothing here relies on it, every expiry is a condition.
@@ -24,9 +24,9 @@
 //! |---|---|---|
 //! | signin | batch: user, username's attempts, source IP · charge or clear | put session, replace an outdated hash; or charge source IP |
 //! | changePasswordAfterSignin | the same | transaction: user, session; or charge source IP |
-//! | sendEmail | get user · write code and send | restore the code before, if SES refused all mails |
-//! | checkCode | get user, reserve try | give back try, unless the code was wrong |
-//! | resetPassword | get user, reserve try | transaction: user, code; or as checkCode |
+//! | sendEmail | charge source IP · get user · write code and send | restore the code before, if SES refused all mails |
+//! | checkCode | get source IP · get user, reserve try | give back try; or charge source IP, if the code was wrong |
+//! | resetPassword | get source IP · get user, reserve try | transaction: user, code; or as checkCode |
 //! | `IamLoggedIn` | get session · get user | update session |
 //! | sessions | get user id · get user | query `by_user`, or delete session |
 //! | `change_password` | get user id · batch: user, source IP · charge or clear | transaction: user; or charge source IP |

@@ -78,6 +78,25 @@ impl AddressLimit {
 }
 
 impl Store {
+    /// The time for which `source_ip` gets no more answers; `None` if its budget is not used up. The counter may be a
+    /// moment old.
+    pub async fn address_wait(
+        &self,
+        source_ip: IpAddr,
+        limit: AddressLimit,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, Failure> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.tables.source_ips)
+            .key("subject", text(address_key(limit.budget, source_ip)))
+            .send()
+            .await
+            .map_err(|error| DynamoDb.failure("GetItem source IPs", &error))?;
+        output.item.map_or(Ok(None), |item| wait_of_address(&Item(item), limit, now))
+    }
+
     /// Counts an answer to `source_ip`, unless as many as `limit` allows were counted in the current window; then nothing
     /// is counted, and `Err` is the time until the window ends.
     pub async fn charge_address(
