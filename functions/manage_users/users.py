@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-import secrets
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,51 +26,145 @@ Call = Callable[[Json], Json]
 
 FIELDS: dict[str, tuple[type, ...]] = {
     "username": (str,),
-    "password_hash": (str,),
+    "password_hash": (str, dict),
     "password": (str,),
     "email_addresses": (list,),
     "activated": (bool,),
     "must_change_password": (bool,),
     "user_id": (str, int),
     "locale": (str,),
+    "created_at": (str,),
+    "password_changed_at": (str,),
+    "last_signin_at": (str,),
 }
 BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 BATCH = 100  # the most that one call imports
 MAX_USER_BYTES = 32 * 1024  # a batch of them fits into the 6 MB of a call
 
-TAKEN = re.compile(r"\$(argon2(id|i|d)|2[aby]|pbkdf2-sha(256|512)|scrypt)\$")
+TAKEN = re.compile(r"\$(argon2(id|i|d)|2[aby]|pbkdf2-sha(256|512)|scrypt|firebase-scrypt)\$")
+# Prefixes of hashes that are ordinary otherwise: Django's, Spring Security's, and Dovecot's and OpenLDAP's.
+PREFIX = re.compile(
+    r"(?:bcrypt\$|argon2|\{(?:bcrypt|argon2|argon2@SpringSecurity_v5_8|ARGON2I|ARGON2ID|BLF-CRYPT|CRYPT)\})"
+    r"(?=\$(?:2|argon2))",
+    re.IGNORECASE,
+)
 CONVERTED = (
     r"pbkdf2_(?P<prf>sha256)\$(?P<i>\d+)\$(?P<salt>[^$]+)\$(?P<b64>[^$]+)",  # Django
     r"scrypt\$(?P<n>\d+)\$(?P<salt>[^$]+)\$(?P<r>\d+)\$(?P<p>\d+)\$(?P<b64>[^$]+)",  # Django
     r"pbkdf2:(?P<prf>sha256|sha512):(?P<i>\d+)\$(?P<salt>[^$]+)\$(?P<hex>[0-9a-f]+)",  # Werkzeug
     r"scrypt:(?P<n>\d+):(?P<r>\d+):(?P<p>\d+)\$(?P<salt>[^$]+)\$(?P<hex>[0-9a-f]+)",  # Werkzeug
     r"\$pbkdf2-(?P<prf>sha256|sha512)\$(?P<i>\d+)\$(?P<salt64>[^$=]+)\$(?P<b64>[^$]+)",  # passlib
+    r"\{PBKDF2-(?P<prf>SHA256|SHA512)\}(?P<i>\d+)\$(?P<salt64>[^$]+)\$(?P<b64>[^$]+)",  # passlib, for LDAP
+    r"\{pbkdf2@SpringSecurity_v5_8\}(?P<salthex>[0-9a-f]{32})(?P<hex>[0-9a-f]{64})",
+    r"\{scrypt(?:@SpringSecurity_v5_8)?\}\$(?P<nrp>[0-9a-f]{5,6})\$(?P<salt64>[^$]+)\$(?P<b64>[^$]+)",
+    r"(?P<salt>[0-9a-f]{32}):(?P<hex>[0-9a-f]{128})",  # better-auth: the salt is the text
+)
+DEFAULTS = {"prf": "sha256", "i": "310000"}  # of Spring Security 5.8, which writes neither
+BETTER_AUTH = {"n": "16384", "r": "16", "p": "1"}  # nor does better-auth
+REFUSED = (
+    (r"bcrypt_sha256\$|\$bcrypt-sha256\$", "bcrypt of a hash of the password cannot be verified"),
+    (r"pbkdf2_sha1\$|pbkdf2:sha1:|\$pbkdf2\$|\{pbkdf2\}", "PBKDF2 with SHA-1 is not taken"),
+    (r"\$[PH]\$", "phpass, which is MD5, is not taken"),
+    (r"\$[156]\$", "crypt with MD5 or SHA-2 is not taken"),
+    (r"\$argon2", "an Argon2 hash that is not complete"),
 )
 
 
-def convert(stored: str) -> str:
+def convert(stored: str | Json, firebase: dict[str, str] | None = None) -> str:
     """The form in which Postern takes a hash; a `ValueError` if there is none."""
+    if isinstance(stored, str) and re.match(r'\{\s*"', stored):
+        stored = json.loads(stored)
+    if isinstance(stored, dict):
+        return from_keycloak(stored) if "credentialData" in stored else from_firebase(stored, firebase)
     found = next((match for form in CONVERTED if (match := re.fullmatch(form, stored))), None)
     if found:
         part = found.groupdict()
         digest = bytes.fromhex(part["hex"]) if "hex" in part else decode(part["b64"])
-        salt = decode(part["salt64"]) if "salt64" in part else part["salt"].encode()
-        if "prf" in part:
-            scheme = f"pbkdf2-{part['prf']}$i={part['i']},l={len(digest)}"
+        if "salt" in part:
+            salt = part["salt"].encode()
         else:
-            scheme = f"scrypt$ln={int(part['n']).bit_length() - 1},r={part['r']},p={part['p']}"
-        encoded = [base64.b64encode(data).decode().rstrip("=") for data in (salt, digest)]
-        return "$" + "$".join([scheme, *encoded])
-    # Django, and Spring Security, put a prefix to what is a bcrypt or Argon2 hash otherwise.
-    stored = re.sub(r"^(bcrypt\$|\{bcrypt\}|argon2)(?=\$)", "", stored)
+            salt = bytes.fromhex(part["salthex"]) if "salthex" in part else decode(part["salt64"])
+        if "salthex" in part or "prf" in part:
+            return pbkdf2(
+                **{name: part.get(name, default) for name, default in DEFAULTS.items()},
+                salt=salt,
+                digest=digest,
+            )
+        if "nrp" in part:
+            nrp = int(part["nrp"], 16)
+            return scrypt(1 << (nrp >> 16), nrp >> 8 & 0xFF, nrp & 0xFF, salt, digest)
+        n, r, p = (int(part.get(name, default)) for name, default in BETTER_AUTH.items())
+        return scrypt(n, r, p, salt, digest)
+    if stored.startswith("AQAAAA"):
+        return from_aspnet(stored)
+    stored = PREFIX.sub("", stored, count=1)
     if not TAKEN.match(stored):
-        raise ValueError("password_hash: of no form that can be taken")
+        reasons = (reason for form, reason in REFUSED if re.match(form, stored))
+        raise ValueError(f"password_hash: {next(reasons, 'of no form that can be taken')}")
     return stored
 
 
+def from_keycloak(credential: Json) -> str:
+    """A credential of Keycloak's export of a realm: two texts, each of which is JSON."""
+    data, secret = json.loads(credential["credentialData"]), json.loads(credential["secretData"])
+    salt, digest, algorithm = decode(secret["salt"]), decode(secret["value"]), data["algorithm"]
+    if algorithm in ("pbkdf2-sha256", "pbkdf2-sha512"):
+        return pbkdf2(algorithm[len("pbkdf2-") :], data["hashIterations"], salt, digest)
+    if algorithm != "argon2":
+        raise ValueError(f"password_hash: Keycloak's {algorithm} is not taken")
+    kind, version, memory, lanes = (
+        data["additionalParameters"][name][0] for name in ("type", "version", "memory", "parallelism")
+    )
+    version = {"1.0": 16, "1.3": 19}[version]
+    return phc(f"argon2{kind}$v={version}$m={memory},t={data['hashIterations']},p={lanes}", salt, digest)
+
+
+def from_firebase(user: Json, config: dict[str, str] | None) -> str:
+    """`passwordHash` and `salt` of Firebase's `auth:export`. The service needs no signer key: what it compares is the
+    key stream with which Firebase encrypts that key."""
+    if config is None:
+        raise ValueError("password_hash: for a hash of Firebase, --firebase-hash-config has to be given")
+    digest, key = decode(user["passwordHash"]), decode(config["base64_signer_key"])
+    if len(digest) != len(key):
+        raise ValueError("password_hash: not as long as the signer key")
+    salt = decode(user["salt"]) + decode(config["base64_salt_separator"])
+    stream = bytes(of_hash ^ of_key for of_hash, of_key in zip(digest, key))
+    return phc(f"firebase-scrypt$ln={int(config['mem_cost'])},r={int(config['rounds'])},p=1", salt, stream)
+
+
+def from_aspnet(stored: str) -> str:
+    """Version 3 of ASP.NET Core Identity: a version, the hash function, rounds and the length of the salt."""
+    data = decode(stored)
+    _, prf, rounds, length = struct.unpack_from(">BIII", data)
+    if prf not in (1, 2):
+        raise ValueError("password_hash: PBKDF2 with SHA-1 is not taken")
+    return pbkdf2(("", "sha256", "sha512")[prf], rounds, data[13 : 13 + length], data[13 + length :])
+
+
+def pbkdf2(prf: str, i: str | int, salt: bytes, digest: bytes) -> str:
+    return phc(f"pbkdf2-{prf.lower()}$i={int(i)},l={len(digest)}", salt, digest)
+
+
+def scrypt(n: int, r: int, p: int, salt: bytes, digest: bytes) -> str:
+    if n < 2 or n & (n - 1):
+        raise ValueError("password_hash: scrypt's N is no power of two")
+    return phc(f"scrypt$ln={n.bit_length() - 1},r={r},p={p}", salt, digest)
+
+
+def phc(function: str, salt: bytes, digest: bytes) -> str:
+    if not 8 <= len(salt) <= 48:
+        raise ValueError(f"password_hash: a salt of {len(salt)} bytes: it has to have 8 to 48")
+    if not 10 <= len(digest) <= 64:
+        raise ValueError(f"password_hash: a digest of {len(digest)} bytes: it has to have 10 to 64")
+    return "$" + "$".join(
+        [function, *(base64.b64encode(data).decode().rstrip("=") for data in (salt, digest))]
+    )
+
+
 def decode(text: str) -> bytes:
-    """Base64 with or without its padding, or passlib's variety of it."""
-    return base64.b64decode(text.rstrip("=").replace(".", "+") + "=" * (-len(text.rstrip("=")) % 4))
+    """Base64 with or without its padding, or the varieties of it that passlib and URLs have."""
+    text = text.rstrip("=").translate(str.maketrans(".-_", "++/"))
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def read(path: Path) -> Iterator[Any]:
@@ -79,20 +173,30 @@ def read(path: Path) -> Iterator[Any]:
         if path.suffix != ".csv":
             for line in filter(str.strip, file):
                 try:
-                    yield json.loads(line)
+                    yield json.loads(line, object_pairs_hook=without_repetition)
                 except (ValueError, RecursionError):
                     yield None
             return
-        rows = csv.DictReader(file, restkey="more columns than are named")
-        if not {"username"} <= set(rows.fieldnames or []) <= set(FIELDS):
+        header = file.readline().strip()
+        # Spreadsheets write semicolons where a comma is the decimal point.
+        delimiter = ";" if header.count(";") > header.count(",") else ","
+        names = [name.strip().strip('"') for name in header.rstrip(delimiter).split(delimiter)]
+        rows = csv.DictReader(file, names, restkey="more columns than are named", delimiter=delimiter)
+        if not {"username"} <= set(names) <= set(FIELDS) or len(names) > len(set(names)):
             sys.exit(f"{path}: its first line must name the columns: username and any of {', '.join(FIELDS)}")
         for row in rows:
-            user: Json = {name: value for name, value in row.items() if value}
+            user: Json = {name: value for name, value in row.items() if value and value != [""]}
             for name in {"activated", "must_change_password"} & set(user):
                 user[name] = BOOLEANS.get(user[name].lower(), user[name])
             if "email_addresses" in user:
-                user["email_addresses"] = [text.strip() for text in user["email_addresses"].split(";")]
+                user["email_addresses"] = re.split("[;,]", user["email_addresses"])
             yield user
+
+
+def without_repetition(pairs: list[tuple[str, Any]]) -> Json:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a field is given twice")
+    return dict(pairs)
 
 
 def default_id(content: str, number: int) -> str:
@@ -100,10 +204,10 @@ def default_id(content: str, number: int) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{content} {number}"))
 
 
-def prepare(row: Any, user_id: str, random_passwords: bool) -> Json:
+def prepare(row: Any, user_id: str, options: argparse.Namespace) -> Json:
     """What to send for a row: nothing that fails the call for others. A `ValueError` says why not."""
     if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("not a JSON object, or one with a field that is given twice")
     user = {
         name: value for name, value in row.items() if name not in ("number", "reason") and value is not None
     }
@@ -112,12 +216,18 @@ def prepare(row: Any, user_id: str, random_passwords: bool) -> Json:
             name == "email_addresses" and {*map(type, value)} - {str}
         ):
             raise ValueError(f"{name}: no such field, or not of its type")
+    # Keyboards and spreadsheets put blanks around names, which Postern refuses, and separators after the last address.
+    if "username" in user:
+        user["username"] = user["username"].strip()
+    if "email_addresses" in user:
+        user["email_addresses"] = [text for text in map(str.strip, user["email_addresses"]) if text]
     stored = user.pop("password_hash", "!")
-    if not stored.startswith("!"):  # Django's mark of a user without a password
-        user["password_hash"] = convert(stored)
-    elif "password" not in user and random_passwords:
-        user["password"] = secrets.token_urlsafe(192)  # 256 characters, enough for every policy
-    elif "password" not in user:
+    if isinstance(stored, dict) or not stored.startswith("!"):  # Django's mark of a user without a password
+        try:
+            user["password_hash"] = convert(stored, options.firebase)
+        except (KeyError, TypeError, AttributeError, struct.error) as error:
+            raise ValueError(f"password_hash: incomplete or damaged ({error!r})") from error
+    elif "password" not in user and not options.without_passwords:
         raise ValueError("neither a hash nor a password")
     user["user_id"] = str(user.get("user_id", user_id))
     if len(json.dumps(user, ensure_ascii=False).encode()) > MAX_USER_BYTES:
@@ -125,11 +235,11 @@ def prepare(row: Any, user_id: str, random_passwords: bool) -> Json:
     return user
 
 
-def import_batch(call: Call, rows: dict[int, Any], content: str, random_passwords: bool) -> Json:
+def import_batch(call: Call, rows: dict[int, Any], content: str, options: argparse.Namespace) -> Json:
     users, failed, existed = {}, {}, 0
     for number, row in rows.items():
         try:
-            users[number] = prepare(row, default_id(content, number), random_passwords)
+            users[number] = prepare(row, default_id(content, number), options)
         except ValueError as error:
             failed[number] = "not UTF-8" if isinstance(error, UnicodeError) else str(error)
     refused = call({"action": "import", "users": list(users.values())})["failed"] if users else []
@@ -146,7 +256,7 @@ def import_batch(call: Call, rows: dict[int, Any], content: str, random_password
     return {"numbers": list(rows), "existed": existed, "failed": failed}
 
 
-def import_users(call: Call, path: Path, target: str, parallel: int, random_passwords: bool) -> int:
+def import_users(call: Call, path: Path, target: str, options: argparse.Namespace) -> int:
     rows = dict(enumerate(read(path), 1))
     content = hashlib.sha256(path.read_bytes()).hexdigest()
     journal, failures = Path(f"{path}.progress"), Path(f"{path}.failed.jsonl")
@@ -154,13 +264,13 @@ def import_users(call: Call, path: Path, target: str, parallel: int, random_pass
     if begun not in (None, f"{content} {target}"):
         sys.exit(f"{journal} is of another import: it had other content, or went elsewhere")
     left = sorted(set(rows) - {number for batch in done for number in batch["numbers"]})
-    pool = ThreadPoolExecutor(parallel)
+    pool = ThreadPoolExecutor(options.parallel)
     try:
         with journal.open("a", buffering=1) as file:
             # After a line break, so that a line that was cut short spoils no other.
             file.write("\n" if begun else json.dumps(f"{content} {target}") + "\n")
             batches = [{n: rows[n] for n in left[at : at + BATCH]} for at in range(0, len(left), BATCH)]
-            calls = [pool.submit(import_batch, call, batch, content, random_passwords) for batch in batches]
+            calls = [pool.submit(import_batch, call, batch, content, options) for batch in batches]
             for ended in as_completed(calls):
                 done.append(ended.result())
                 file.write(json.dumps(done[-1]) + "\n")
@@ -270,6 +380,14 @@ def caller(function: str, endpoint_url: str | None) -> Call:
     return call
 
 
+def firebase_hash_config(path: str) -> dict[str, str]:
+    found = dict(re.findall(r"(\w+)[\"']?\s*[:=]\s*[\"']?([\w+/=-]+)", Path(path).read_text()))
+    needed = ("base64_signer_key", "base64_salt_separator", "rounds", "mem_cost")
+    if missing := [name for name in needed if name not in found]:
+        raise argparse.ArgumentTypeError(f"{path} lacks {', '.join(missing)}")
+    return found
+
+
 def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
@@ -298,13 +416,22 @@ def main() -> int:
                 "--parallel", type=int, default=4, help="calls at a time (default: %(default)s)"
             )
             command.add_argument(
-                "--random-passwords", action="store_true", help="for users without one: they have to reset it"
+                "--without-passwords",
+                action="store_true",
+                help="create users who have neither a hash nor a password: they have to set one by a reset",
+            )
+            command.add_argument(
+                "--firebase-hash-config",
+                dest="firebase",
+                type=firebase_hash_config,
+                metavar="FILE",
+                help="hash_config of a Firebase project, as its console shows it",
             )
     options = parser.parse_args()
     call = caller(options.function_name, options.endpoint_url)
     target = f"{options.function_name} {options.endpoint_url}"
     if options.command == "import":
-        return import_users(call, options.file, target, options.parallel, options.random_passwords)
+        return import_users(call, options.file, target, options)
     if options.command == "export":
         return export_users(call, options.file, target)
     return count_outdated(call)
