@@ -114,7 +114,7 @@ def with_own(function: str, case: str, event: str) -> str:
         signed_in = call(f"{LOCAL}/api/auth/signin", signin)
         bearer = {"Authorization": f"Bearer {signed_in['token']}"}
         session = call(f"{LOCAL}/api/v1/user/myself/session", **bearer)["sessions"][0]
-        event = re.sub(r"\b[0-9a-f]{64}\b", session["id"], event)
+        event = re.sub(r"\b1837402653\b", str(session["id"]), event)
         event = re.sub(r"\b2XRq\w{60}\b", signed_in["session_token"], event)
         event = re.sub(r"\beyJ[\w.-]+", signed_in["token"], event)
     if function in ("forgot_password_check_code", "forgot_password_reset_password"):

@@ -116,6 +116,11 @@ def before_call(_context: HookContext, case: Case, _kwargs: dict[str, Any]) -> N
         put_right(case, {"session_token": tokens()["session_token"]})
 
 
+def session_id_of(session_token: str) -> int:
+    digest = hashlib.sha256(session_token.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % 0x7FFFFFFF + 1
+
+
 @schemathesis.auth(refresh_interval=None).apply_to(tag=["Sessions", "Profile"])
 class SignedIn:
     def get(self, _case: Case, _context: AuthContext) -> dict[str, str] | None:
@@ -128,7 +133,7 @@ class SignedIn:
             case.headers["Authorization"] = f"{CHANCE.choice(['Bearer', 'Bearer:'])} {data['token']}"
         session_id = DOCUMENT["components"]["schemas"]["SessionId"]
         if fits(case.path_parameters.get("id"), session_id) and CHANCE.random() < 0.8:
-            case.path_parameters["id"] = hashlib.sha256(data["session_token"].encode()).hexdigest()
+            case.path_parameters["id"] = session_id_of(data["session_token"])
         if "changePassword" in case.operation.path and CHANCE.random() < 0.2:
             use_up_limit("/api/auth/signin", data["username"])
         right = {"session_token": data["session_token"], "password": PASSWORD, "old_password": PASSWORD}

@@ -47,7 +47,10 @@ pub enum AuthenticationError {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Purpose {
     /// A sign-in, which is noted with the user if the user may sign in.
-    SignIn,
+    SignIn {
+        /// Whether it opens a session, which is counted.
+        opens_session: bool,
+    },
     /// Anything else.
     Check,
 }
@@ -59,6 +62,8 @@ pub struct Authenticated {
     pub user: User,
     /// Whether the stored hash has another form than new ones have.
     pub outdated_hash: bool,
+    /// An upper bound of the user's sessions, the one that a sign-in opens included.
+    pub sessions_opened: u32,
 }
 
 impl From<Failure> for AuthenticationError {
@@ -129,8 +134,9 @@ impl Authentication {
                 id: &id,
                 network: &network,
                 is_right: matches!(verdict, Ok(Verdict::Right { .. })),
-                is_signin: purpose == Purpose::SignIn
+                is_signin: matches!(purpose, Purpose::SignIn { .. })
                     && candidate.user().is_some_and(|user| user.activated && !user.must_change_password),
+                opens_session: purpose == Purpose::SignIn { opens_session: true },
                 now: clock::now(),
             };
             match self.store.commit_attempt(&candidate, &attempt).await? {
@@ -151,12 +157,13 @@ impl Authentication {
     /// than its budget of wrong answers leave.
     async fn reveal(
         &self,
-        user: Option<Box<User>>,
+        user: Option<Box<(User, u32)>>,
         verdict: Result<Verdict, Failure>,
         source_ip: IpAddr,
     ) -> Result<Authenticated, AuthenticationError> {
         if let (Ok(Verdict::Right { outdated }), Some(user)) = (&verdict, user) {
-            return Ok(Authenticated { user: *user, outdated_hash: *outdated });
+            let (user, sessions_opened) = *user;
+            return Ok(Authenticated { user, outdated_hash: *outdated, sessions_opened });
         }
         if let Some(limit) = self.address_limit {
             let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;

@@ -6,7 +6,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::SysRng;
 use rand::{RngExt, rand_core::UnwrapErr};
 
-use crate::domain::{CodeId, RecoveryStamp, ResetCode, SecurityStamp, SessionToken, UserId};
+use crate::domain::{CodeId, RecoveryStamp, ResetCode, SecurityStamp, SessionOwner, SessionToken, UserId};
 
 /// 22 characters of `[0-9A-Za-z]` hold 131 bits: enough never to meet twice.
 const UNIQUE_CHARS: usize = 22;
@@ -17,10 +17,16 @@ pub fn reset_code() -> ResetCode {
     ResetCode::from_number(UnwrapErr(SysRng).random_range(ResetCode::NUMBERS))
 }
 
-/// A session token.
+/// The name of a user's sessions.
 #[must_use]
-pub fn session_token() -> SessionToken {
-    SessionToken::new(alphanumeric(SessionToken::CHARS))
+pub fn session_owner() -> SessionOwner {
+    SessionOwner::new(alphanumeric(SessionOwner::CHARS))
+}
+
+/// A session token of a user.
+#[must_use]
+pub fn session_token(owner: &SessionOwner) -> SessionToken {
+    SessionToken::new(owner.clone(), &alphanumeric(SessionToken::RANDOM_CHARS))
 }
 
 /// A name for one sending of a reset code.
@@ -71,9 +77,17 @@ mod tests {
 
     #[test]
     fn session_tokens_are_64_alphanumerics() {
-        let token = session_token();
-        assert_eq!(token.expose().len(), 64);
-        assert!(token.expose().bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        let owner = session_owner();
+        let [first, second] = [session_token(&owner), session_token(&owner)];
+        for token in [&first, &second] {
+            assert_eq!(token.expose().len(), 64);
+            assert!(token.expose().bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            assert_eq!(token.key().owner, owner);
+        }
+        // 42 characters of an alphabet of 62 are 250 bits.
+        assert_eq!(SessionToken::RANDOM_CHARS, 42);
+        assert_ne!(first.expose(), second.expose());
+        assert_ne!(session_owner(), owner);
     }
 
     /// Pearson's χ² over the leading digit, which is 1–9, and the last, which is 0–9. With up to 9 degrees of freedom a

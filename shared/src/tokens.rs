@@ -19,7 +19,7 @@ use sha2::Sha256;
 
 use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{SecurityStamp, Timestamp, User, UserId};
+use crate::domain::{SecurityStamp, SessionKey, Timestamp, User, UserId};
 use crate::error::Failure;
 use crate::random;
 use crate::secrets::SecretKeys;
@@ -69,6 +69,9 @@ struct Claims {
     jti: String,
     /// The user's [`SecurityStamp`] when the token was issued.
     stamp: String,
+    /// The [`SessionKey`] of the session that the token was issued with or for.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
 /// Why a token does not count.
@@ -158,11 +161,12 @@ impl Tokens {
         self.keys.prefetch().await;
     }
 
-    /// Issues a token for an hour, bound to `stamp`.
+    /// Issues a token for an hour, bound to `stamp` and to `session`, if any.
     pub async fn issue(
         &self,
         user_id: &UserId,
         stamp: &SecurityStamp,
+        session: Option<&SessionKey>,
         now: Timestamp,
     ) -> Result<Token, Failure> {
         let key = self.keys.current().await?;
@@ -175,18 +179,21 @@ impl Tokens {
             nbf: None,
             jti: random::unique(),
             stamp: stamp.as_str().to_owned(),
+            sid: session.map(ToString::to_string),
         };
         let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key.expose()))
             .map_err(|error| Failure::Defect(format!("signing a token: {error}")))?;
         Ok(Token(SecretString::from(token)))
     }
 
-    /// Finds the user whose `token` this is, in two reads. Whatever revokes tokens revokes them here and at once.
+    /// Finds the user whose `token` this is, in two reads in a row; the session of a token that has one is read at the
+    /// same time. Whatever revokes tokens revokes them here and at once.
     pub async fn authenticate(&self, token: &str, store: &Store) -> Result<SignedIn, TokenError> {
         let claims = self.verify(token).await?;
-        let user_id = UserId::parse(&claims.sub).ok_or(TokenError::Incorrect)?;
-        let user = store.user_by_id(&user_id).await?.ok_or(TokenError::Incorrect)?;
-        signed_in(user, claims)
+        let (user_id, session) = claims.subject().ok_or(TokenError::Incorrect)?;
+        let (user, session_is_live) =
+            tokio::try_join!(store.user_by_id(&user_id), is_live(session.as_ref(), store))?;
+        signed_in(user.ok_or(TokenError::Incorrect)?, session_is_live, claims)
     }
 
     /// Does what [`Self::authenticate`] does, and reads along with the user what decides an attempt to verify the
@@ -199,11 +206,14 @@ impl Tokens {
         limit: Option<AddressLimit>,
     ) -> Result<(SignedIn, Candidate), TokenError> {
         let claims = self.verify(token).await?;
-        let user_id = UserId::parse(&claims.sub).ok_or(TokenError::Incorrect)?;
-        let candidate = store.candidate_by_id(&user_id, source_ip, limit, clock::now()).await?;
+        let (user_id, session) = claims.subject().ok_or(TokenError::Incorrect)?;
+        let (candidate, session_is_live) = tokio::try_join!(
+            store.candidate_by_id(&user_id, source_ip, limit, clock::now()),
+            is_live(session.as_ref(), store),
+        )?;
         let candidate = candidate.ok_or(TokenError::Incorrect)?;
         let user = candidate.user().cloned().ok_or(TokenError::Incorrect)?;
-        Ok((signed_in(user, claims)?, candidate))
+        Ok((signed_in(user, session_is_live, claims)?, candidate))
     }
 
     /// Verifies all of a token that does not depend on its user. The checks that need no key come first: a token that
@@ -248,6 +258,15 @@ fn key_id(header: &Header) -> Option<&str> {
 }
 
 impl Claims {
+    /// The user and the session that a token names; `None` when it names none that there can be.
+    fn subject(&self) -> Option<(UserId, Option<SessionKey>)> {
+        let session = match &self.sid {
+            Some(sid) => Some(SessionKey::parse(sid)?),
+            None => None,
+        };
+        Some((UserId::parse(&self.sub)?, session))
+    }
+
     /// Whether a token of this issuer can say this at this time, expired or not.
     fn are_plausible(&self, issuer: &str, now: Timestamp) -> bool {
         let latest = (now + CLOCK_SKEW).as_seconds();
@@ -265,15 +284,24 @@ impl Claims {
 }
 
 /// Reads a value that may be absent but not null.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    i64::deserialize(deserializer).map(Some)
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
-/// Whom a verified token stands for, unless it was revoked since it was issued.
-fn signed_in(user: User, claims: Claims) -> Result<SignedIn, TokenError> {
-    let revoked =
-        claims.stamp != user.security_stamp.as_str() && user.kept_jti.as_deref() != Some(claims.jti.as_str());
-    if revoked || !user.activated {
+/// Whether the session of a token has not ended, if the token has one.
+async fn is_live(session: Option<&SessionKey>, store: &Store) -> Result<bool, Failure> {
+    match session {
+        Some(session) => store.session_is_live(session, clock::now()).await,
+        None => Ok(true),
+    }
+}
+
+/// Returns the user of a verified token unless it was revoked since it was issued. The token that made the last change
+/// of the password outlives its session, which the change ended.
+fn signed_in(user: User, session_is_live: bool, claims: Claims) -> Result<SignedIn, TokenError> {
+    let is_kept = user.kept_jti.as_deref() == Some(claims.jti.as_str());
+    let is_current = claims.stamp == user.security_stamp.as_str() && session_is_live;
+    if !(is_kept || is_current) || !user.activated {
         return Err(TokenError::Incorrect);
     }
     Ok(SignedIn { user, jti: claims.jti })
@@ -311,7 +339,7 @@ mod tests {
 
     fn claims(iat: i64, exp: i64, nbf: Option<i64>) -> Claims {
         let text = || "a".to_owned();
-        Claims { iss: text(), sub: text(), iat, exp, nbf, jti: text(), stamp: text() }
+        Claims { iss: text(), sub: text(), iat, exp, nbf, jti: text(), stamp: text(), sid: None }
     }
 
     /// Whether the claims are plausible in the last microsecond of the second [`NOW`].

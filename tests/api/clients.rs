@@ -126,6 +126,24 @@ async fn the_web_client_signs_in_refreshes_its_token_and_signs_out() {
 }
 
 #[tokio::test]
+async fn the_web_client_signs_out_after_it_ends_its_own_session_in_the_list() {
+    let web = Web(deployment().await);
+    let user = web.0.user().create().await;
+    let (token, session_token) = web.sign_in(&user, PASSWORD).await.token_and_session_token();
+    let path = format!("{SESSIONS}?token={token}");
+    let list = web.send("GET", &path, None).await.json();
+
+    let own = format!("{SESSIONS}/{}?token={token}", list["sessions"][0]["id"]);
+    web.send("DELETE", &own, None).await.is(SESSION_DELETED);
+
+    // It fetches the list again, and clears its storage once the refresh is refused.
+    web.send("GET", &path, None).await.is(TOKEN_INCORRECT);
+    web.refresh(&json!(session_token)).await.is(SESSION_TOKEN_INCORRECT);
+    let log_out = web.post(&format!("{LOG_OUT}?token={token}"), &json!({"session_token": null})).await;
+    log_out.is(TOKEN_INCORRECT);
+}
+
+#[tokio::test]
 async fn the_web_client_makes_a_forced_change() {
     let web = Web(deployment().await);
     let user = web.0.user().due_a_password_change().create().await;
@@ -214,11 +232,17 @@ async fn the_android_app_finds_every_field_that_it_needs_in_an_answer() {
     let sessions = list["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 2, "{list}");
     for session in sessions {
+        // A Kotlin `Int`.
+        let id: i32 = serde_json::from_value(session["id"].clone()).unwrap();
+        assert!(id >= 1);
         assert!(session["information"].is_string(), "{session}");
         // It takes the fraction for milliseconds, and ignores what follows.
         let (_, fraction) = session["last_used"].as_str().unwrap().split_once('.').unwrap();
         assert_eq!(fraction, "000000Z", "{session}");
     }
+
+    let path = format!("{SESSIONS}/{}?token={token}", sessions[1]["id"]);
+    android(&service, "DELETE", &path, None).await.is(SESSION_DELETED);
 
     let body = json!({"session_token": session_token, "session_information": "Android smartphone"});
     let token = post(SESSION_SIGNIN.to_owned(), body).await.token_of_session();

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -240,12 +241,12 @@ impl Service {
         Answer::to(self.request("GET", SESSIONS).bearer_auth(token)).await
     }
 
-    /// The ids of the user's sessions, as listed.
+    /// The ids of the user's sessions, as listed and as they stand in a path.
     pub(crate) async fn session_ids(&self, token: &str) -> Vec<String> {
         let answer = self.sessions(token).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let sessions = answer.json()["sessions"].as_array().unwrap().clone();
-        sessions.iter().map(|session| session["id"].as_str().unwrap().to_owned()).collect()
+        sessions.iter().map(|session| session["id"].as_u64().unwrap().to_string()).collect()
     }
 
     pub(crate) async fn delete_session(&self, token: &str, id: &str) -> Answer {
@@ -422,19 +423,56 @@ impl Service {
         self.stored_user(user).await["password_hash"].as_s().unwrap().clone()
     }
 
+    /// The rows of the user's sessions that were not ended one by one.
     pub(crate) async fn stored_sessions(&self, user: &User) -> Vec<Item> {
-        let user_id = AttributeValue::S(user.id.clone());
+        let owner = self.stored_user(user).await["session_owner"].clone();
+        let mut rows = self.session_rows(owner).await;
+        rows.retain(|row| !row.contains_key("ended_by"));
+        rows
+    }
+
+    /// All rows of an owner's sessions.
+    pub(crate) async fn session_rows(&self, owner: AttributeValue) -> Vec<Item> {
         self.store
             .query()
             .table_name(&self.tables.sessions)
-            .index_name("by_user")
-            .key_condition_expression("user_id = :user_id")
-            .expression_attribute_values(":user_id", user_id)
+            .key_condition_expression("session_owner = :owner")
+            .expression_attribute_values(":owner", owner)
+            .consistent_read(true)
             .send()
             .await
             .unwrap()
             .items
             .unwrap()
+    }
+
+    /// Adds sessions like the one that the user used last, until there are so many, each last used a second before the
+    /// one before it. Returns their ids, the least recently used one last.
+    pub(crate) async fn fill_sessions(&self, user: &User, count: usize) -> Vec<u32> {
+        let rows = self.stored_sessions(user).await;
+        let last_use = |row: &Item| row["last_used_at"].as_n().unwrap().parse::<i64>().unwrap();
+        let model = rows.iter().max_by_key(|row| last_use(row)).unwrap().clone();
+        let latest = last_use(&model);
+        let (mut ids, mut puts) = (Vec::new(), Vec::new());
+        for (number, age) in (rows.len()..count).zip(1..) {
+            let mut item = model.clone();
+            let id = u32::try_from(number).unwrap() + 1_000_000;
+            item.insert("session_id".to_owned(), AttributeValue::N(id.to_string()));
+            item.insert("token_hash".to_owned(), AttributeValue::B(Blob::new([0; 32])));
+            let used_at = AttributeValue::N((latest - age * 1_000_000).to_string());
+            item.insert("last_used_at".to_owned(), used_at);
+            let put = PutRequest::builder().set_item(Some(item)).build().unwrap();
+            puts.push(WriteRequest::builder().put_request(put).build());
+            ids.push(id);
+        }
+        for puts in puts.chunks(25) {
+            let puts = self.store.batch_write_item().request_items(&self.tables.sessions, puts.to_vec());
+            assert!(puts.send().await.unwrap().unprocessed_items.is_none_or(|items| items.is_empty()));
+        }
+        let mut stored = self.stored_user(user).await;
+        stored.insert("sessions_opened".to_owned(), AttributeValue::N(count.to_string()));
+        self.put(&self.tables.users, stored).await;
+        ids
     }
 
     /// The item that counts the failures of a username: the user's, or that of an unknown name, which counts those of a
@@ -554,7 +592,7 @@ impl Service {
         let sessions = self.stored_sessions(user).await;
         assert!(!sessions.is_empty());
         for mut item in sessions {
-            for instant in ["created_at", "last_used_at", "expires_at"] {
+            for instant in ["created_at", "last_used_at"] {
                 set_back(&mut item, instant, by);
             }
             self.put(&self.tables.sessions, item).await;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::answers::{
     CHANGED_PASSWORD, LOGGED_OUT, NEW_PASSWORD_SET, NO_CODE_REQUESTED, NO_SESSION_TO_LOG_OUT, NO_SESSIONS,
-    SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_INCORRECT, UNKNOWN_USERNAME,
-    USERNAME_OR_PASSWORD_INCORRECT,
+    RATE_LIMIT_EXCEEDED, SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_INCORRECT,
+    UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{DAY, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, count};
 
@@ -14,9 +14,11 @@ use crate::helpers::{DAY, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, count};
 async fn a_session_ends_when_it_is_idle_for_thirty_days() {
     let service = Service::new();
     let user = service.user().create().await;
-    let (token, session_token) = service.session_of(&user).await;
+    let (of_session, session_token) = service.session_of(&user).await;
+    let token = service.token_of(&user).await;
 
     service.age_sessions(&user, 29 * DAY).await;
+    assert!(service.takes(&of_session).await);
     assert_eq!(service.session_ids(&token).await.len(), 1);
     service.session_signin(&session_token).await.token_of_session();
     service.age_sessions(&user, 29 * DAY).await;
@@ -24,13 +26,16 @@ async fn a_session_ends_when_it_is_idle_for_thirty_days() {
 
     service.age_sessions(&user, 30 * DAY).await;
     assert_ended(&service, &token, &session_token).await;
+    service.sessions(&of_session).await.is(TOKEN_INCORRECT);
+    assert!(!service.takes(&of_session).await);
 }
 
 #[tokio::test]
 async fn a_session_ends_after_ninety_days_however_often_it_is_used() {
     let service = Service::new();
     let user = service.user().create().await;
-    let (token, session_token) = service.session_of(&user).await;
+    let (of_session, session_token) = service.session_of(&user).await;
+    let token = service.token_of(&user).await;
     for _ in 0..3 {
         service.age_sessions(&user, 29 * DAY).await;
         service.session_signin(&session_token).await.token_of_session();
@@ -38,11 +43,13 @@ async fn a_session_ends_after_ninety_days_however_often_it_is_used() {
 
     service.age_sessions(&user, 2 * DAY).await;
     service.session_signin(&session_token).await.token_of_session();
+    assert!(service.takes(&of_session).await);
     service.age_sessions(&user, DAY).await;
     assert_ended(&service, &token, &session_token).await;
+    service.sessions(&of_session).await.is(TOKEN_INCORRECT);
 }
 
-/// That the session is over, whatever its user does with it.
+/// Asserts that the session is over, whatever its user does with it. The token is not the session's.
 async fn assert_ended(service: &Service, token: &str, session_token: &str) {
     service.session_signin(session_token).await.is(SESSION_TOKEN_INCORRECT);
     service.sessions(token).await.is(NO_SESSIONS);
@@ -194,8 +201,11 @@ async fn nothing_of_a_deleted_user_counts_for_the_namesake() {
     service.change_password(&kept, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
     let (later, later_session) = service.session_of(&user).await;
     let code = service.code_for(&user).await;
+    let owner = service.stored_user(&user).await["session_owner"].clone();
 
     assert_eq!(service.manage_user("delete", &user).await, json!({"ok": true}));
+
+    assert_eq!(service.session_rows(owner).await, []);
 
     let assert_dead = async || {
         for token in [&token, &kept, &later] {
@@ -286,6 +296,7 @@ async fn a_session_is_ended_once() {
     let answers = join_all((0..10).map(async |_| service.log_out(&token, &session_tokens[0]).await)).await;
     assert_eq!(count(&answers, [LOGGED_OUT, NO_SESSION_TO_LOG_OUT]), [1, 9]);
 
+    let token = service.token_of(&user).await;
     let answers = join_all((0..10).map(async |_| service.delete_session(&token, &ids[1]).await)).await;
     assert_eq!(count(&answers, [SESSION_DELETED, SESSION_NOT_FOUND]), [1, 9]);
 }
@@ -304,8 +315,193 @@ async fn a_session_that_is_used_while_it_is_ended_stays_ended() {
         .await;
 
         ended.is(LOGGED_OUT);
-        assert!(signed_in.iter().all(|answer| [202, 400].contains(&answer.status)), "{signed_in:?}");
-        assert_ended(&service, &token, &session_token).await;
+        for answer in signed_in {
+            match answer.status {
+                202 => assert!(!service.takes(&answer.token_of_session()).await),
+                _ => answer.is(SESSION_TOKEN_INCORRECT),
+            }
+        }
+        assert!(!service.takes(&token).await);
+        assert_ended(&service, &service.token_of(&user).await, &session_token).await;
         assert!(service.stored_sessions(&user).await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_session_end_with_it_and_no_others() {
+    let service = Service::new();
+    for ends_by_id in [true, false] {
+        let user = service.user().create().await;
+        let (first, session_token) = service.session_of(&user).await;
+        let refreshed = service.session_signin(&session_token).await.token_of_session();
+        let (other, _) = service.session_of(&user).await;
+        let plain = service.token_of(&user).await;
+        let [id, _] = &service.session_ids(&plain).await[..] else { panic!("not two sessions") };
+
+        if ends_by_id {
+            service.delete_session(&other, id).await.is(SESSION_DELETED);
+        } else {
+            service.log_out(&first, &session_token).await.is(LOGGED_OUT);
+        }
+
+        for token in [&first, &refreshed] {
+            service.sessions(token).await.is(TOKEN_INCORRECT);
+            service.log_out(token, &session_token).await.is(TOKEN_INCORRECT);
+            assert!(!service.takes(token).await);
+        }
+        for token in [&other, &plain] {
+            assert_eq!(service.session_ids(token).await.len(), 1);
+            assert!(service.takes(token).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_token_that_changed_the_password_outlives_its_session() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let (_, session_token) = service.session_of(&user).await;
+    let maker = service.session_signin(&session_token).await.token_of_session();
+    let sister = service.session_signin(&session_token).await.token_of_session();
+
+    service.change_password(&maker, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
+
+    assert_ended(&service, &maker, &session_token).await;
+    service.sessions(&sister).await.is(TOKEN_INCORRECT);
+    service.change_password(&maker, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
+    assert!(service.takes(&maker).await);
+    service.manage_user("revoke_sessions", &user).await;
+    assert!(!service.takes(&maker).await);
+}
+
+#[tokio::test]
+async fn beyond_a_hundred_sessions_the_least_recently_used_one_ends() {
+    let service = Service::new();
+    for oldest_is_used in [false, true] {
+        let user = service.user().create().await;
+        let (of_oldest, oldest) = service.session_of(&user).await;
+        service.age_sessions(&user, DAY).await;
+        let (_, latest) = service.session_of(&user).await;
+        let added = service.fill_sessions(&user, 100).await;
+        let token = service.token_of(&user).await;
+        let ids = service.session_ids(&token).await;
+        assert_eq!(ids.len(), 100);
+        if oldest_is_used {
+            service.session_signin(&oldest).await.token_of_session();
+        }
+
+        let (_, new) = service.session_of(&user).await;
+
+        let ended = if oldest_is_used { added.last().unwrap().to_string() } else { ids[0].clone() };
+        let left = service.session_ids(&token).await;
+        let expected: Vec<_> = ids.into_iter().filter(|id| *id != ended).collect();
+        let (kept, [_]) = left.split_at(99) else { panic!("{} sessions", left.len()) };
+        assert_eq!(kept, expected);
+        for session_token in [&latest, &new] {
+            service.session_signin(session_token).await.token_of_session();
+        }
+        if oldest_is_used {
+            service.session_signin(&oldest).await.token_of_session();
+            assert!(service.takes(&of_oldest).await);
+        } else {
+            service.session_signin(&oldest).await.is(SESSION_TOKEN_INCORRECT);
+            service.sessions(&of_oldest).await.is(TOKEN_INCORRECT);
+        }
+    }
+}
+
+/// Signs the user in so many times, all at once as far as that is let through, and returns the session tokens.
+async fn sessions_at_once(service: &Service, user: &User, count: usize) -> Vec<String> {
+    let body = json!({"username": user.username, "password": PASSWORD, "stay_logged_in": true});
+    let mut session_tokens = Vec::new();
+    while session_tokens.len() < count {
+        let signins = (session_tokens.len()..count).map(async |_| service.post_json(SIGNIN, &body).await);
+        for answer in join_all(signins).await {
+            match answer.status {
+                200 => session_tokens.push(answer.token_and_session_token().1),
+                _ => assert!(answer.is_refused_for(RATE_LIMIT_EXCEEDED) >= 1),
+            }
+        }
+    }
+    session_tokens
+}
+
+#[tokio::test]
+async fn a_hundred_and_twenty_sign_ins_at_once_leave_a_hundred_sessions() {
+    let service = Service::new();
+    let user = service.user().create().await;
+
+    let session_tokens = sessions_at_once(&service, &user, 120).await;
+
+    let token = service.token_of(&user).await;
+    assert_eq!(service.session_ids(&token).await.len(), 100);
+    let mut counts = [0; 2];
+    for session_token in session_tokens {
+        match service.session_signin(&session_token).await.status {
+            202 => counts[0] += 1,
+            400 => counts[1] += 1,
+            status => panic!("{status}"),
+        }
+    }
+    assert_eq!(counts, [100, 20]);
+    assert_eq!(service.stored_user(&user).await["sessions_opened"].as_n().unwrap(), "100");
+}
+
+#[tokio::test]
+async fn sign_ins_at_once_end_no_session_that_was_used_later_than_one_they_leave() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.session_of(&user).await;
+    service.age_sessions(&user, DAY).await;
+    let added = service.fill_sessions(&user, 100).await;
+
+    let session_tokens = sessions_at_once(&service, &user, 30).await;
+
+    for session_token in &session_tokens {
+        service.session_signin(session_token).await.token_of_session();
+    }
+    let mut left = service.session_ids(&service.token_of(&user).await).await;
+    assert_eq!(left.len(), 100);
+    // The first session of all and the 69 that were used last of those that were added.
+    left.retain(|id| added.iter().any(|added| added.to_string() == *id));
+    left.sort_unstable();
+    let mut expected: Vec<String> = added[..69].iter().map(ToString::to_string).collect();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+}
+
+#[tokio::test]
+async fn dead_sessions_make_room_first() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.session_of(&user).await;
+    service.fill_sessions(&user, 99).await;
+    let token = service.token_of(&user).await;
+    let ids = service.session_ids(&token).await;
+    service.delete_session(&token, &ids[0]).await.is(SESSION_DELETED);
+
+    service.session_of(&user).await;
+    service.session_of(&user).await;
+
+    // Of the 101 rows, one had ended.
+    assert_eq!(service.session_ids(&token).await.len(), 100);
+    let owner = service.stored_user(&user).await["session_owner"].clone();
+    assert_eq!(service.session_rows(owner).await.len(), 100);
+}
+
+#[tokio::test]
+async fn revoked_sessions_do_not_pile_up() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    service.session_of(&user).await;
+    service.fill_sessions(&user, 100).await;
+    let owner = service.stored_user(&user).await["session_owner"].clone();
+
+    for _ in 0..3 {
+        service.manage_user("revoke_sessions", &user).await;
+        service.session_of(&user).await;
+        assert_eq!(service.session_ids(&service.token_of(&user).await).await.len(), 1);
+    }
+
+    assert_eq!(service.session_rows(owner).await.len(), 100);
 }

@@ -82,16 +82,17 @@ const GOALS: &[Goal] = &[
     // The request is charged to the address; then, whether there is a user decides whether a code is made.
     exactly("ops_send", 3.0),
     exactly("ops_send_in_a_row", 3.0),
-    // A token names the user by the id, which leads to the name. Then as a sign-in, and the change.
-    exactly("ops_change", 4.0),
+    // A token names the user by the id, which leads to the name, and its session, read at the same time as the id. Then
+    // as a sign-in, and the change.
+    exactly("ops_change", 5.0),
     exactly("ops_change_in_a_row", 4.0),
-    exactly("ops_change_my", 4.0),
+    exactly("ops_change_my", 5.0),
     exactly("ops_change_my_in_a_row", 4.0),
-    // The session leads to the name of its user, whose stamp decides whether it counts on.
-    exactly("ops_session_signin", 3.0),
-    exactly("ops_session_signin_in_a_row", 3.0),
-    // From the id to the user, whose stamp the token needs, before anything is shown.
-    exactly("ops_sessions", 3.0),
+    // The session is noted as used, and names its user, whose stamp decides whether it counts on.
+    exactly("ops_session_signin", 2.0),
+    exactly("ops_session_signin_in_a_row", 2.0),
+    // From the id, with the session, to the user, whose stamp the token needs, before anything is shown.
+    exactly("ops_sessions", 4.0),
     exactly("ops_sessions_in_a_row", 3.0),
 ];
 

@@ -1,6 +1,6 @@
 //! The service in this process, up to its calls of AWS, which wait until they are chosen to be answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +19,8 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_types::SdkConfig;
 use dynoxide::Database;
 use futures_util::future::BoxFuture;
-use lambda_http::{Body, Request, Response};
+use lambda_http::http::Method;
+use lambda_http::{Body, Request, RequestExt, Response};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use shared::config::Environment;
@@ -40,12 +41,14 @@ const RESET_CODES: &str = "postern-reset-codes";
 const SESSIONS: &str = "postern-sessions";
 const ATTEMPTS: &str = "postern-attempts";
 const SOURCE_IPS: &str = "postern-source-ips";
-/// The tables and their keys.
+/// What tells the items of one partition apart: a number, in one table alone.
+const SESSION_ID: &str = "session_id";
+/// The tables and their partition keys.
 const TABLES: [(&str, &str); 6] = [
     (USERS, "username"),
     (USER_IDS, "user_id"),
     (RESET_CODES, "username"),
-    (SESSIONS, "session_id"),
+    (SESSIONS, "session_owner"),
     (ATTEMPTS, "subject"),
     (SOURCE_IPS, "subject"),
 ];
@@ -147,6 +150,7 @@ macro_rules! client {
             let (token, body) = (token.clone(), body.to_string());
             Box::new(move || {
                 let (function, mut request) = (Arc::clone(&function), Request::new(Body::from(body.clone())));
+                *request.method_mut() = Method::POST;
                 if let Some(token) = &token {
                     let authorization = format!("Bearer {token}").parse().unwrap();
                     request.headers_mut().insert("authorization", authorization);
@@ -202,6 +206,11 @@ impl Client {
         })
     }
 
+    /// Signs in without staying logged in.
+    pub(crate) fn signs_in_once(password: &str) -> Self {
+        client!(signin, None, json!({"username": USERNAME, "password": password}))
+    }
+
     /// Makes the change that is due, to stay logged in.
     pub(crate) fn makes_due_change(new: &str) -> Self {
         let body = json!({
@@ -231,6 +240,38 @@ impl Client {
     /// Shows a token to see whether it counts: there is nothing else in the request, so 422 means that it does.
     pub(crate) fn shows(token: &str) -> Self {
         client!(change_password, Some(token.to_owned()), json!({}))
+    }
+
+    /// Ends the session of a session token.
+    pub(crate) fn logs_out(token: &str, session_token: &str) -> Self {
+        client!(sessions, Some(token.to_owned()), json!({"session_token": session_token}))
+    }
+
+    /// Ends all sessions that are listed, by their ids, and is answered how many there were.
+    pub(crate) fn ends_sessions(token: &str) -> Self {
+        let authorization = format!("Bearer {token}");
+        Self::new(move |aws| {
+            let function = Arc::new(sessions::Function::new(&environment(), aws).unwrap());
+            let authorization = authorization.clone();
+            Box::new(move || {
+                let (function, authorization) = (Arc::clone(&function), authorization.clone());
+                Box::pin(async move {
+                    let ask = async |method: Method, id: &str| {
+                        let mut request = Request::new(Body::Empty);
+                        *request.method_mut() = method;
+                        request.headers_mut().insert("authorization", authorization.parse().unwrap());
+                        let id = HashMap::from([("id".to_owned(), id.to_owned())]);
+                        Answer::from(function.handle(request.with_path_parameters(id)).await)
+                    };
+                    let list = ask(Method::GET, "").await;
+                    let listed = list.body["sessions"].as_array().unwrap();
+                    for session in listed {
+                        assert!(ask(Method::DELETE, &session["id"].to_string()).await.is_success());
+                    }
+                    Answer { status: 200, body: json!(listed.len()) }
+                })
+            })
+        })
     }
 
     /// Shows a session token for a new token.
@@ -326,6 +367,10 @@ impl Answer {
     pub(crate) fn token(&self) -> &str {
         self.body["token"].as_str().unwrap()
     }
+
+    pub(crate) fn session_token(&self) -> &str {
+        self.body["session_token"].as_str().unwrap()
+    }
 }
 
 impl Beginning {
@@ -378,6 +423,34 @@ impl Beginning {
     /// The failures in a budget of the user.
     pub(crate) fn failures_of(&self, budget: &str) -> usize {
         failures_of(&self.world.tables(), budget)
+    }
+
+    /// Gives the user copies of the session that there is until there are so many, with the ids from 1 on. The session
+    /// itself was used last of all, or else before all others, which were each used before the one before it.
+    pub(crate) fn fill_sessions(&self, count: usize, own_is_last_used: bool) {
+        let tables = self.world.tables();
+        let mut state = self.world.state();
+        let mut put = |table, item| {
+            state.apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
+        };
+        let ([session], [user]) = (&tables[SESSIONS][..], &tables[USERS][..]) else {
+            panic!("not one session")
+        };
+        let last_use: i64 = session["last_used_at"]["N"].as_str().unwrap().parse().unwrap();
+        for (id, age) in (1..count).zip(1..) {
+            let mut copy = session.clone();
+            copy[SESSION_ID]["N"] = json!(id.to_string());
+            copy["last_used_at"]["N"] = json!((last_use - age).to_string());
+            put(SESSIONS, copy);
+        }
+        if !own_is_last_used {
+            let mut own = session.clone();
+            own["last_used_at"]["N"] = json!((last_use - 1000).to_string());
+            put(SESSIONS, own);
+        }
+        let mut user = user.clone();
+        user["sessions_opened"]["N"] = json!(count.to_string());
+        put(USERS, user);
     }
 
     /// Has a code sent to the user.
@@ -520,8 +593,14 @@ impl End<'_> {
         self.code().as_object().unwrap().iter().filter(|attribute| sent(*attribute)).count()
     }
 
+    /// How many of the user's sessions were not ended one by one.
     pub(crate) fn sessions(&self) -> usize {
-        self.tables[SESSIONS].len()
+        self.tables[SESSIONS].iter().filter(|session| session["ended_by"].is_null()).count()
+    }
+
+    pub(crate) fn session_ids(&self) -> Vec<usize> {
+        let id = |session: &Value| session[SESSION_ID]["N"].as_str().unwrap().parse().unwrap();
+        self.tables[SESSIONS].iter().map(id).collect()
     }
 
     /// The failures in the budget `known` or `other` of the user.
@@ -652,11 +731,17 @@ impl State {
     fn new() -> Self {
         let database = Database::memory().unwrap();
         for (table, key) in TABLES {
+            let mut attributes = vec![json!({"AttributeName": key, "AttributeType": "S"})];
+            let mut keys = vec![json!({"AttributeName": key, "KeyType": "HASH"})];
+            if table == SESSIONS {
+                attributes.push(json!({"AttributeName": SESSION_ID, "AttributeType": "N"}));
+                keys.push(json!({"AttributeName": SESSION_ID, "KeyType": "RANGE"}));
+            }
             let definition = json!({
                 "TableName": table,
                 "BillingMode": "PAY_PER_REQUEST",
-                "AttributeDefinitions": [{"AttributeName": key, "AttributeType": "S"}],
-                "KeySchema": [{"AttributeName": key, "KeyType": "HASH"}],
+                "AttributeDefinitions": attributes,
+                "KeySchema": keys,
             });
             database.create_table(serde_json::from_value(definition).unwrap()).unwrap();
         }
@@ -679,6 +764,7 @@ impl State {
             "DeleteItem" => call!(delete_item),
             "GetItem" => call!(get_item),
             "PutItem" => call!(put_item),
+            "Query" => call!(query),
             "Scan" => call!(scan),
             "TransactWriteItems" => call!(transact_write_items),
             "UpdateItem" => call!(update_item),
@@ -732,8 +818,15 @@ fn step(client: usize, operation: &str, body: &Value) -> Step {
     let item = |request: &Value| {
         let table = request["TableName"].as_str().unwrap();
         let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
-        let values = if request["Key"].is_null() { &request["Item"] } else { &request["Key"] };
-        format!("{table} {}", values[key]["S"])
+        // The sessions of a user count as one: their ids are others in each run, and queries read them all.
+        let values = ["Key", "Item"].map(|name| &request[name][key]["S"]);
+        let of_query = &request["ExpressionAttributeValues"][":owner"]["S"];
+        let [value, ..] =
+            values.into_iter().chain([of_query]).filter(|value| !value.is_null()).collect::<Vec<_>>()[..]
+        else {
+            panic!("no key in {request}");
+        };
+        format!("{table} {value}")
     };
     let keys =
         |(table, request): (&String, &Value)| item(&json!({"TableName": table, "Key": request["Keys"][0]}));
@@ -744,7 +837,7 @@ fn step(client: usize, operation: &str, body: &Value) -> Step {
         (operation.to_owned(), requests.map(|request| (item(request), true)).collect())
     } else {
         let call = format!("{operation} {}", body["TableName"].as_str().unwrap());
-        (call, vec![(item(body), operation != "GetItem")])
+        (call, vec![(item(body), !["GetItem", "Query"].contains(&operation))])
     };
     Step { client, call, lost: false, items }
 }

@@ -8,7 +8,7 @@ use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::authentication::{Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{Network, NewPassword, Password, PasswordPolicy, User, Username};
+use shared::domain::{Network, NewPassword, Password, PasswordPolicy, SessionToken, User, Username};
 use shared::hashing::PasswordHasher;
 use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
@@ -109,13 +109,14 @@ impl Function {
         }
         let now = clock::now();
         let security_stamp = random::security_stamp();
+        let stays = change.session.stay_logged_in;
+        let session_token = stays.then(|| random::session_token(&user.session_owner));
         // Before anything is written, so that a failure here leaves everything as it was.
-        let token = self.tokens.issue(&user.user_id, &security_stamp, now).await?;
+        let key = session_token.as_ref().map(SessionToken::key);
+        let token = self.tokens.issue(&user.user_id, &security_stamp, key, now).await?;
         let password_hash = self.hasher.hash(&change.new_password).await?;
-        let session_token = change.session.stay_logged_in.then(random::session_token);
         let session = session_token.as_ref().map(|token| NewSession {
-            session_id: token.session_id(),
-            user_id: &user.user_id,
+            token,
             username: &user.username,
             security_stamp: &security_stamp,
             information: change.session.information.as_ref(),

@@ -217,6 +217,7 @@ impl Function {
             user_id: new.user_id.unwrap_or_else(random::user_id),
             security_stamp: random::security_stamp(),
             recovery_stamp: random::recovery_stamp(),
+            session_owner: random::session_owner(),
             kept_jti: None,
             email_addresses: new.email_addresses,
             activated: new.activated,

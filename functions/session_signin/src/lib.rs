@@ -53,7 +53,10 @@ impl Function {
             let session_token = fields.session_token(body.session_token);
             let information = fields.session_information(body.session_information);
             match (session_token, information) {
-                (Some(token), Some(information)) => self.sign_in(&token, information.as_ref()).await,
+                (Some(token), Some(information)) => {
+                    let token = token.ok_or(Error::SessionTokenIncorrect)?;
+                    self.sign_in(&token, information.as_ref()).await
+                }
                 _ => Err(fields.into_error()),
             }
         })
@@ -66,19 +69,14 @@ impl Function {
         information: Option<&SessionInformation>,
     ) -> Result<Success, Error> {
         let now = clock::now();
-        let found = self.store.session(&session_token.session_id(), now).await?;
-        let (session, user) = found.ok_or(Error::SessionTokenIncorrect)?;
+        let user = self.store.use_session(session_token, information, now).await?;
+        let user = user.ok_or(Error::SessionTokenIncorrect)?;
         identify(&user.user_id);
         if !user.activated || user.must_change_password {
             return Err(Error::SessionTokenIncorrect);
         }
-        let (token, still_live) = tokio::try_join!(
-            self.tokens.issue(&user.user_id, &user.security_stamp, now),
-            self.store.use_session(&session, &user.security_stamp, information, now),
-        )?;
-        if !still_live {
-            return Err(Error::SessionTokenIncorrect);
-        }
+        let session = Some(session_token.key());
+        let token = self.tokens.issue(&user.user_id, &user.security_stamp, session, now).await?;
         let answer = Answer { msg: "Session token is good", token: token.expose() };
         Ok(Success::new("session_signed_in", &answer)?.accepted())
     }

@@ -32,7 +32,7 @@ struct List {
 
 #[derive(Serialize)]
 struct SessionView {
-    id: String,
+    id: u32,
     /// Empty where none was given. (The Android client's list fails on null.)
     information: String,
     /// In whole seconds, written with six zeros. (The Android client takes the fraction for milliseconds.)
@@ -76,7 +76,7 @@ impl Function {
     async fn list(&self, user: &User) -> Result<Success, Error> {
         let sessions = self.store.sessions(user, clock::now()).await?;
         let sessions = sessions.into_iter().map(|session| SessionView {
-            id: session.session_id.as_str().to_owned(),
+            id: session.id.as_number(),
             information: session.information.unwrap_or_default(),
             last_used: session.last_used_at.whole_seconds().to_rfc3339(),
         });
@@ -85,8 +85,8 @@ impl Function {
     }
 
     async fn delete(&self, user: &User, id: Option<&str>) -> Result<Success, Error> {
-        let session_id = id.and_then(SessionId::parse).ok_or(Error::SessionNotFound)?;
-        if !self.store.delete_session(&session_id, user, clock::now()).await? {
+        let id = id.and_then(SessionId::parse).ok_or(Error::SessionNotFound)?;
+        if !self.store.end_session(user, id, clock::now()).await? {
             return Err(Error::SessionNotFound);
         }
         let msg = "Successfully deleted session";
@@ -99,8 +99,8 @@ impl Function {
         let Some(session_token) = fields.session_token(body.session_token) else {
             return Err(fields.into_error());
         };
-        let session_id = session_token.session_id();
-        if !self.store.delete_session(&session_id, user, clock::now()).await? {
+        let session_token = session_token.ok_or(Error::SessionTokenUnknown)?;
+        if !self.store.log_out(user, &session_token, clock::now()).await? {
             return Err(Error::SessionTokenUnknown);
         }
         let msg = "Successfully logged out and deleted session";

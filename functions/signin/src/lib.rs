@@ -5,13 +5,16 @@ use lambda_http::{Body, Request, Response};
 use serde::Deserialize;
 use shared::authentication::{Authenticated, Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{Password, Username};
+use shared::domain::{Password, SessionInformation, SessionToken, Timestamp, User, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
 use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::store::{NewSession, Store};
-use shared::tokens::Tokens;
+use shared::tokens::{Token, Tokens};
 use shared::{clock, random};
+
+/// How many tokens to draw for a session before giving up, each after one whose id another session has.
+const ROUNDS: usize = 3;
 
 /// The function `signin`.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Function {
         let source_ip = call.source_ip();
         call.answer(async move {
             let Signin { username, password, session } = parse::<Fieldset>(&request)?.try_into()?;
-            let purpose = Purpose::SignIn;
+            let purpose = Purpose::SignIn { opens_session: session.stay_logged_in };
             let authenticated = self.authentication.verify(&username, &password, source_ip, purpose).await?;
             self.sign_in(&authenticated, &password, &session).await
         })
@@ -93,25 +96,56 @@ impl Function {
             return Err(Error::ChangePassword);
         }
         let now = clock::now();
-        let token = self.tokens.issue(&user.user_id, &user.security_stamp, now).await?;
-        let session_token = request.stay_logged_in.then(random::session_token);
-        let session = session_token.as_ref().map(|token| NewSession {
-            session_id: token.session_id(),
-            user_id: &user.user_id,
-            username: &user.username,
-            security_stamp: &user.security_stamp,
-            information: request.information.as_ref(),
-            created_at: now,
-        });
-        let keep_session = async {
-            match session {
-                Some(session) => self.store.create_session(session).await,
-                None => Ok(()),
+        if !request.stay_logged_in {
+            let token = self.tokens.issue(&user.user_id, &user.security_stamp, None, now).await?;
+            self.replace_hash(authenticated, password).await;
+            return Success::tokens("signed_in", &token, None);
+        }
+        // Before anything is written, so that a failure here leaves everything as it was.
+        let drawn = self.draw(user, now).await?;
+        let (session, ()) = tokio::join!(
+            self.open_session(user, request.information.as_ref(), now, drawn),
+            self.replace_hash(authenticated, password),
+        );
+        let (token, session_token) = session?;
+        let opened = authenticated.sessions_opened;
+        if let Err(failure) = self.store.limit_sessions(user, opened, now).await {
+            // The next sign-in does it.
+            tracing::warn!(cause = %failure, "sessions not limited");
+        }
+        Success::tokens("signed_in", &token, Some(&session_token))
+    }
+
+    /// Opens a session with the tokens that were drawn for it, or with others if its id is taken.
+    async fn open_session(
+        &self,
+        user: &User,
+        information: Option<&SessionInformation>,
+        now: Timestamp,
+        mut drawn: (Token, SessionToken),
+    ) -> Result<(Token, SessionToken), Failure> {
+        for _ in 0..ROUNDS {
+            let session = NewSession {
+                token: &drawn.1,
+                username: &user.username,
+                security_stamp: &user.security_stamp,
+                information,
+                created_at: now,
+            };
+            if self.store.create_session(session).await? {
+                return Ok(drawn);
             }
-        };
-        let (kept, ()) = tokio::join!(keep_session, self.replace_hash(authenticated, password));
-        kept?;
-        Success::tokens("signed_in", &token, session_token.as_ref())
+            drawn = self.draw(user, now).await?;
+        }
+        Err(Failure::Defect("no session id is free".to_owned()))
+    }
+
+    /// Draws a session token, and issues a JSON Web Token for its session.
+    async fn draw(&self, user: &User, now: Timestamp) -> Result<(Token, SessionToken), Failure> {
+        let session_token = random::session_token(&user.session_owner);
+        let key = Some(session_token.key());
+        let token = self.tokens.issue(&user.user_id, &user.security_stamp, key, now).await?;
+        Ok((token, session_token))
     }
 
     /// Replaces an outdated hash, which is not worth refusing a sign-in for.

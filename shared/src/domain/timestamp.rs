@@ -120,6 +120,7 @@ mod tests {
         {
             let instant = Timestamp::from_micros(micros);
             assert_eq!((instant.as_micros(), instant.as_seconds()), (micros, seconds));
+            assert_eq!(instant.whole_seconds(), Timestamp::from_micros(seconds * 1_000_000));
         }
     }
 

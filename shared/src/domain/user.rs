@@ -1,7 +1,10 @@
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 use super::{
-    EmailAddress, MAX_NAME_CHARS, Networks, OwnChanges, PasswordHash, PasswordHashError, Timestamp, Username,
+    EmailAddress, MAX_NAME_CHARS, Networks, OwnChanges, PasswordHash, PasswordHashError, SessionOwner,
+    Timestamp, Username,
 };
 
 /// A user as the store holds it, without the hash of the password.
@@ -15,6 +18,8 @@ pub struct User {
     pub security_stamp: SecurityStamp,
     /// The value that every reset code of the user is bound to.
     pub recovery_stamp: RecoveryStamp,
+    /// The name that all sessions of the user have in common.
+    pub session_owner: SessionOwner,
     /// The `jti` of the JSON Web Token that made the last password change and outlives it.
     pub kept_jti: Option<String>,
     /// Where reset codes and notices go.
@@ -131,6 +136,13 @@ impl SecurityStamp {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The SHA-256 of the stamp, for places from which no stamp may leak. A plain hash suffices because stamps are
+    /// random.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
     }
 }
 

@@ -201,10 +201,13 @@ impl Fields {
         }
     }
 
-    /// A `session_token`.
-    pub fn session_token(&mut self, field: Field) -> Option<SessionToken> {
+    /// A `session_token`; `Some(None)` is a text that may stand there but is no session's token.
+    pub fn session_token(&mut self, field: Field) -> Option<Option<SessionToken>> {
         let text = self.text("session_token", field)?;
-        SessionToken::parse(text).or_else(|| self.at_most("session_token", MAX_NAME_CHARS))
+        if text.chars().count() > MAX_NAME_CHARS {
+            return self.at_most("session_token", MAX_NAME_CHARS);
+        }
+        Some(SessionToken::parse(text))
     }
 
     /// The `limit` and `cursor` of a request for some of all users.

@@ -77,6 +77,8 @@ pub struct Attempt<'a> {
     pub is_right: bool,
     /// Whether a right password is a sign-in, which is noted.
     pub is_signin: bool,
+    /// Whether the sign-in opens a session, which is counted.
+    pub opens_session: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -84,8 +86,9 @@ pub struct Attempt<'a> {
 /// The outcome of [`Store::commit_attempt`].
 #[derive(Debug)]
 pub enum Commit {
-    /// The attempt was allowed, and is charged or cleared. The user as of this moment; `None` for an unknown username.
-    Made(Option<Box<User>>),
+    /// The attempt was allowed, and is charged or cleared. The user as of this moment and the number of sessions that
+    /// were counted; `None` for an unknown username.
+    Made(Option<Box<(User, u32)>>),
     /// Nothing was written, because the candidate is not as it was read or has to wait. This is how it is now.
     Refused(Box<Candidate>),
 }
@@ -311,7 +314,11 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
-        let user = |item: &Item| candidate.user().map(|_| User::from_item(item).map(Box::new)).transpose();
+        let user = |item: &Item| -> Result<_, Failure> {
+            let is_known = candidate.user().is_some();
+            let read = || Ok((User::from_item(item)?, item.count("sessions_opened")?));
+            if is_known { read().map(|read| Some(Box::new(read))) } else { Ok(None) }
+        };
         let item = match outcome {
             Ok(output) => {
                 return Ok(Commit::Made(user(&Item(output.attributes.unwrap_or_default()))?));
@@ -423,6 +430,12 @@ fn counting(
     let prefix = budget.prefix();
     let mut set = vec![format!("{prefix}_attempt = :attempt")];
     let mut update = update;
+    if user.is_some() {
+        // An attempt that opens no session adds none, so that all look alike.
+        let opened = attempt.is_right && attempt.is_signin && attempt.opens_session;
+        set.push("sessions_opened = sessions_opened + :opened".to_owned());
+        update = update.expression_attribute_values(":opened", number(i64::from(opened)));
+    }
     if attempt.is_right {
         set.push(format!("{prefix}_failures = :zero"));
         update = update.expression_attribute_values(":zero", number(0));

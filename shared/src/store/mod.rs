@@ -4,10 +4,10 @@
 //!
 //! | Table | Key | Holds | TTL |
 //! |---|---|---|---|
-//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`?, `networks`? (the last five from which the password came); and the failed sign-ins of two budgets, `known_…` and `other_…`: `…_failures`?, `…_attempt`?, `…_attempt_at`? | |
+//! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `session_owner`, `sessions_opened`, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`?, `networks`? (the last five from which the password came); and the failed sign-ins of two budgets, `known_…` and `other_…`: `…_failures`?, `…_attempt`?, `…_attempt_at`? | |
 //! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
 //! | reset codes | `username` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
-//! | sessions | `session_id`; index `by_user` on `user_id`, `created_at` | `username`, `security_stamp`, `information`?, `created_at`, `last_used_at`, `expires_at` | at its end |
+//! | sessions | `session_owner`, `session_id` | `token_hash`, `username`, `stamp_hash`, `information`?, `created_at`, `last_used_at`; or, once it was ended, `ended_by` in place of what tells of its user | 30 days after the last use, an hour after the end |
 //! | attempts | `subject`: `username#` and a hash of an unknown username | `other_failures`, `other_attempt`, `other_attempt_at` | when they are forgotten |
 //! | source IPs | `subject`: `signin#`, `code#` or `mail#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
 //!
@@ -17,27 +17,28 @@
 //! # Access patterns
 //!
 //! Every request of a user is a fixed number of operations on single items, whatever the number of users; only the
-//! list of sessions is a query, whose index follows the table within moments. Operations that a comma separates run
+//! sessions of one user are read by a query, of one partition and consistent. Operations that a comma separates run
 //! at the same time, those that a dot separates one after the other; what starts over because of a race is not shown.
 //!
 //! | Endpoint | Before the decision | After it |
 //! |---|---|---|
-//! | signin | batch: user, username's attempts, source IP · charge or clear | put session, replace an outdated hash; or charge source IP |
+//! | signin | batch: user, username's attempts, source IP · charge or clear | put session, replace an outdated hash; beyond 50 sessions: query them · delete those beyond 100 · correct the count; or charge source IP |
 //! | changePasswordAfterSignin | the same | transaction: user, session; or charge source IP |
 //! | sendEmail | charge source IP · get user · write code and send | restore the code before, if SES refused all mails |
 //! | checkCode | get source IP · get user, reserve try | give back try; or charge source IP, if the code was wrong |
 //! | resetPassword | get source IP · get user, reserve try | transaction: user, code; or as checkCode |
-//! | `IamLoggedIn` | get session · get user | update session |
-//! | sessions | get user id · get user | query `by_user`, or delete session |
-//! | `change_password` | get user id · batch: user, source IP · charge or clear | transaction: user; or charge source IP |
+//! | `IamLoggedIn` | update session · get user | |
+//! | sessions | get user id, get session · get user | query sessions, or end one |
+//! | `change_password` | get user id, get session · batch: user, source IP · charge or clear | transaction: user; or charge source IP |
 //! | changePassword | the same | the same |
 //! | checkOldPassword | the same | nothing; or charge source IP |
 //! | `manage_users` create, and import for each user | | transaction: user, user id |
 //! | `manage_users` get by id | | get user id · get user |
-//! | `manage_users` rename | get user | transaction: user twice, user id, codes |
+//! | `manage_users` rename | get user | transaction: user twice, user id, codes · query sessions · delete them |
 //! | `manage_users` get | | get user |
 //! | `manage_users` update, `set_password`, `revoke_sessions` | get user | transaction: user |
-//! | `manage_users` unlock, delete | get user | one transaction |
+//! | `manage_users` unlock | get user | one transaction |
+//! | `manage_users` delete | get user | one transaction · query sessions · delete them |
 //! | `manage_users` list, `count_outdated_hashes`, `export_users` | | one page of a scan |
 //!
 //! # What holds when calls race
@@ -71,6 +72,12 @@
 //!   tried. What it cannot undo errs on the strict side: if the response was lost that had the code before it, that
 //!   code is gone; if two sends overlap and SES refuses both, the first of them stays counted, and neither its code
 //!   nor the one before can be used.
+//! - A token is read together with its session, if it has one, and counts only while that is live. A session is ended
+//!   by an update, not by a deletion: the row that is left keeps a retry of its creation from bringing it back, and
+//!   tells the retry of its end that it was successful.
+//! - A user's `sessions_opened` is at least the number of rows. A sign-in counts its session before it writes it, and looks at the rows after that, if the count is beyond 50: of several at once, one sees all rows. Only one
+//!   that is overtaken by fifty others between its two writes could leave a row too many, until the next sign-in. A
+//!   session is deleted under the condition that it was not used since it was read.
 //! - Where all answers to a change of a password got lost, the user is read again: the new stamp shows the change.
 
 mod attempts;

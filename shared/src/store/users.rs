@@ -6,12 +6,12 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 
 use super::attempts::COUNTERS;
-use super::item::{Item, boolean, condition_failure, instant, instants, text, texts};
+use super::item::{Item, boolean, condition_failure, instant, instants, number, text, texts};
 use super::{NewSession, Store};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     CodeId, EmailAddress, Locale, Network, Networks, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp,
-    Timestamp, TooManyChanges, User, UserId, UserWithHash, Username,
+    SessionOwner, Timestamp, TooManyChanges, User, UserId, UserWithHash, Username,
 };
 use crate::error::Failure;
 use crate::random;
@@ -147,7 +147,8 @@ pub(super) trait Row: Sized {
 /// The attributes of a [`User`].
 macro_rules! user_attributes {
     () => {
-        "username, display_username, user_id, security_stamp, recovery_stamp, kept_jti, email_addresses, locale, \
+        "username, display_username, user_id, security_stamp, recovery_stamp, session_owner, kept_jti, \
+         email_addresses, locale, \
          activated, must_change_password, created_at, password_changed_at, own_changes, last_signin_at, \
          networks"
     };
@@ -167,6 +168,8 @@ impl Row for User {
             user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
             security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
             recovery_stamp: RecoveryStamp::new(item.text("recovery_stamp")?.to_owned()),
+            session_owner: SessionOwner::parse(item.text("session_owner")?)
+                .ok_or_else(|| Item::unreadable("session_owner"))?,
             kept_jti: item.optional_text("kept_jti").map(str::to_owned),
             email_addresses: addresses.collect::<Result<_, _>>()?,
             locale: item.optional_text("locale").and_then(Locale::parse),
@@ -413,7 +416,7 @@ impl Store {
     }
 
     /// Deletes a user, with the reservation of the id and the reset code. False when the user is another one than
-    /// was read. The sessions count for nothing without their user, and expire.
+    /// was read. The sessions, which count for nothing without their user, are deleted afterwards.
     pub async fn delete_user(&self, user: &User) -> Result<bool, Failure> {
         let delete =
             |table: &str, key: &str, value: &str| Delete::builder().table_name(table).key(key, text(value));
@@ -428,7 +431,11 @@ impl Store {
         let deletions = deletions.into_iter().map(|deletion| {
             Ok(TransactWriteItem::builder().delete(deletion.build().map_err(defect)?).build())
         });
-        self.transact("delete user", deletions.collect::<Result<_, Failure>>()?).await
+        let deleted = self.transact("delete user", deletions.collect::<Result<_, Failure>>()?).await?;
+        if deleted {
+            self.delete_sessions(&user.session_owner).await;
+        }
+        Ok(deleted)
     }
 
     /// Gives a user another name, in one transaction, and keeps everything else. It revokes all tokens, all sessions and
@@ -441,12 +448,15 @@ impl Store {
         let Some(read) = self.item::<UserWithHash>(username.normalised()).await? else {
             return Err(RenameUserError::UnknownUsername);
         };
+        let old = User::from_item(&read)?;
+        let old_owner = old.session_owner.clone();
         let user = User {
             username: new_username.clone(),
             security_stamp: random::security_stamp(),
             recovery_stamp: random::recovery_stamp(),
+            session_owner: random::session_owner(),
             kept_jti: None,
-            ..User::from_item(&read)?
+            ..old
         };
         let (old_key, new_key) = (username.normalised(), new_username.normalised());
         let mut renamed = read.0.clone();
@@ -456,6 +466,8 @@ impl Store {
             ("display_username".to_owned(), text(new_username.display())),
             ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
             ("recovery_stamp".to_owned(), text(user.recovery_stamp.as_str())),
+            ("session_owner".to_owned(), text(user.session_owner.as_str())),
+            ("sessions_opened".to_owned(), number(0)),
         ]);
         // Whatever changed meanwhile would be undone.
         let unchanged = UserWithHash::ATTRIBUTES.split(", ").map(|name| {
@@ -496,6 +508,7 @@ impl Store {
         let is_move = old_key != new_key;
         let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await
         else {
+            self.delete_sessions(&old_owner).await;
             return Ok(user);
         };
         match error.as_service_error().map(failed_conditions).as_deref() {
@@ -551,6 +564,7 @@ impl Store {
                 items.push(TransactWriteItem::builder().update(code).build());
             }
             ChangeKind::Due { session: Some(session), .. } => {
+                // Without a condition: a session that has this id is one that the change ends.
                 let session = Put::builder()
                     .table_name(&self.tables.sessions)
                     .set_item(Some(session.into_item()))
@@ -598,9 +612,12 @@ impl Store {
             .expression_attribute_values(":must_change", boolean(must_change_password))
             .expression_attribute_values(":now", instant(change.now));
         match &change.kind {
-            ChangeKind::Due { changes, .. } => {
-                assignments += ", own_changes = :changes, last_signin_at = :now";
-                update = update.expression_attribute_values(":changes", instants(changes.instants()));
+            ChangeKind::Due { changes, session, .. } => {
+                assignments += ", own_changes = :changes, last_signin_at = :now, \
+                                sessions_opened = sessions_opened + :opened";
+                update = update
+                    .expression_attribute_values(":changes", instants(changes.instants()))
+                    .expression_attribute_values(":opened", number(i64::from(session.is_some())));
             }
             ChangeKind::SignedIn { changes, kept_jti, .. } => {
                 assignments += ", own_changes = :changes, kept_jti = :jti";
@@ -689,6 +706,8 @@ fn item(UserWithHash { user, password_hash }: &UserWithHash) -> HashMap<String, 
         ("user_id".to_owned(), text(user.user_id.as_str())),
         ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
         ("recovery_stamp".to_owned(), text(user.recovery_stamp.as_str())),
+        ("session_owner".to_owned(), text(user.session_owner.as_str())),
+        ("sessions_opened".to_owned(), number(0)),
         ("email_addresses".to_owned(), address_list(&user.email_addresses)),
         ("activated".to_owned(), boolean(user.activated)),
         ("must_change_password".to_owned(), boolean(user.must_change_password)),

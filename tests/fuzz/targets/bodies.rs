@@ -95,6 +95,8 @@ fn outcome(answer: &Answer) -> Outcome {
         400 if answer.body["error_code"] == "malformed_json" || answer.body["code"] == 400 => {
             Outcome::Malformed
         }
+        // What cannot be a session's token is refused without a look.
+        400 if answer.body["error_code"] == "session_token_incorrect" => Outcome::Taken,
         413 => Outcome::TooLarge,
         422 => Outcome::Invalid(match &answer.body["errors"] {
             Value::Object(errors) => errors.keys().cloned().collect(),

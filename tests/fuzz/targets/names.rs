@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::domain::{EmailAddress, Locale, SessionId, SessionInformation, UserId, Username};
+use shared::domain::{EmailAddress, Locale, SessionId, SessionInformation, SessionKey, SessionToken, UserId, Username};
 
 fuzz_target!(|text: &str| {
     let chars = text.chars().count();
@@ -38,9 +38,18 @@ fuzz_target!(|text: &str| {
         assert!(text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
         assert!((2..=8).contains(&locale.language().len()));
     }
-    assert_eq!(
-        SessionId::parse(text).is_some(),
-        text.len() == 64 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
-    );
+    // An id has one spelling.
+    let id = text.parse::<u32>().ok().filter(|id| (1..=0x7fff_ffff).contains(id));
+    let id = id.filter(|id| id.to_string() == text);
+    assert_eq!(SessionId::parse(text).map(SessionId::as_number), id);
+    let is_alphanumeric = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let token = SessionToken::parse(text.to_owned());
+    assert_eq!(token.is_some(), text.len() == 64 && is_alphanumeric);
+    if let Some(token) = token {
+        assert_eq!((token.expose(), token.key().owner.as_str()), (text, &text[..22]));
+    }
+    if let Some(key) = SessionKey::parse(text) {
+        assert_eq!(key.to_string(), text);
+    }
     assert_eq!(SessionInformation::parse(text.to_owned()).is_some(), (1..=190).contains(&chars));
 });
