@@ -939,3 +939,27 @@ async fn of_parallel_renames_to_one_name_one_succeeds() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_rename_loses_no_change_that_is_made_at_the_same_time() {
+    let service = Service::new();
+    for _ in 0..10 {
+        let user = service.user().create().await;
+        let new_name = unknown_username();
+        let rename = json!({"action": "rename", "username": user.username, "new_username": new_name});
+        let update = json!({"action": "update", "username": user.username, "locale": "de-AT", "must_change_password": true});
+
+        let (renamed, updated) = tokio::join!(service.manage(&rename), service.manage(&update));
+
+        assert_eq!(renamed["ok"], true, "{renamed}");
+        let now = service.manage(&json!({"action": "get", "user_id": user.id})).await["user"].clone();
+        assert_eq!(now["username"], json!(new_name));
+        let was_made = updated["ok"] == true;
+        assert_eq!(
+            (now["must_change_password"] == true, now["locale"] == "de-AT"),
+            (was_made, was_made),
+            "{updated}"
+        );
+        assert_refused(&service.manage_user("get", &user).await, "unknown_username");
+    }
+}
