@@ -153,13 +153,19 @@ async fn a_code_is_a_number_only_as_an_integer() {
 }
 
 #[tokio::test]
-async fn any_text_is_a_username_like_any_other() {
+async fn any_visible_text_is_a_username_like_any_other() {
     let service = Service::new();
     for text in TEXTS {
         let username = format!("{text}{}", unknown_username());
         service.signin(&username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
         service.send_email(&username).await.is(UNKNOWN_USERNAME);
 
+        if text.contains(is_invisible) {
+            let create = json!({"action": "create", "username": username, "password": PASSWORD});
+            let refused = service.manage(&create).await;
+            assert_eq!(refused["error_code"], "validation_failed", "{text:?}");
+            continue;
+        }
         let email = format!("{}@example.com", unknown_username());
         let user = service.user().with("username", username.clone());
         user.with("email_addresses", vec![email.clone()]).create().await;
