@@ -147,7 +147,7 @@ fn argon2(hash: &phc::PasswordHash) -> Result<Function, PasswordHashError> {
             Ok(Function::Argon2(algorithm, version, params))
         }
         (_, Err(_), _) => refuse("must have version 16 (which is also meant without one) or 19"),
-        _ => refuse("must have m between 8·p and 262144 (KiB), t between 1 and 16, and p between 1 and 16"),
+        _ => refuse("must have m between 8·p KiB and 256 MiB, t between 1 and 16, and p between 1 and 16"),
     }
 }
 
