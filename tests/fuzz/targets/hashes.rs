@@ -47,9 +47,11 @@ fuzz_target!(|text: &str| {
 fn cost(text: &str) -> (u128, u128) {
     let fields: Vec<&str> = text.split('$').collect();
     let parameters = fields.iter().flat_map(|field| field.split(','));
-    let parameters: Vec<(&str, &str)> = parameters.filter_map(|parameter| parameter.split_once('=')).collect();
+    let parameters: Vec<(&str, &str)> =
+        parameters.filter_map(|parameter| parameter.split_once('=')).collect();
     let parameter = |name: &str| -> u128 {
-        let values: Vec<&str> = parameters.iter().filter(|(known, _)| *known == name).map(|(_, value)| *value).collect();
+        let values: Vec<&str> =
+            parameters.iter().filter(|(known, _)| *known == name).map(|(_, value)| *value).collect();
         let [value] = values[..] else { panic!("{text}: {name}") };
         value.parse().unwrap()
     };

@@ -3,7 +3,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shared::domain::{EmailAddress, Locale, SessionId, SessionInformation, SessionKey, SessionToken, UserId, Username};
+use shared::domain::{
+    EmailAddress, Locale, SessionId, SessionInformation, SessionKey, SessionToken, UserId, Username,
+};
 
 fuzz_target!(|text: &str| {
     let chars = text.chars().count();
