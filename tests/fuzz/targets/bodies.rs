@@ -96,7 +96,7 @@ fn outcome(answer: &Answer) -> Outcome {
             Outcome::Malformed
         }
         // What cannot be a session's token is refused without a look.
-        400 if answer.body["error_code"] == "session_token_incorrect" => Outcome::Taken,
+        400 | 404 if answer.body["error_code"] == "session_token_incorrect" => Outcome::Taken,
         413 => Outcome::TooLarge,
         422 => Outcome::Invalid(match &answer.body["errors"] {
             Value::Object(errors) => errors.keys().cloned().collect(),
