@@ -143,7 +143,7 @@ impl SecretKeys {
     /// The version with this id, if it is the current or the previous one.
     ///
     /// An id that is not cached may be that of a newer version, so the secret is fetched again before the id counts as
-    /// unknown, but not within [`LOOK_UP_INTERVAL`] after the last time that this was in vain.
+    /// unknown, but not within a second after the last time that this was in vain.
     pub async fn version(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
         if let Cached::Found(key) = self.read(|cache| cache.find(id, clock::now())) {
             return Ok(Some(key));

@@ -230,7 +230,7 @@ impl Store {
         }
     }
 
-    /// Ends the least recently used sessions of `user` beyond [`MAX_SESSIONS`], after the one was written that was
+    /// Ends the least recently used sessions of `user` beyond a hundred, after the one was written that was
     /// counted as number `opened`. The user's count is an upper bound of the rows: it does not go down when sessions
     /// end, and is put right here. Nothing is read while it is small.
     pub async fn limit_sessions(&self, user: &User, opened: u32, now: Timestamp) -> Result<(), Failure> {
