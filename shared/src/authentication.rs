@@ -48,7 +48,7 @@ pub enum AuthenticationError {
 pub enum Purpose {
     /// A sign-in, which is noted with the user if the user may sign in.
     SignIn {
-        /// Whether it opens a session, which is counted.
+        /// True if it opens a session, which is counted.
         opens_session: bool,
     },
     /// Anything else.
@@ -60,7 +60,7 @@ pub enum Purpose {
 pub struct Authenticated {
     /// The user at the moment of the verification.
     pub user: User,
-    /// Whether the stored hash has another form than new ones have.
+    /// True if the stored hash has another form than new ones have.
     pub outdated_hash: bool,
     /// An upper bound of the user's sessions, the one that a sign-in opens included.
     pub sessions_opened: u32,

@@ -104,8 +104,9 @@ pub fn single_attempt(aws: &SdkConfig) -> SdkConfig {
     aws.to_builder().timeout_config(timeouts).retry_config(RetryConfig::disabled()).build()
 }
 
-/// Whether the only attempt of an operation certainly had no effect: the service refused it with a status of 4xx, or
-/// there was no connection to send it on. After a time-out, a lost response or a status of 5xx it may have had one.
+/// Returns whether the only attempt of an operation certainly had no effect: the service refused it with a status of
+/// 4xx, or there was no connection to send it on. After a time-out, a lost response or a status of 5xx it may have had
+/// one.
 pub fn had_no_effect<E>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::ConstructionFailure(_) => true,

@@ -180,7 +180,7 @@ fn phc(params: &Params, salt: Salt, output: Output) -> password_hash::Result<phc
     })
 }
 
-/// Whether `password` is the one that `stored` was made of.
+/// Returns whether `password` is the one that `stored` was made of.
 fn is_right(password: &[u8], stored: &PasswordHash, arena: &mut Hasher) -> Result<bool, Failure> {
     match stored.form() {
         Form::Phc { function, salt, digest } => {

@@ -267,7 +267,7 @@ impl Claims {
         Some((UserId::parse(&self.sub)?, session))
     }
 
-    /// Whether a token of this issuer can say this at this time, expired or not.
+    /// Returns whether a token of this issuer can say this at this time, expired or not.
     fn are_plausible(&self, issuer: &str, now: Timestamp) -> bool {
         let latest = (now + CLOCK_SKEW).as_seconds();
         let life = self.exp.checked_sub(self.iat).and_then(|life| u64::try_from(life).ok());
@@ -288,7 +288,7 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
     T::deserialize(deserializer).map(Some)
 }
 
-/// Whether the session of a token has not ended, if the token has one.
+/// Returns whether the session of a token has not ended, if the token has one.
 async fn is_live(session: Option<&SessionKey>, store: &Store) -> Result<bool, Failure> {
     match session {
         Some(session) => store.session_is_live(session, clock::now()).await,
@@ -342,7 +342,7 @@ mod tests {
         Claims { iss: text(), sub: text(), iat, exp, nbf, jti: text(), stamp: text(), sid: None }
     }
 
-    /// Whether the claims are plausible in the last microsecond of the second [`NOW`].
+    /// Returns whether the claims are plausible in the last microsecond of the second [`NOW`].
     fn plausible(claims: &Claims) -> bool {
         claims.are_plausible("a", Timestamp::from_micros(NOW * 1_000_000 + 999_999))
     }

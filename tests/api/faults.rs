@@ -132,7 +132,7 @@ impl Struck {
         self.0.as_ref().is_some_and(|plan| plan.fault == Fault::Late && plan.operation == operation)
     }
 
-    /// Whether the mail service answered that it did not take a mail.
+    /// Returns whether the mail service answered that it did not take a mail.
     fn refused(&self, mail: &str) -> bool {
         self.0.as_ref().is_some_and(|plan| plan.operation == mail && plan.fault.is_refusal())
     }
@@ -142,7 +142,7 @@ impl Struck {
         usize::from(self.applied(MAIL))
     }
 
-    /// Whether an attempt was charged or cleared: it was committed, or the commit was applied after all.
+    /// Returns whether an attempt was charged or cleared: it was committed, or the commit was applied after all.
     fn committed(&self, before: &[&str]) -> bool {
         !self.fails_any(before) && self.applied(COMMIT)
     }

@@ -408,7 +408,7 @@ async fn roles_allow_no_more_attributes_of_a_user_than_the_functions_use() {
     }
 }
 
-/// Whether the function's role allows a call of DynamoDB.
+/// Returns whether the function's role allows a call of DynamoDB.
 async fn is_allowed(aws_url: &str, function: &Function, operation: &str, parameters: &Value) -> bool {
     let credential =
         format!("Credential={}/20261121/eu-central-1/dynamodb/aws4_request", function.function_name);

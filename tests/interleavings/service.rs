@@ -79,7 +79,7 @@ pub(crate) struct Applied {
     pub(crate) call: String,
     /// Whether it did something, rather than being refused.
     pub(crate) done: bool,
-    /// Whether its answer got lost.
+    /// True if its answer got lost.
     pub(crate) lost: bool,
 }
 
@@ -124,7 +124,7 @@ struct State {
     waiting: Vec<Waiting>,
     applied: Vec<Applied>,
     mails: Vec<Value>,
-    /// Whether SES refuses all mails.
+    /// True if SES refuses all mails.
     refuses_mails: bool,
 }
 

@@ -96,7 +96,7 @@ struct Operation {
 }
 
 impl Fault {
-    /// Whether a service answers that it did not do what it was asked to, and will not.
+    /// Returns whether a service answers that it did not do what it was asked to, and will not.
     #[must_use]
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::Throttled | Self::MessageRejected)

@@ -143,7 +143,7 @@ struct Texts(#[serde(deserialize_with = "texts")] Vec<String>);
 pub(crate) const ATTRIBUTES: &str = "dynamodb:Attributes";
 
 impl Condition {
-    /// Whether it holds for a call that has these keys and values.
+    /// Returns whether it holds for a call that has these keys and values.
     pub(crate) fn holds(&self, context: &BTreeMap<&'static str, BTreeSet<String>>) -> bool {
         let allows = |(key, allowed): (&String, &Texts), without: bool| {
             context

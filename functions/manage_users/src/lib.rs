@@ -351,7 +351,7 @@ fn contended() -> Refusal {
     Failure::Unavailable("others changed the user each time".to_owned()).into()
 }
 
-/// Whether the user has this address, without regard to case.
+/// Returns whether the user has this address, without regard to case.
 fn has_address(user: &User, wanted: Option<&EmailAddress>) -> bool {
     wanted.is_none_or(|wanted| {
         user.email_addresses.iter().any(|address| address.as_str().eq_ignore_ascii_case(wanted.as_str()))

@@ -1,6 +1,6 @@
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 
-/// Whether a character shows nothing, or changes how the characters around it are shown: control and format
+/// Returns whether a character shows nothing, or changes how the characters around it are shown: control and format
 /// characters (bidirectional controls and zero-width ones among them), line and paragraph separators, private-use
 /// and unassigned code points (Unicode general categories Cc, Cf, Zl, Zp, Co and Cn), and the blank braille pattern
 /// U+2800. Ordinary spaces are not among them.

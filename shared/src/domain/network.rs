@@ -50,13 +50,13 @@ impl Networks {
         self.0.iter()
     }
 
-    /// Whether there is none.
+    /// Returns whether no network is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `network` is one of them.
+    /// Returns whether `network` is a known one.
     #[must_use]
     pub fn contains(&self, network: &Network) -> bool {
         self.0.contains(network)

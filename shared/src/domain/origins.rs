@@ -15,7 +15,7 @@ pub enum AllowedOrigins {
 pub struct OriginsError;
 
 impl AllowedOrigins {
-    /// Whether pages of `origin`, the value of an `Origin` header, may read answers.
+    /// Returns whether pages of `origin`, the value of an `Origin` header, may read answers.
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
         match self {

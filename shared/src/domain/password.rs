@@ -47,7 +47,7 @@ impl NewPassword {
         &self.0
     }
 
-    /// Whether the new password is `old`, to the byte.
+    /// Returns whether the new password equals `old`, byte for byte.
     #[must_use]
     pub fn is_unchanged_from(&self, old: &Password) -> bool {
         self.0.expose() == old.expose()

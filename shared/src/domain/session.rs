@@ -198,7 +198,7 @@ impl LiveSessions {
         Self { created_after: now - ABSOLUTE_LIFETIME, used_after: now - IDLE_LIFETIME }
     }
 
-    /// Whether one that began and was last used at these instants is among them.
+    /// Returns whether a session that began and was last used at these instants is live.
     #[must_use]
     pub(crate) fn include(self, created_at: Timestamp, last_used_at: Timestamp) -> bool {
         created_at > self.created_after && last_used_at > self.used_after

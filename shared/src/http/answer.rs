@@ -152,7 +152,7 @@ impl FieldErrors {
         }
     }
 
-    /// Whether no field failed.
+    /// Returns whether no field failed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -83,7 +83,7 @@ pub struct PasswordChanged<'a> {
     pub source_ip: Option<IpAddr>,
     /// The client's information about itself.
     pub information: Option<&'a SessionInformation>,
-    /// Whether a session began with the change, beside those that ended with it.
+    /// True if a session began with the change, beside those that ended with it.
     pub begins_session: bool,
 }
 

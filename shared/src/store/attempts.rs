@@ -73,11 +73,11 @@ pub struct Attempt<'a> {
     pub id: &'a str,
     /// The network that it comes from.
     pub network: &'a Network,
-    /// Whether the password was right.
+    /// True if the password was right.
     pub is_right: bool,
-    /// Whether a right password is a sign-in, which is noted.
+    /// True if a right password is a sign-in, which is noted.
     pub is_signin: bool,
-    /// Whether the sign-in opens a session, which is counted.
+    /// True if the sign-in opens a session, which is counted.
     pub opens_session: bool,
     /// The time.
     pub now: Timestamp,
@@ -110,7 +110,7 @@ impl Candidate {
         self.user.as_ref().map(|user| &user.user)
     }
 
-    /// Whether no user has the name.
+    /// Returns whether no user has the name.
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.user.is_none() && self.defect.is_none()

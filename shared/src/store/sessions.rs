@@ -153,7 +153,7 @@ impl Store {
         Ok(user.filter(|user| user.security_stamp.hash() == stamp_hash))
     }
 
-    /// Whether a session has ended neither by time nor by itself. Its user's stamp is not looked at.
+    /// Returns whether a session has ended neither by time nor by itself. Its user's stamp is not looked at.
     pub async fn session_is_live(&self, session: &SessionKey, now: Timestamp) -> Result<bool, Failure> {
         let output = self
             .client

@@ -30,7 +30,7 @@ pub enum CreateUserError {
 /// What an administrator changes about a user; what is `None` stays.
 #[derive(Debug, Default)]
 pub struct UserUpdate {
-    /// Whether the user may sign in. Deactivating revokes all tokens, all sessions and the reset code.
+    /// True if the user may sign in. Deactivating revokes all tokens, all sessions and the reset code.
     pub activated: Option<bool>,
     /// Whether the user has to change the password at the next sign-in.
     pub must_change_password: Option<bool>,
@@ -690,7 +690,7 @@ fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool
     error.as_service_error().is_some_and(|error| failed_conditions(error).contains(&true))
 }
 
-/// Whether these are the same addresses, in whatever order.
+/// Returns whether two lists have the same addresses, in any order.
 fn same_addresses(some: &[EmailAddress], others: &[EmailAddress]) -> bool {
     some.iter().all(|address| others.contains(address)) && others.iter().all(|address| some.contains(address))
 }
