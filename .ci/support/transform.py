@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Prints template.yaml as CloudFormation gets it once SAM has transformed it, with a made-up place for the code.
 
 Circular dependencies, such as an API's alarm that rolls back the API's own functions, are seen in this form only.

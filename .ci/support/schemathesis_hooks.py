@@ -174,7 +174,9 @@ def headers_as_documented(_context: CheckContext, response: Response, case: Case
     """An answer has no header that the document does not have."""
     if documented := case.operation.definition.raw["responses"].get(str(response.status_code)):
         names = {name.lower() for name in resolved(documented)["headers"]}
-        assert not (others := set(response.headers) - names - HEADERS_OF_HTTP), f"not in the document: {others}"
+        assert not (others := set(response.headers) - names - HEADERS_OF_HTTP), (
+            f"not in the document: {others}"
+        )
 
 
 @schemathesis.check
