@@ -15,8 +15,8 @@ use crate::config::{ConfigError, Environment};
 use crate::domain::{Network, Password, User, Username};
 use crate::error::Failure;
 use crate::hashing::{PasswordHasher, Verdict};
-use crate::http::{identify, identify_unknown};
 use crate::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, Store};
+use crate::telemetry::{identify, identify_unknown};
 use crate::{clock, random};
 
 /// How many times an attempt is committed before giving up. A round fails only if in the meantime a right password

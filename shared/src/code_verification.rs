@@ -8,9 +8,10 @@ use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{CodeHolder, SubmittedCode, User, Username};
 use crate::error::Failure;
-use crate::http::{Error, identify, identify_unknown};
+use crate::http::Error;
 use crate::secrets::SecretKeys;
 use crate::store::{AddressBudget, AddressLimit, ReservedTry, Store, TryError};
+use crate::telemetry::{identify, identify_unknown};
 
 /// Verifies reset codes.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ pub mod code_verification;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod function;
 pub mod hashing;
 pub mod http;
 pub mod mail;

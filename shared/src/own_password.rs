@@ -9,9 +9,10 @@ use crate::authentication::{Authentication, AuthenticationError, Purpose};
 use crate::config::{ConfigError, Environment};
 use crate::domain::{Network, NewPassword, Password};
 use crate::hashing::PasswordHasher;
-use crate::http::{Error, identify};
+use crate::http::Error;
 use crate::mail::{Mailer, PasswordChanged};
 use crate::store::{Candidate, PasswordChange, Store};
+use crate::telemetry::identify;
 use crate::tokens::{SignedIn, TokenError, Tokens};
 use crate::{clock, random};
 

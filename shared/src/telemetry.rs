@@ -20,15 +20,19 @@
 //! Every combination of dimensions' values costs as much as a metric of its own: ids and addresses are for the log.
 
 use std::io::{self, Write};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
+use hmac::{Hmac, KeyInit, Mac};
 use lambda_runtime::Context;
 use metrics::{Unit, counter, describe_counter, describe_histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
+use sha2::Sha256;
 use tracing::level_filters::LevelFilter;
 use tracing::{Span, field};
 
 use crate::config::Environment;
+use crate::domain::{UserId, Username};
+use crate::random;
 
 /// Writes what was counted since it did so last. Empty where nothing was started, as in tests.
 static WRITE_METRICS: OnceLock<Box<dyn Fn() -> io::Result<()> + Send + Sync>> = OnceLock::new();
@@ -100,4 +104,24 @@ pub fn invocation_span(context: &Context) -> Span {
 #[must_use]
 pub fn trace_id(context: &Context) -> Option<&str> {
     context.xray_trace_id.as_deref()?.split(';').find_map(|part| part.strip_prefix("Root="))
+}
+
+/// Names the user in every later log line of the current request.
+pub fn identify(user_id: &UserId) {
+    Span::current().record("user_id", user_id.as_str());
+}
+
+/// Marks every later log line of the current request with a hash of the name of an unknown user: 16 hexadecimal digits,
+/// by which lines with the same name are found.
+///
+/// Passwords are typed into the field of the username too, and a plain hash of one is guessed in no time. Hence the key,
+/// which is random and never leaves the process: a name has another hash in each execution environment.
+pub fn identify_unknown(username: &Username) {
+    static KEY: LazyLock<String> = LazyLock::new(random::secret_key);
+    // HMAC takes keys of every length (RFC 2104 §3).
+    let Ok(mac) = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()) else { return };
+    let hash = mac.chain_update(username.normalised()).finalize().into_bytes();
+    if let Some((first, _)) = hash.split_first_chunk() {
+        Span::current().record("username_hash", format!("{:016x}", u64::from_be_bytes(*first)));
+    }
 }

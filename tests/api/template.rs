@@ -71,21 +71,8 @@ pub(crate) fn functions() -> Vec<Function> {
 /// Starts a function, and shows what it made of its settings.
 fn start(function: &str, environment: &Environment) -> Result<String, ConfigError> {
     let aws = &SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-    macro_rules! start {
-        ($($name:ident)*) => {
-            match function {
-                $(stringify!($name) => {
-                    Ok(format!("{:?}", ::$name::Function::new(environment, aws)?))
-                })*
-                _ => panic!("no function is called {function}"),
-            }
-        };
-    }
-    start!(
-        change_my_password change_password change_password_after_signin export_users
-        forgot_password_check_code forgot_password_reset_password forgot_password_send_email manage_users
-        rotate_jwt_secret session_signin sessions signin
-    )
+    let function = functions::find(function).expect("a function of this name");
+    Ok(format!("{:?}", function.start(environment, aws)?))
 }
 
 /// Starts a function with its variables, one of which has this value or is not there.

@@ -17,13 +17,25 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_types::SdkConfig;
+use change_my_password::ChangeMyPassword;
+use change_password::ChangePassword;
+use change_password_after_signin::ChangePasswordAfterSignin;
 use dynoxide::Database;
+use forgot_password_check_code::CheckCode;
+use forgot_password_reset_password::ResetPassword;
+use forgot_password_send_email::SendEmail;
 use futures_util::future::BoxFuture;
 use lambda_http::http::Method;
 use lambda_http::{Body, Request, RequestExt, Response};
 use lambda_runtime::{Context, LambdaEvent};
+use manage_users::ManageUsers;
 use serde_json::{Value, json};
+use session_signin::SessionSignin;
+use sessions::Sessions;
 use shared::config::Environment;
+use shared::function::Function;
+use shared::http::{Endpoint, answer};
+use signin::Signin;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_blocking, yield_now};
@@ -142,28 +154,27 @@ struct Connection {
     client: Option<usize>,
 }
 
-macro_rules! client {
-    ($function:ident, $token:expr, $body:expr) => {{
-        let (token, body): (Option<String>, Value) = ($token, $body);
-        Client::new(move |aws| {
-            let function = Arc::new($function::Function::new(&environment(), aws).unwrap());
-            let (token, body) = (token.clone(), body.to_string());
-            Box::new(move || {
-                let (function, mut request) = (Arc::clone(&function), Request::new(Body::from(body.clone())));
-                *request.method_mut() = Method::POST;
-                if let Some(token) = &token {
-                    let authorization = format!("Bearer {token}").parse().unwrap();
-                    request.headers_mut().insert("authorization", authorization);
-                }
-                Box::pin(async move { Answer::from(function.handle(request).await) })
-            })
-        })
-    }};
-}
-
 impl Client {
     fn new(connect: impl Fn(&SdkConfig) -> Act + 'static) -> Self {
         Self { connect: Box::new(connect), loses: true }
+    }
+
+    /// Sends a body to an endpoint, with a token if there is one.
+    fn of<E: Endpoint>(token: Option<&str>, body: &Value) -> Self {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        let body = body.to_string();
+        Self::new(move |aws| {
+            let endpoint = start::<E>(aws);
+            let (authorization, body) = (authorization.clone(), body.clone());
+            Box::new(move || {
+                let (endpoint, mut request) = (Arc::clone(&endpoint), Request::new(Body::from(body.clone())));
+                *request.method_mut() = Method::POST;
+                if let Some(authorization) = &authorization {
+                    request.headers_mut().insert("authorization", authorization.parse().unwrap());
+                }
+                Box::pin(async move { Answer::from(answer(&*endpoint, &request).await) })
+            })
+        })
     }
 
     /// The same client where no answer to its calls gets lost.
@@ -172,21 +183,21 @@ impl Client {
     }
 
     pub(crate) fn sends() -> Self {
-        client!(forgot_password_send_email, None, json!({"username": USERNAME}))
+        Self::of::<SendEmail>(None, &json!({"username": USERNAME}))
     }
 
     pub(crate) fn checks(code: &str) -> Self {
-        client!(forgot_password_check_code, None, json!({"username": USERNAME, "code": code}))
+        Self::of::<CheckCode>(None, &json!({"username": USERNAME, "code": code}))
     }
 
     pub(crate) fn resets(code: &str, new: &str) -> Self {
         let body = json!({"username": USERNAME, "code": code, "new_password": new});
-        client!(forgot_password_reset_password, None, body)
+        Self::of::<ResetPassword>(None, &body)
     }
 
     /// Signs in to stay logged in.
     pub(crate) fn signs_in(password: &str) -> Self {
-        client!(signin, None, json!({"username": USERNAME, "password": password, "stay_logged_in": true}))
+        Self::of::<Signin>(None, &json!({"username": USERNAME, "password": password, "stay_logged_in": true}))
     }
 
     /// Signs in with this name, from this source address.
@@ -196,19 +207,18 @@ impl Client {
         event["body"] = json!({"username": username, "password": password}).to_string().into();
         event["requestContext"]["http"]["sourceIp"] = address.into();
         Self::new(move |aws| {
-            let (function, event) =
-                (Arc::new(signin::Function::new(&environment(), aws).unwrap()), event.to_string());
+            let (function, event) = (start::<Signin>(aws), event.to_string());
             Box::new(move || {
                 let function = Arc::clone(&function);
                 let request = lambda_http::request::from_str(&event).unwrap();
-                Box::pin(async move { Answer::from(function.handle(request).await) })
+                Box::pin(async move { Answer::from(answer(&*function, &request).await) })
             })
         })
     }
 
     /// Signs in without staying logged in.
     pub(crate) fn signs_in_once(password: &str) -> Self {
-        client!(signin, None, json!({"username": USERNAME, "password": password}))
+        Self::of::<Signin>(None, &json!({"username": USERNAME, "password": password}))
     }
 
     /// Makes the change that is due, to stay logged in.
@@ -219,7 +229,7 @@ impl Client {
             "new_password": new,
             "stay_logged_in": true,
         });
-        client!(change_password_after_signin, None, body)
+        Self::of::<ChangePasswordAfterSignin>(None, &body)
     }
 
     pub(crate) fn changes(token: &str, new: &str) -> Self {
@@ -228,30 +238,30 @@ impl Client {
 
     pub(crate) fn changes_from(token: &str, old: &str, new: &str) -> Self {
         let body = json!({"old_password": old, "new_password": new, "new_password_check": new});
-        client!(change_password, Some(token.to_owned()), body)
+        Self::of::<ChangePassword>(Some(token), &body)
     }
 
     /// Changes the password as the original clients do.
     pub(crate) fn changes_in_settings(token: &str, new: &str) -> Self {
         let body = json!({"old_password": PASSWORD, "new_password": new});
-        client!(change_my_password, Some(token.to_owned()), body)
+        Self::of::<ChangeMyPassword>(Some(token), &body)
     }
 
     /// Shows a token to see whether it counts: there is nothing else in the request, so 422 means that it does.
     pub(crate) fn shows(token: &str) -> Self {
-        client!(change_password, Some(token.to_owned()), json!({}))
+        Self::of::<ChangePassword>(Some(token), &json!({}))
     }
 
     /// Ends the session of a session token.
     pub(crate) fn logs_out(token: &str, session_token: &str) -> Self {
-        client!(sessions, Some(token.to_owned()), json!({"session_token": session_token}))
+        Self::of::<Sessions>(Some(token), &json!({"session_token": session_token}))
     }
 
     /// Ends all sessions that are listed, by their ids, and is answered how many there were.
     pub(crate) fn ends_sessions(token: &str) -> Self {
         let authorization = format!("Bearer {token}");
         Self::new(move |aws| {
-            let function = Arc::new(sessions::Function::new(&environment(), aws).unwrap());
+            let function = start::<Sessions>(aws);
             let authorization = authorization.clone();
             Box::new(move || {
                 let (function, authorization) = (Arc::clone(&function), authorization.clone());
@@ -261,7 +271,7 @@ impl Client {
                         *request.method_mut() = method;
                         request.headers_mut().insert("authorization", authorization.parse().unwrap());
                         let id = HashMap::from([("id".to_owned(), id.to_owned())]);
-                        Answer::from(function.handle(request.with_path_parameters(id)).await)
+                        Answer::from(answer(&*function, &request.with_path_parameters(id)).await)
                     };
                     let list = ask(Method::GET, "").await;
                     let listed = list.body["sessions"].as_array().unwrap();
@@ -276,7 +286,7 @@ impl Client {
 
     /// Shows a session token for a new token.
     pub(crate) fn returns(session_token: &str) -> Self {
-        client!(session_signin, None, json!({"session_token": session_token}))
+        Self::of::<SessionSignin>(None, &json!({"session_token": session_token}))
     }
 
     /// Has `manage_users` do something with the user.
@@ -285,13 +295,16 @@ impl Client {
         payload["action"] = json!(action);
         payload["username"] = json!(USERNAME);
         Self::new(move |aws| {
-            let function = Arc::new(manage_users::Function::new(&environment(), aws).unwrap());
+            let function = Arc::new(ManageUsers::new(&environment(), aws).unwrap());
             let payload = payload.clone();
             Box::new(move || {
                 let payload = serde_json::value::to_raw_value(&payload).unwrap();
                 let event = LambdaEvent::new(payload, Context::default());
                 let function = Arc::clone(&function);
-                Box::pin(async move { Answer { status: 200, body: function.handle(event).await } })
+                Box::pin(async move {
+                    let answer = function.invoke(event).await.unwrap();
+                    Answer { status: 200, body: serde_json::to_value(answer).unwrap() }
+                })
             })
         })
     }
@@ -326,6 +339,10 @@ impl Client {
     pub(crate) fn lets_wait_end() -> Self {
         Self::passes(USERS, "other_attempt_at")
     }
+}
+
+fn start<E: Endpoint>(aws: &SdkConfig) -> Arc<E> {
+    Arc::new(<E as Endpoint>::new(&environment(), aws).unwrap())
 }
 
 fn environment() -> Environment {

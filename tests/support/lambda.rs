@@ -10,11 +10,8 @@ use axum::body::Bytes;
 use axum::extract::{Path as PathParameter, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use lambda_http::request::LambdaRequest;
-use lambda_http::{Body, Request};
-use lambda_runtime::{Context, LambdaEvent, Service};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use functions::Started;
+use lambda_runtime::Context;
 use serde_json::json;
 use shared::config::Environment;
 use tokio::sync::{RwLock, Semaphore};
@@ -187,76 +184,21 @@ fn handler(deployed: &template::Function, region: &str, aws_url: &str) -> Result
     variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), CONCURRENCY.to_string());
     let environment = &Environment::new(move |variable| variables.get(variable).cloned());
     let aws = &shared::aws::config(environment)?;
-    macro_rules! http {
-        ($name:ident) => {{
-            let function = Arc::new($name::Function::new(environment, aws)?);
-            http_handler(move |request| {
-                let function = Arc::clone(&function);
-                async move { function.handle(request).await }
-            })
-        }};
-    }
-    macro_rules! event {
-        ($name:ident, $answer:expr) => {{
-            let function = Arc::new($name::Function::new(environment, aws)?);
-            event_handler(move |event| {
-                let function = Arc::clone(&function);
-                async move { $answer(function.handle(event).await) }
-            })
-        }};
-    }
-    Ok(match deployed.name.as_str() {
-        "change_my_password" => http!(change_my_password),
-        "change_password" => http!(change_password),
-        "change_password_after_signin" => http!(change_password_after_signin),
-        "export_users" => event!(export_users, Ok),
-        "forgot_password_check_code" => http!(forgot_password_check_code),
-        "forgot_password_reset_password" => http!(forgot_password_reset_password),
-        "forgot_password_send_email" => http!(forgot_password_send_email),
-        "manage_users" => event!(manage_users, Ok),
-        "rotate_jwt_secret" => event!(rotate_jwt_secret, std::convert::identity),
-        "session_signin" => http!(session_signin),
-        "sessions" => http!(sessions),
-        "signin" => http!(signin),
-        name => return Err(StartError::new(name, "there is no such function")),
-    })
-}
-
-/// A function that takes events of its own.
-fn event_handler<E, R, F, A>(answer: F) -> Handler
-where
-    E: DeserializeOwned + Send,
-    R: Serialize,
-    F: Fn(LambdaEvent<E>) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Result<R, lambda_runtime::Error>> + Send + 'static,
-{
-    Box::new(move |payload, context| {
-        let answer = answer.clone();
+    let function = functions::find(&deployed.name)
+        .ok_or_else(|| StartError::new(&deployed.name, "there is no such function"))?;
+    let function: Arc<dyn Started> = function.start(environment, aws)?.into();
+    Ok(Box::new(move |payload, context| {
+        let function = Arc::clone(&function);
         Box::pin(async move {
-            let event = serde_json::from_slice(&payload).map_err(|error| unreadable(&error))?;
-            let answer = answer(LambdaEvent::new(event, context)).await;
-            let answer = answer.map_err(|error| FunctionError::new("Error", &error.to_string()))?;
-            Ok(serde_json::to_vec(&answer).map_err(|error| unreadable(&error))?.into())
+            match function.invoke(&payload, context).await {
+                Ok(response) => Ok(response.into()),
+                Err(functions::Error::Json(error)) => Err(unreadable(&error)),
+                Err(functions::Error::Function(error)) => {
+                    Err(FunctionError::new("Error", &error.to_string()))
+                }
+            }
         })
-    })
-}
-
-/// A function that takes HTTP requests, behind the same translation from and to events as in Lambda.
-fn http_handler<F, A>(answer: F) -> Handler
-where
-    F: Fn(Request) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = lambda_http::Response<Body>> + Send + 'static,
-{
-    Box::new(move |payload, context| {
-        let answer = answer.clone();
-        Box::pin(async move {
-            let event: LambdaRequest =
-                serde_json::from_slice(&payload).map_err(|error| unreadable(&error))?;
-            let mut service = shared::http::service(answer);
-            let Ok(response) = service.call(LambdaEvent::new(event, context)).await;
-            Ok(serde_json::to_vec(&response).map_err(|error| unreadable(&error))?.into())
-        })
-    })
+    }))
 }
 
 fn unreadable(error: &serde_json::Error) -> FunctionError {

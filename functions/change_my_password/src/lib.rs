@@ -1,21 +1,23 @@
 //! `/api/v1/user/myself/changePassword`: the password of a signed-in user, checked and changed, as the original web and
 //! Android clients ask for it on their pages of settings.
 
+use std::net::IpAddr;
+
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::PasswordPolicy;
-use shared::http::{Call, Envelope, Error, Field, Fields, Success, parse, route_key};
+use shared::http::{Endpoint, Error, Field, Fields, Success, parse, route_key};
 use shared::own_password::{Account, OwnPassword};
 use shared::tokens::token_of;
 
 /// The route that checks a password. The other one changes it.
 const CHECK_OLD_PASSWORD: &str = "POST /api/v1/user/myself/changePassword/checkOldPassword";
 
-/// The function `change_my_password`.
+/// The endpoint of `change_my_password`.
 #[derive(Debug)]
-pub struct Function {
+pub struct ChangeMyPassword {
     policy: PasswordPolicy,
     passwords: OwnPassword,
 }
@@ -38,36 +40,32 @@ struct Answer {
     msg: &'static str,
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for ChangeMyPassword {
+    const NAME: &'static str = "change_my_password";
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
             passwords: OwnPassword::new(environment, aws)?,
         })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         self.passwords.connect().await;
     }
 
-    /// Answers one request of either route.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("change_my_password", Envelope::Auth, &request);
-        let source_ip = call.source_ip();
-        call.answer(async move {
-            let token = token_of(&request).ok_or(Error::TokenNotProvided)?;
-            let account = self.passwords.authenticate(&token, source_ip).await?;
-            if route_key(&request) == Some(CHECK_OLD_PASSWORD) {
-                self.check(&account, parse(&request)?).await
-            } else {
-                self.change(&account, parse(&request)?).await
-            }
-        })
-        .await
+    async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
+        let token = token_of(request).ok_or(Error::TokenNotProvided)?;
+        let account = self.passwords.authenticate(&token, source_ip).await?;
+        if route_key(request) == Some(CHECK_OLD_PASSWORD) {
+            self.check(&account, parse(request)?).await
+        } else {
+            self.change(&account, parse(request)?).await
+        }
     }
+}
 
+impl ChangeMyPassword {
     async fn check(&self, account: &Account, body: CheckFields) -> Result<Success, Error> {
         let mut fields = Fields::default();
         let Some(password) = fields.password("password", body.password) else {

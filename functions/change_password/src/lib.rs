@@ -1,17 +1,19 @@
 //! `POST /api/v1/profile/change_password`: the change of the password of a signed-in user.
 
+use std::net::IpAddr;
+
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{NewPassword, Password, PasswordPolicy};
-use shared::http::{Call, Envelope, Error, Field, PasswordChangeError, Success, parse};
+use shared::http::{Endpoint, Envelope, Error, Field, PasswordChangeError, Success, parse};
 use shared::own_password::{Account, OwnPassword};
 use shared::tokens::bearer_token;
 
-/// The function `change_password`.
+/// The endpoint of `change_password`.
 #[derive(Debug)]
-pub struct Function {
+pub struct ChangePassword {
     policy: PasswordPolicy,
     passwords: OwnPassword,
 }
@@ -100,34 +102,31 @@ fn filled(field: Field) -> Option<String> {
     }
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for ChangePassword {
+    const NAME: &'static str = "change_password";
+    const ENVELOPE: Envelope = Envelope::Profile;
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
             passwords: OwnPassword::new(environment, aws)?,
         })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         self.passwords.connect().await;
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("change_password", Envelope::Profile, &request);
-        let source_ip = call.source_ip();
-        call.answer(async move {
-            let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
-            let account = self.passwords.authenticate(token, source_ip).await?;
-            self.change(&account, Fields::new(parse(&request)?, self.policy)).await?;
-            let message = "New password is set for user.";
-            Success::new("password_changed", &Answer { success: true, code: 100, message })
-        })
-        .await
+    async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
+        let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
+        let account = self.passwords.authenticate(token, source_ip).await?;
+        self.change(&account, Fields::new(parse(request)?, self.policy)).await?;
+        let message = "New password is set for user.";
+        Success::new("password_changed", &Answer { success: true, code: 100, message })
     }
+}
 
+impl ChangePassword {
     async fn change(&self, account: &Account, mut fields: Fields) -> Result<(), Error> {
         let Some(old_password) = fields.old_password.take() else {
             return Err(fields.errors());

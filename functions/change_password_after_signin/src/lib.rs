@@ -4,21 +4,21 @@
 use std::net::IpAddr;
 
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::Deserialize;
 use shared::authentication::{Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Network, NewPassword, Password, PasswordPolicy, SessionToken, User, Username};
 use shared::hashing::PasswordHasher;
-use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
+use shared::http::{Endpoint, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{NewSession, PasswordChange, Store};
 use shared::tokens::Tokens;
 use shared::{clock, random};
 
-/// The function `change_password_after_signin`.
+/// The endpoint of `change_password_after_signin`.
 #[derive(Debug)]
-pub struct Function {
+pub struct ChangePasswordAfterSignin {
     policy: PasswordPolicy,
     store: Store,
     hasher: PasswordHasher,
@@ -65,9 +65,10 @@ impl ForcedChange {
     }
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for ChangePasswordAfterSignin {
+    const NAME: &'static str = "change_password_after_signin";
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let store = Store::new(environment, aws);
         let hasher = PasswordHasher::from_environment(environment)?;
         Ok(Self {
@@ -80,26 +81,20 @@ impl Function {
         })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("change_password_after_signin", Envelope::Auth, &request);
-        let source_ip = call.source_ip();
-        call.answer(async move {
-            let change = ForcedChange::parse(parse(&request)?, self.policy)?;
-            let ForcedChange { username, old_password, .. } = &change;
-            let purpose = Purpose::Check;
-            let authenticated =
-                self.authentication.verify(username, old_password, source_ip, purpose).await?;
-            self.change(&authenticated.user, &change, source_ip).await
-        })
-        .await
+    async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
+        let change = ForcedChange::parse(parse(request)?, self.policy)?;
+        let ForcedChange { username, old_password, .. } = &change;
+        let purpose = Purpose::Check;
+        let authenticated = self.authentication.verify(username, old_password, source_ip, purpose).await?;
+        self.change(&authenticated.user, &change, source_ip).await
     }
+}
 
+impl ChangePasswordAfterSignin {
     async fn change(&self, user: &User, change: &ForcedChange, source_ip: IpAddr) -> Result<Success, Error> {
         if !user.activated {
             return Err(Error::NotActivated);

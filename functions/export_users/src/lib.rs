@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{EmailAddress, Locale, PasswordHash, Timestamp, UserWithHash};
 use shared::error::Failure;
+use shared::function::{Error, Function};
 use shared::http::{Fields, Page, Payload};
 use shared::store::Store;
 use shared::telemetry::{count_answer, invocation_span};
@@ -16,7 +17,7 @@ use tracing::Instrument;
 
 /// The function `export_users`.
 #[derive(Debug)]
-pub struct Function {
+pub struct ExportUsers {
     store: Store,
 }
 
@@ -38,26 +39,31 @@ struct Exported<'a> {
     last_signin_at: Option<String>,
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Function for ExportUsers {
+    const NAME: &'static str = "export_users";
+
+    type Event = Box<RawValue>;
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self { store: Store::new(environment, aws) })
     }
 
     /// Answers one payload `{"limit"?: …, "cursor"?: …}`.
-    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Value {
+    async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
             let (outcome, answer) = self.answer(&payload).await;
             tracing::info!(event = "export_users", outcome, "answered");
             count_answer("export_users", outcome);
-            answer
+            Ok(answer)
         }
         .instrument(span)
         .await
     }
+}
 
+impl ExportUsers {
     /// The answer, and what the audit log calls it.
     async fn answer(&self, payload: &RawValue) -> (&'static str, Value) {
         let (mut payload, mut fields) = (Payload::parse(payload), Fields::default());

@@ -1,15 +1,6 @@
 //! The Lambda function `export_users`.
 
-use std::convert::Infallible;
-
-use export_users::Function;
-use lambda_runtime::{Error, run, service_fn};
-use shared::config::Environment;
-
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    shared::telemetry::init();
-    let environment = Environment::from_process();
-    let function = &Function::new(&environment, &shared::aws::config(&environment)?)?;
-    run(service_fn(|event| async move { Ok::<_, Infallible>(function.handle(event).await) })).await
+async fn main() -> Result<(), shared::function::Error> {
+    shared::function::run::<export_users::ExportUsers>().await
 }

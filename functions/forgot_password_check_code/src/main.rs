@@ -1,15 +1,6 @@
 //! The Lambda function `forgot_password_check_code`.
 
-use forgot_password_check_code::Function;
-use shared::config::Environment;
-
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
-    shared::telemetry::init();
-    let environment = Environment::from_process();
-    let function = Function::new(&environment, &shared::aws::config(&environment)?)?;
-    // It lives as long as the process.
-    let function: &'static Function = Box::leak(Box::new(function));
-    shared::aws::before_invocations(&environment, function.connect()).await;
-    shared::http::serve(|request| function.handle(request)).await
+async fn main() -> Result<(), shared::function::Error> {
+    shared::function::run::<forgot_password_check_code::CheckCode>().await
 }

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::code_verification::{CodeVerification, Verified};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Network, NewPassword, PasswordHash, PasswordPolicy, SubmittedCode, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
-use shared::http::{Call, Envelope, Error, Field, Fields, Success, parse};
+use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{PasswordChange, Store};
 use shared::{clock, random};
@@ -18,9 +18,9 @@ use shared::{clock, random};
 /// How often a reset starts over because the user or the code changed while it ran.
 const ROUNDS: usize = 3;
 
-/// The function `forgot_password_reset_password`.
+/// The endpoint of `forgot_password_reset_password`.
 #[derive(Debug)]
-pub struct Function {
+pub struct ResetPassword {
     policy: PasswordPolicy,
     verification: CodeVerification,
     hasher: PasswordHasher,
@@ -60,9 +60,10 @@ struct Answer {
     msg: &'static str,
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for ResetPassword {
+    const NAME: &'static str = "forgot_password_reset_password";
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let store = Store::new(environment, aws);
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
@@ -73,22 +74,17 @@ impl Function {
         })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         self.verification.connect().await;
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("forgot_password_reset_password", Envelope::Auth, &request);
-        let source_ip = call.source_ip();
-        call.answer(async move {
-            let reset = Reset::parse(parse(&request)?, self.policy)?;
-            self.reset(&reset, source_ip).await
-        })
-        .await
+    async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
+        let reset = Reset::parse(parse(request)?, self.policy)?;
+        self.reset(&reset, source_ip).await
     }
+}
 
+impl ResetPassword {
     async fn reset(&self, reset: &Reset, source_ip: IpAddr) -> Result<Success, Error> {
         let mut hash = None;
         for _ in 0..ROUNDS {

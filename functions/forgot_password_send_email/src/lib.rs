@@ -4,24 +4,25 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{CodeHolder, Username};
 use shared::error::Failure;
-use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, identify_unknown, parse};
+use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
 use shared::store::{AddressBudget, AddressLimit, NewCode, Store};
+use shared::telemetry::{identify, identify_unknown};
 use shared::{clock, random};
 use tokio::time::sleep;
 
 /// How long every answer takes, at least, where it must not tell if the user exists: longer than SES does.
 const CONCEALED_DURATION: Duration = Duration::from_millis(500);
 
-/// The function `forgot_password_send_email`.
+/// The endpoint of `forgot_password_send_email`.
 #[derive(Debug)]
-pub struct Function {
+pub struct SendEmail {
     time_to_live: Duration,
     /// Whether the answer must not tell if the user exists.
     conceal: bool,
@@ -43,9 +44,11 @@ struct Answer {
     msg: &'static str,
 }
 
-impl Function {
-    /// The function with the deployment's settings; codes live for `RESET_CODE_TTL_SECONDS`.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for SendEmail {
+    const NAME: &'static str = "forgot_password_send_email";
+
+    /// Creates the endpoint with the deployment's settings; codes live for `RESET_CODE_TTL_SECONDS`.
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let seconds = environment.number("RESET_CODE_TTL_SECONDS", 600, 1..=86_400)?;
         Ok(Self {
             time_to_live: Duration::from_secs(seconds.into()),
@@ -57,31 +60,25 @@ impl Function {
         })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         tokio::join!(self.store.connect(), self.keys.prefetch());
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("forgot_password_send_email", Envelope::Auth, &request);
-        let source_ip = call.source_ip();
-        call.answer(async move {
-            let mut fields = Fields::default();
-            let body: Fieldset = parse(&request)?;
-            match fields.username(body.username) {
-                Some(username) if self.conceal => {
-                    let (answer, ()) =
-                        tokio::join!(self.send(&username, source_ip), sleep(CONCEALED_DURATION));
-                    answer
-                }
-                Some(username) => self.send(&username, source_ip).await,
-                None => Err(fields.into_error()),
+    async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
+        let mut fields = Fields::default();
+        let body: Fieldset = parse(request)?;
+        match fields.username(body.username) {
+            Some(username) if self.conceal => {
+                let (answer, ()) = tokio::join!(self.send(&username, source_ip), sleep(CONCEALED_DURATION));
+                answer
             }
-        })
-        .await
+            Some(username) => self.send(&username, source_ip).await,
+            None => Err(fields.into_error()),
+        }
     }
+}
 
+impl SendEmail {
     async fn send(&self, username: &Username, source_ip: IpAddr) -> Result<Success, Error> {
         // Every request counts, before anything is told of the user.
         if let Some(limit) = self.address_limit {

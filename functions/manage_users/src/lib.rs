@@ -14,11 +14,12 @@ use shared::domain::{
     Username,
 };
 use shared::error::Failure;
+use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
-use shared::http::{FieldErrors, identify};
+use shared::http::FieldErrors;
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
-use shared::telemetry::{count_answer, invocation_span};
+use shared::telemetry::{count_answer, identify, invocation_span};
 use shared::{clock, random};
 use tracing::Instrument;
 
@@ -32,7 +33,7 @@ const IMPORTED_AT_A_TIME: usize = 10;
 
 /// The function `manage_users`.
 #[derive(Debug)]
-pub struct Function {
+pub struct ManageUsers {
     policy: PasswordPolicy,
     store: Store,
     hasher: PasswordHasher,
@@ -117,9 +118,12 @@ struct UserView<'a> {
     last_signin_at: Option<String>,
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Function for ManageUsers {
+    const NAME: &'static str = "manage_users";
+
+    type Event = Box<RawValue>;
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
             store: Store::new(environment, aws),
@@ -129,7 +133,7 @@ impl Function {
     }
 
     /// Carries out one command.
-    pub async fn handle(&self, event: LambdaEvent<Box<RawValue>>) -> Value {
+    async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
@@ -145,12 +149,14 @@ impl Function {
             let outcome = result.as_ref().map_or_else(Refusal::error_code, |(outcome, _)| outcome);
             tracing::info!(event = "manage_users", action, outcome, "answered");
             count_answer("manage_users", outcome);
-            result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer)
+            Ok(result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer))
         }
         .instrument(span)
         .await
     }
+}
 
+impl ManageUsers {
     /// What was done, for the audit log, and the answer.
     async fn execute(&self, command: Command) -> Result<(&'static str, Value), Refusal> {
         let done = json!({ "ok": true });

@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
 use aws_types::SdkConfig;
-use lambda_runtime::{Error, LambdaEvent};
-use serde::Deserialize;
+use lambda_runtime::LambdaEvent;
+use serde::{Deserialize, Serialize};
 use shared::aws::Dependency::SecretsManager;
 use shared::aws::{Lazy, lazy};
 use shared::config::{ConfigError, Environment};
 use shared::error::Failure;
+use shared::function::{Error, Function};
 use shared::random;
 use shared::telemetry::{count_answer, invocation_span};
 use tracing::Instrument;
@@ -30,7 +31,7 @@ const STAGES: [&str; 2] = ["AWSCURRENT", "AWSPENDING"];
 
 /// The function `rotate_jwt_secret`.
 #[derive(Debug)]
-pub struct Function {
+pub struct RotateJwtSecret {
     client: Lazy<Client>,
     /// How old the current version has to be before it is replaced.
     min_interval: Duration,
@@ -62,16 +63,20 @@ pub enum Step {
     FinishSecret,
 }
 
-impl Function {
-    /// The function with the deployment's settings. `JWT_ROTATION_MIN_INTERVAL_SECONDS` is the life of a token and
+impl Function for RotateJwtSecret {
+    const NAME: &'static str = "rotate_jwt_secret";
+
+    type Event = Rotation;
+
+    /// Creates the function with the deployment's settings. `JWT_ROTATION_MIN_INTERVAL_SECONDS` is the life of a token and
     /// the longest that a function may go on signing with a replaced version, unless set.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let seconds = environment.number("JWT_ROTATION_MIN_INTERVAL_SECONDS", 2 * 3600, 0..=365 * 86_400)?;
         Ok(Self { client: lazy(aws, Client::new), min_interval: Duration::from_secs(seconds.into()) })
     }
 
     /// Takes one step. An error makes Secrets Manager try again later; the secret stays as it is until then.
-    pub async fn handle(&self, event: LambdaEvent<Rotation>) -> Result<(), Error> {
+    async fn invoke(&self, event: LambdaEvent<Rotation>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
         let span = invocation_span(&context);
         async {
@@ -92,7 +97,9 @@ impl Function {
         .instrument(span)
         .await
     }
+}
 
+impl RotateJwtSecret {
     async fn replace(&self, rotation: &Rotation) -> Result<(), Failure> {
         let current = self.current(rotation).await?;
         if current.version_id.as_ref() == Some(&rotation.client_request_token) {

@@ -1,19 +1,22 @@
 //! `POST /api/auth/IamLoggedIn`: a session token for a new JSON Web Token.
 
+use std::net::IpAddr;
+
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::aws::patient;
 use shared::clock;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionInformation, SessionToken};
-use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
+use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
 use shared::store::Store;
+use shared::telemetry::identify;
 use shared::tokens::Tokens;
 
-/// The function `session_signin`.
+/// The endpoint of `session_signin`.
 #[derive(Debug)]
-pub struct Function {
+pub struct SessionSignin {
     store: Store,
     tokens: Tokens,
 }
@@ -31,38 +34,36 @@ struct Answer<'a> {
     token: &'a str,
 }
 
-impl Function {
-    /// The function with the deployment's settings. It tries harder than others before it answers 503, because the web
+impl Endpoint for SessionSignin {
+    const NAME: &'static str = "session_signin";
+
+    /// Creates the endpoint with the deployment's settings. It tries harder than others before it answers 503, because the web
     /// client of the original system signs its user out over any error here.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let aws = patient(aws);
         Ok(Self { store: Store::new(environment, &aws), tokens: Tokens::new(environment, &aws)? })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("session_signin", Envelope::Auth, &request);
-        call.answer(async move {
-            let body: Fieldset = parse(&request)?;
-            let mut fields = Fields::default();
-            let session_token = fields.session_token(body.session_token);
-            let information = fields.session_information(body.session_information);
-            match (session_token, information) {
-                (Some(token), Some(information)) => {
-                    let token = token.ok_or(Error::SessionTokenIncorrect)?;
-                    self.sign_in(&token, information.as_ref()).await
-                }
-                _ => Err(fields.into_error()),
+    async fn handle(&self, request: &Request, _: IpAddr) -> Result<Success, Error> {
+        let body: Fieldset = parse(request)?;
+        let mut fields = Fields::default();
+        let session_token = fields.session_token(body.session_token);
+        let information = fields.session_information(body.session_information);
+        match (session_token, information) {
+            (Some(token), Some(information)) => {
+                let token = token.ok_or(Error::SessionTokenIncorrect)?;
+                self.sign_in(&token, information.as_ref()).await
             }
-        })
-        .await
+            _ => Err(fields.into_error()),
+        }
     }
+}
 
+impl SessionSignin {
     async fn sign_in(
         &self,
         session_token: &SessionToken,

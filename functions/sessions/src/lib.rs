@@ -1,19 +1,22 @@
 //! `/api/v1/user/myself/session`: the sessions of a signed-in user, listed and ended.
 
+use std::net::IpAddr;
+
 use aws_types::SdkConfig;
 use lambda_http::http::Method;
-use lambda_http::{Body, Request, RequestExt, Response};
+use lambda_http::{Request, RequestExt};
 use serde::{Deserialize, Serialize};
 use shared::clock;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionId, User};
-use shared::http::{Call, Envelope, Error, Field, Fields, Success, identify, parse};
+use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
 use shared::store::Store;
+use shared::telemetry::identify;
 use shared::tokens::{Tokens, token_of};
 
-/// The function `sessions`.
+/// The endpoint of `sessions`.
 #[derive(Debug)]
-pub struct Function {
+pub struct Sessions {
     store: Store,
     tokens: Tokens,
 }
@@ -44,35 +47,32 @@ struct Answer {
     msg: &'static str,
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for Sessions {
+    const NAME: &'static str = "sessions";
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
-    /// Answers one request of any of the three routes.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("sessions", Envelope::Auth, &request);
-        call.answer(async move {
-            let token = token_of(&request).ok_or(Error::TokenNotProvided)?;
-            let user = self.tokens.authenticate(&token, &self.store).await?.user;
-            identify(&user.user_id);
-            if request.method() == Method::GET {
-                self.list(&user).await
-            } else if request.method() == Method::DELETE {
-                self.delete(&user, request.path_parameters().first("id")).await
-            } else {
-                self.log_out(&user, &request).await
-            }
-        })
-        .await
+    async fn handle(&self, request: &Request, _: IpAddr) -> Result<Success, Error> {
+        let token = token_of(request).ok_or(Error::TokenNotProvided)?;
+        let user = self.tokens.authenticate(&token, &self.store).await?.user;
+        identify(&user.user_id);
+        if request.method() == Method::GET {
+            self.list(&user).await
+        } else if request.method() == Method::DELETE {
+            self.delete(&user, request.path_parameters().first("id")).await
+        } else {
+            self.log_out(&user, request).await
+        }
     }
+}
 
+impl Sessions {
     async fn list(&self, user: &User) -> Result<Success, Error> {
         let sessions = self.store.sessions(user, clock::now()).await?;
         let sessions = sessions.into_iter().map(|session| SessionView {

@@ -1,14 +1,16 @@
 //! `POST /api/auth/signin`: a username and a password for a JSON Web Token, and a session token on request.
 
+use std::net::IpAddr;
+
 use aws_types::SdkConfig;
-use lambda_http::{Body, Request, Response};
+use lambda_http::Request;
 use serde::Deserialize;
 use shared::authentication::{Authenticated, Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Password, SessionInformation, SessionToken, Timestamp, User, Username};
 use shared::error::Failure;
 use shared::hashing::PasswordHasher;
-use shared::http::{Call, Envelope, Error, Field, Fields, SessionRequest, Success, parse};
+use shared::http::{Endpoint, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::store::{NewSession, Store};
 use shared::tokens::{Token, Tokens};
 use shared::{clock, random};
@@ -16,9 +18,9 @@ use shared::{clock, random};
 /// How many tokens to draw for a session before giving up, each after one whose id another session has.
 const ROUNDS: usize = 3;
 
-/// The function `signin`.
+/// The endpoint of `signin`.
 #[derive(Debug)]
-pub struct Function {
+pub struct Signin {
     store: Store,
     hasher: PasswordHasher,
     authentication: Authentication,
@@ -34,13 +36,13 @@ struct Fieldset {
     stay_logged_in: Field,
 }
 
-struct Signin {
+struct Credentials {
     username: Username,
     password: Password,
     session: SessionRequest,
 }
 
-impl TryFrom<Fieldset> for Signin {
+impl TryFrom<Fieldset> for Credentials {
     type Error = Error;
 
     fn try_from(body: Fieldset) -> Result<Self, Error> {
@@ -55,33 +57,29 @@ impl TryFrom<Fieldset> for Signin {
     }
 }
 
-impl Function {
-    /// The function with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+impl Endpoint for Signin {
+    const NAME: &'static str = "signin";
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let store = Store::new(environment, aws);
         let hasher = PasswordHasher::from_environment(environment)?;
         let authentication = Authentication::new(environment, store.clone(), hasher.clone())?;
         Ok(Self { store, hasher, authentication, tokens: Tokens::new(environment, aws)? })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
-    pub async fn connect(&self) {
+    async fn warm_up(&self) {
         tokio::join!(self.store.connect(), self.tokens.prefetch());
     }
 
-    /// Answers one request.
-    pub async fn handle(&self, request: Request) -> Response<Body> {
-        let call = Call::new("signin", Envelope::Auth, &request);
-        let source_ip = call.source_ip();
-        call.answer(async move {
-            let Signin { username, password, session } = parse::<Fieldset>(&request)?.try_into()?;
-            let purpose = Purpose::SignIn { opens_session: session.stay_logged_in };
-            let authenticated = self.authentication.verify(&username, &password, source_ip, purpose).await?;
-            self.sign_in(&authenticated, &password, &session).await
-        })
-        .await
+    async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
+        let Credentials { username, password, session } = parse::<Fieldset>(request)?.try_into()?;
+        let purpose = Purpose::SignIn { opens_session: session.stay_logged_in };
+        let authenticated = self.authentication.verify(&username, &password, source_ip, purpose).await?;
+        self.sign_in(&authenticated, &password, &session).await
     }
+}
 
+impl Signin {
     async fn sign_in(
         &self,
         authenticated: &Authenticated,

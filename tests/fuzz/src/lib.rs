@@ -1,7 +1,8 @@
 //! What the fuzz targets share: the functions, with an AWS that is a few lines in this process.
 
 use std::cell::Cell;
-use std::sync::{Arc, LazyLock};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
@@ -13,10 +14,12 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
 use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use functions::{Entry, FUNCTIONS, Started};
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac};
-use lambda_http::{Body, Request, Response};
+use lambda_runtime::Context;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha384, Sha512};
 use shared::config::Environment;
@@ -39,15 +42,7 @@ thread_local! {
 /// The functions that anybody can call.
 pub struct Service {
     runtime: Runtime,
-    change_my_password: change_my_password::Function,
-    change_password: change_password::Function,
-    change_password_after_signin: change_password_after_signin::Function,
-    check_code: forgot_password_check_code::Function,
-    reset_password: forgot_password_reset_password::Function,
-    send_email: forgot_password_send_email::Function,
-    session_signin: session_signin::Function,
-    sessions: Arc<sessions::Function>,
-    signin: signin::Function,
+    functions: HashMap<&'static str, Box<dyn Started>>,
 }
 
 /// What was answered, and how far the request got.
@@ -63,25 +58,13 @@ pub struct Answer {
 impl Service {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let aws = aws();
         let environment = Environment::new(|variable| match variable {
             "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
             _ => None,
         });
-        let environment = &environment;
-        Self {
-            change_my_password: change_my_password::Function::new(environment, &aws).unwrap(),
-            change_password: change_password::Function::new(environment, &aws).unwrap(),
-            change_password_after_signin: change_password_after_signin::Function::new(environment, &aws)
-                .unwrap(),
-            check_code: forgot_password_check_code::Function::new(environment, &aws).unwrap(),
-            reset_password: forgot_password_reset_password::Function::new(environment, &aws).unwrap(),
-            send_email: forgot_password_send_email::Function::new(environment, &aws).unwrap(),
-            session_signin: session_signin::Function::new(environment, &aws).unwrap(),
-            sessions: Arc::new(sessions::Function::new(environment, &aws).unwrap()),
-            signin: signin::Function::new(environment, &aws).unwrap(),
-            runtime,
-        }
+        let aws = aws();
+        let start = |function: &Entry| (function.name, function.start(&environment, &aws).unwrap());
+        Self { runtime, functions: FUNCTIONS.iter().map(start).collect() }
     }
 
     /// Runs a future to its end.
@@ -89,56 +72,54 @@ impl Service {
         self.runtime.block_on(future)
     }
 
-    /// The answer of `function` to a request.
+    /// Sends an event to a function.
     ///
     /// # Panics
     ///
-    /// If there is no such function, or the answer is not a JSON object.
-    pub fn answer(&self, function: &str, request: Request) -> Answer {
+    /// If there is no such function, or its answer is not a JSON object.
+    pub fn answer(&self, function: &str, event: &impl Serialize) -> Answer {
         DYNAMODB_ASKED.set(false);
-        let response = self.run(self.handle(function, request));
-        let Body::Text(body) = response.body() else { panic!("an answer is a text") };
-        answer(response.status().as_u16().into(), body)
-    }
-
-    /// The answer of `sessions` to an event.
-    ///
-    /// # Panics
-    ///
-    /// If the answer is not a JSON object.
-    pub fn answer_event(&self, event: lambda_http::request::LambdaRequest) -> Answer {
-        DYNAMODB_ASKED.set(false);
-        let sessions = Arc::clone(&self.sessions);
-        let mut service = shared::http::service(move |request| {
-            let sessions = Arc::clone(&sessions);
-            async move { sessions.handle(request).await }
-        });
-        let event = lambda_http::LambdaEvent::new(event, lambda_http::Context::default());
-        let Ok(response) = self.run(lambda_http::Service::call(&mut service, event));
-        let response = serde_json::to_value(&response).unwrap();
-        answer(response["statusCode"].as_u64().unwrap(), response["body"].as_str().unwrap())
-    }
-
-    async fn handle(&self, function: &str, request: Request) -> Response<Body> {
-        match function {
-            "change_my_password" => self.change_my_password.handle(request).await,
-            "change_password" => self.change_password.handle(request).await,
-            "change_password_after_signin" => self.change_password_after_signin.handle(request).await,
-            "forgot_password_check_code" => self.check_code.handle(request).await,
-            "forgot_password_reset_password" => self.reset_password.handle(request).await,
-            "forgot_password_send_email" => self.send_email.handle(request).await,
-            "session_signin" => self.session_signin.handle(request).await,
-            "sessions" => self.sessions.handle(request).await,
-            "signin" => self.signin.handle(request).await,
-            _ => panic!("there is no {function}"),
-        }
+        let event = serde_json::to_vec(event).unwrap();
+        let response = self.run(self.functions[function].invoke(&event, Context::default())).unwrap();
+        let response: Value = serde_json::from_slice(&response).unwrap();
+        let body = response["body"].as_str().unwrap();
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert!(body.is_object(), "{body}");
+        let status = response["statusCode"].as_u64().unwrap();
+        Answer { status, body, asked_dynamodb: DYNAMODB_ASKED.get() }
     }
 }
 
-fn answer(status: u64, body: &str) -> Answer {
-    let body: Value = serde_json::from_str(body).unwrap();
-    assert!(body.is_object(), "{body}");
-    Answer { status, body, asked_dynamodb: DYNAMODB_ASKED.get() }
+/// A POST request to a route with this body and `Authorization` header, as API Gateway passes it on.
+#[must_use]
+pub fn event(route: &str, authorization: &str, body: &[u8]) -> Value {
+    json!({
+        "version": "2.0",
+        "routeKey": route,
+        "rawPath": "/",
+        "rawQueryString": "",
+        "headers": {"authorization": authorization},
+        "requestContext": {
+            "accountId": "000000000000",
+            "apiId": "fuzz",
+            "domainName": "localhost",
+            "domainPrefix": "localhost",
+            "http": {
+                "method": "POST",
+                "path": "/",
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "fuzz",
+            },
+            "requestId": "1",
+            "routeKey": route,
+            "stage": "$default",
+            "time": "26/Nov/2026:00:00:00 +0000",
+            "timeEpoch": 0,
+        },
+        "body": BASE64_STANDARD.encode(body),
+        "isBase64Encoded": true,
+    })
 }
 
 /// A token of the only user, good for the next hour.

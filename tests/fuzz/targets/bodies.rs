@@ -6,11 +6,7 @@
 
 use std::fmt;
 
-use fuzz::{Answer, SERVICE, good_token};
-use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
-use lambda_http::http::header;
-use lambda_http::request::RequestContext;
-use lambda_http::{Body, Request, RequestExt};
+use fuzz::{Answer, SERVICE, event, good_token};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -64,15 +60,9 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         return Corpus::Reject;
     };
     let (function, route) = function.split_once(' ').unwrap_or((function, ""));
-    let mut context = ApiGatewayV2httpRequestContext::default();
-    context.route_key = Some(route.to_owned());
-    let request = Request::new(Body::Binary(body.to_vec()));
-    let mut request = request.with_request_context(RequestContext::ApiGatewayV2(context));
-    *request.method_mut() = lambda_http::http::Method::POST;
-    let authorization = format!("Bearer {}", good_token());
-    request.headers_mut().insert(header::AUTHORIZATION, authorization.parse().unwrap());
+    let event = event(route, &format!("Bearer {}", good_token()), body);
 
-    let observed = outcome(&SERVICE.answer(function, request));
+    let observed = outcome(&SERVICE.answer(function, &event));
 
     if let Some(expected) = expected(function, rules, body) {
         assert_eq!(observed, expected, "{function}");

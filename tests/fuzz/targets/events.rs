@@ -27,7 +27,7 @@ fuzz_target!(|text: &str| {
     let token = of_header(&request.headers).or_else(|| of_query(query));
     let raw_query_is_there = request.raw_query_string.is_some();
 
-    let answer = SERVICE.answer_event(event);
+    let answer = SERVICE.answer("sessions", request);
 
     if raw_query_is_there {
         assert_eq!(answer.body["error_code"] == "token_not_provided", token.is_none(), "{token:?}");

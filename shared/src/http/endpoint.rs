@@ -1,0 +1,131 @@
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::AssertUnwindSafe;
+
+use aws_types::SdkConfig;
+use futures_util::FutureExt;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
+use lambda_http::aws_lambda_events::query_map::QueryMap;
+use lambda_http::http::header;
+use lambda_http::request::{LambdaRequest, RequestContext};
+use lambda_http::{Adapter, Body, LambdaEvent, Request, RequestExt, Response, Service, service_fn};
+use serde::Serialize;
+use tracing::{Instrument, field};
+
+use super::answer::{Envelope, Error, Success, render};
+use crate::config::{ConfigError, Environment};
+use crate::error::Failure;
+use crate::function::Function;
+use crate::telemetry::{count_answer, trace_id};
+
+/// An endpoint of the HTTP API: the Lambda function that answers one or several of its routes.
+pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
+    /// The function's name in the log, the metrics and the template.
+    const NAME: &'static str;
+
+    /// The form of its answers.
+    const ENVELOPE: Envelope = Envelope::Auth;
+
+    /// Creates the endpoint with the deployment's settings. Fails if one is missing or out of bounds.
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError>;
+
+    /// Opens the connections and fetches the keys that requests need. Requests work without this as well, but the first
+    /// one takes longer.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send;
+
+    /// Handles a request that came from `source_ip`, the address that API Gateway saw.
+    fn handle(
+        &self,
+        request: &Request,
+        source_ip: IpAddr,
+    ) -> impl Future<Output = Result<Success, Error>> + Send;
+}
+
+impl<E: Endpoint> Function for E {
+    const NAME: &'static str = E::NAME;
+
+    type Event = LambdaRequest;
+
+    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        E::new(environment, aws)
+    }
+
+    fn warm_up(&self) -> impl Future<Output = ()> + Send {
+        E::warm_up(self)
+    }
+
+    async fn invoke(
+        &self,
+        event: LambdaEvent<LambdaRequest>,
+    ) -> Result<impl Serialize + Send, lambda_runtime::Error> {
+        let answer = |request| async move { Ok::<_, Infallible>(answer(self, &request).await) };
+        let Ok(response) = Adapter::from(service_fn(answer)).call(without_uri(event)).await;
+        Ok(response)
+    }
+}
+
+/// Answers `request`: logs and counts its outcome within its own span, and renders it. A panic becomes an internal error.
+pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Body> {
+    let gateway = gateway(request);
+    // Only what API Gateway saw itself counts: a forwarded header is whatever a client wrote. Were it ever
+    // missing, all such requests would share one budget.
+    let source_ip = gateway
+        .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let lambda = request.lambda_context_ref();
+    let span = tracing::info_span!(
+        "request",
+        request_id = lambda.map(|context| context.request_id.as_str()),
+        api_request_id = gateway.and_then(|context| context.request_id.as_deref()),
+        trace_id = lambda.and_then(trace_id),
+        source_ip = %source_ip,
+        user_id = field::Empty,
+        username_hash = field::Empty,
+    );
+    async move {
+        let handled = AssertUnwindSafe(endpoint.handle(request, source_ip)).catch_unwind().await;
+        // The panic hook has logged where; the payload could hold anything.
+        let result = handled.unwrap_or_else(|_| Err(Failure::Defect("panicked".to_owned()).into()));
+        let event = E::NAME;
+        if let Err(Error::Failure(failure)) = &result {
+            tracing::error!(event, cause = %failure, "failed");
+        }
+        let (outcome, response) = render(&result, E::ENVELOPE);
+        tracing::info!(event, outcome, status = response.status().as_u16(), "answered");
+        count_answer(event, outcome);
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The route that API Gateway matched, as the template has it: `POST /api/auth/signin`.
+#[must_use]
+pub fn route_key(request: &Request) -> Option<&str> {
+    gateway(request)?.route_key.as_deref()
+}
+
+/// API Gateway's own account of the request.
+fn gateway(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => Some(context),
+        _ => None,
+    }
+}
+
+/// Leaves `lambda_http` no URI to build but `/`. It panics where a client wrote what no URI has, such as `<` in the
+/// query, and API Gateway passes that on. Nobody misses the URI: API Gateway has matched the path, and the parameters
+/// of the query are kept.
+fn without_uri(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
+    if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
+        if let Some(query) = request.raw_query_string.take() {
+            let Ok(parameters) = query.parse::<QueryMap>();
+            request.query_string_parameters = parameters;
+        }
+        request.raw_path = None;
+        request.request_context.domain_name = None;
+        request.headers.remove(header::HOST);
+    }
+    event
+}

@@ -1,0 +1,84 @@
+//! The list of all functions, for everything that runs them in a process of its own: the local stack, the tests and
+//! the fuzz targets.
+
+use std::fmt;
+
+use aws_types::SdkConfig;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use lambda_runtime::{Context, LambdaEvent};
+use shared::config::{ConfigError, Environment};
+use shared::function::Function;
+
+/// All functions of the service.
+pub const FUNCTIONS: &[Entry] = &[
+    Entry::of::<change_my_password::ChangeMyPassword>(),
+    Entry::of::<change_password::ChangePassword>(),
+    Entry::of::<change_password_after_signin::ChangePasswordAfterSignin>(),
+    Entry::of::<export_users::ExportUsers>(),
+    Entry::of::<forgot_password_check_code::CheckCode>(),
+    Entry::of::<forgot_password_reset_password::ResetPassword>(),
+    Entry::of::<forgot_password_send_email::SendEmail>(),
+    Entry::of::<manage_users::ManageUsers>(),
+    Entry::of::<rotate_jwt_secret::RotateJwtSecret>(),
+    Entry::of::<session_signin::SessionSignin>(),
+    Entry::of::<sessions::Sessions>(),
+    Entry::of::<signin::Signin>(),
+];
+
+/// A function that can be started.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The function's name.
+    pub name: &'static str,
+    start: Start,
+}
+
+type Start = fn(&Environment, &SdkConfig) -> Result<Box<dyn Started>, ConfigError>;
+
+/// A function that was started with its settings, and takes events as Lambda sends them. Its Debug output shows the
+/// settings.
+pub trait Started: fmt::Debug + Send + Sync {
+    /// Handles one invocation. The payload and the response are JSON.
+    fn invoke<'a>(&'a self, payload: &'a [u8], context: Context) -> BoxFuture<'a, Result<Vec<u8>, Error>>;
+}
+
+/// The error of an invocation.
+#[derive(Debug)]
+pub enum Error {
+    /// The payload is not what the function takes, or the response cannot be written as JSON.
+    Json(serde_json::Error),
+    /// The function failed.
+    Function(shared::function::Error),
+}
+
+impl Entry {
+    const fn of<F: Function>() -> Self {
+        Self { name: F::NAME, start: |environment, aws| Ok(Box::new(Instance(F::new(environment, aws)?))) }
+    }
+
+    /// Starts the function with its own settings.
+    pub fn start(&self, environment: &Environment, aws: &SdkConfig) -> Result<Box<dyn Started>, ConfigError> {
+        (self.start)(environment, aws)
+    }
+}
+
+/// Finds the function of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Entry> {
+    FUNCTIONS.iter().find(|function| function.name == name)
+}
+
+#[derive(Debug)]
+struct Instance<F>(F);
+
+impl<F: Function> Started for Instance<F> {
+    fn invoke<'a>(&'a self, payload: &'a [u8], context: Context) -> BoxFuture<'a, Result<Vec<u8>, Error>> {
+        async move {
+            let event = serde_json::from_slice(payload).map_err(Error::Json)?;
+            let response = self.0.invoke(LambdaEvent::new(event, context)).await.map_err(Error::Function)?;
+            serde_json::to_vec(&response).map_err(Error::Json)
+        }
+        .boxed()
+    }
+}
