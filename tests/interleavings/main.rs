@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, reason = "a failure is shown with what was printed before")]
 
 mod explorer;
+mod sequence;
 mod service;
 
 use std::cell::RefCell;
@@ -26,6 +27,9 @@ use crate::service::{Answer, Applied, Beginning, Client, End, PASSWORD, USERNAME
 const NEW_PASSWORD: &str = "NewPassword1234!";
 const OTHER_PASSWORD: &str = "OtherPassword1234!";
 const WRONG_PASSWORD: &str = "Password1234?";
+/// [`PASSWORD`] with other parameters than new hashes have, so that a sign-in replaces it.
+const OTHER_HASH: &str =
+    "$argon2id$v=19$m=8192,t=1,p=1$HzosdDbuv3YvnpWKb+wgvA$feshGaSVCLv1CefRiXf8ta76paVBB9P7Zf9s6lKnb9U";
 /// Source addresses in two networks.
 const HERE: &str = "203.0.113.12";
 const ELSEWHERE: &str = "198.51.100.7";
@@ -38,6 +42,8 @@ const UPDATE_CODE: &str = "UpdateItem postern-reset-codes";
 const CODE_INCORRECT: &str = "code_incorrect";
 const NO_CODE: &str = "There was no code for a password reset requested";
 const RATE_LIMIT: &str = "rate_limit_exceeded";
+/// What `change_password` says in place of [`RATE_LIMIT`].
+const TOO_MANY: &str = "Too many attempts, try again later";
 const INCORRECT: &str = "username_or_password_incorrect";
 
 /// A user with a code of which so many tries are used, and the code.
@@ -48,6 +54,11 @@ fn with_tries(tries: usize) -> (Beginning, String) {
         assert_eq!(beginning.after(&Client::checks(WRONG_CODE)).error(), CODE_INCORRECT);
     }
     (beginning, code)
+}
+
+/// The time, in microseconds since the Unix epoch.
+fn micros_now() -> i64 {
+    shared::clock::now().as_micros()
 }
 
 /// How many of the answers are one of these errors.
@@ -377,6 +388,116 @@ fn strangers_use_nothing_of_the_budget_of_a_known_network() {
 }
 
 #[test]
+fn a_right_and_a_wrong_password_from_two_networks_share_the_last_attempt() {
+    let beginning = with_failures(9);
+    let clients = [
+        Client::signs_in_from(HERE, USERNAME, WRONG_PASSWORD),
+        Client::signs_in_from(ELSEWHERE, USERNAME, PASSWORD).without_losses(),
+    ];
+    explore("right and wrong from two networks share the last attempt", &beginning, &clients, 1, |end| {
+        let [wrong, right] = &end.answers[..] else { panic!("two clients") };
+        assert_eq!(wrong.error(), INCORRECT);
+        assert_among(std::slice::from_ref(right), &[RATE_LIMIT]);
+        assert_eq!(end.failures_of("other"), assert_sequential(end, &end.answers, 9));
+        assert_eq!(end.failures_of("known"), 0);
+        assert_eq!(right.is_success(), commits(end, &end.answers).next() == Some((1, true)));
+        assert_eq!(end.networks(), if right.is_success() { vec!["198.51.100.0/24"] } else { vec![] });
+    });
+}
+
+#[test]
+fn a_change_of_the_password_and_a_wrong_password_share_the_last_attempt() {
+    let token_of = |beginning: &Beginning| beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
+    for kind in ["due", "own", "in settings"] {
+        let beginning = Beginning::with_user(&json!({"must_change_password": kind == "due"}));
+        let (change, budget) = match kind {
+            "due" => (Client::makes_due_change(NEW_PASSWORD), "other"),
+            "own" => (Client::changes(&token_of(&beginning), NEW_PASSWORD), "known"),
+            _ => (Client::changes_in_settings(&token_of(&beginning), NEW_PASSWORD), "known"),
+        };
+        beginning.set_failures(budget, 9, micros_now());
+        let clients = [change.without_losses(), Client::signs_in(WRONG_PASSWORD)];
+        explore("a change and a wrong password share the last attempt", &beginning, &clients, 1, |end| {
+            let [change, wrong] = &end.answers[..] else { panic!("two clients") };
+            assert_eq!(wrong.error(), INCORRECT);
+            let is_first = end.done(0, COMMIT).first() < end.done(1, COMMIT).first();
+            assert_eq!(change.is_success(), is_first && !end.done(0, COMMIT).is_empty(), "{change:?}");
+            assert!(change.is_success() || [RATE_LIMIT, TOO_MANY].contains(&change.error()));
+            let failures = end.failures_of("known") + end.failures_of("other");
+            let counted = end.done(1, COMMIT).len();
+            assert!(counted == 1 || counted == 2 && end.lost(1, COMMIT));
+            let before = if change.is_success() { 0 } else { 9 };
+            assert_eq!(failures, before + counted);
+            assert_eq!(end.notices(), usize::from(change.is_success()));
+        });
+    }
+}
+
+/// What was charged before it is cleared, and what is charged after it stays.
+#[test]
+fn a_reset_and_unlock_clear_the_failures_between_the_reading_and_the_commit_of_an_attempt() {
+    let beginning = with_failures(9);
+    let code = beginning.code();
+    for clearing in [Client::resets(&code, NEW_PASSWORD), Client::manages("unlock", json!({}))] {
+        let clients = [
+            Client::signs_in(WRONG_PASSWORD),
+            Client::signs_in(WRONG_PASSWORD).without_losses(),
+            clearing.without_losses(),
+        ];
+        explore("a reset and unlock clear the failures", &beginning, &clients, 1, |end| {
+            let cleared_at = end.done(2, "TransactWriteItems")[0];
+            let (mut failures, mut counted) = (9, [0; 2]);
+            for (place, applied) in end.applied.iter().enumerate() {
+                if place == cleared_at {
+                    failures = 0;
+                } else if applied.done && applied.client < 2 && applied.call == COMMIT {
+                    assert!(failures < 10, "let in during the wait");
+                    failures += 1;
+                    counted[applied.client] += 1;
+                }
+            }
+            for (client, answer) in end.answers[..2].iter().enumerate() {
+                let revealed = usize::from(answer.error() == INCORRECT);
+                let once_more = counted[client] == revealed + 1 && end.lost(client, COMMIT);
+                assert!(counted[client] == revealed || once_more, "{:?}", end.answers);
+            }
+            assert_eq!(end.failures_of("known") + end.failures_of("other"), failures);
+        });
+    }
+}
+
+#[test]
+fn failures_that_are_a_day_old_are_forgotten_once() {
+    let beginning = Beginning::with_user(&json!({}));
+    beginning.set_failures("other", 20, micros_now() - 24 * 3_600_000_000);
+    let clients = [Client::signs_in(WRONG_PASSWORD), Client::signs_in(WRONG_PASSWORD).without_losses()];
+    explore("failures that are a day old are forgotten once", &beginning, &clients, 1, |end| {
+        assert_eq!(count(&end.answers, &[INCORRECT]), 2);
+        let counted = [0, 1].map(|client| end.done(client, COMMIT).len());
+        assert!(counted == [1, 1] || counted == [2, 1] && end.lost(0, COMMIT));
+        assert_eq!(end.failures_of("other"), counted[0] + counted[1]);
+    });
+}
+
+#[test]
+fn a_sign_in_is_no_namesakes() {
+    let beginning = Beginning::with_user(&json!({}));
+    let clients = [
+        Client::manages("delete", json!({})).without_losses(),
+        Client::manages("create", json!({"password": OTHER_PASSWORD, "activated": true})).without_losses(),
+        Client::signs_in_from(HERE, USERNAME, PASSWORD),
+    ];
+    explore("a sign-in is no namesake's", &beginning, &clients, 1, |end| {
+        let [deleted, created, signed_in] = &end.answers[..] else { panic!("three clients") };
+        assert_eq!(deleted.body["ok"], true, "{deleted:?}");
+        assert_among(std::slice::from_ref(signed_in), &[INCORRECT]);
+        assert!(!signed_in.is_success() || !end.takes_token(signed_in.token()));
+        assert_eq!(end.password_is(OTHER_PASSWORD), created.body["ok"] == true);
+        assert!(!end.password_is(PASSWORD));
+    });
+}
+
+#[test]
 fn unknown_names_have_the_same_budget() {
     let beginning = Beginning::with_user(&json!({}));
     let attempt = || Client::signs_in_from(HERE, "nobody", PASSWORD);
@@ -440,42 +561,6 @@ fn a_wait_that_ends_lets_one_in() {
         }
         assert_eq!(end.failures_of("other"), 10 + counted[0] + counted[1]);
     });
-}
-
-/// Every number of failures, at every stage of its wait, in both budgets: the answer and the count are those of the rule.
-#[test]
-fn every_attempt_follows_the_sequential_rule() {
-    const SECOND: u64 = 1_000_000;
-    let beginning = Beginning::with_user(&json!({}));
-    assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
-    for failures in 0..=22_u32 {
-        let wait = if failures < 10 { 0 } else { (SECOND << (failures - 10)).min(900 * SECOND) };
-        let day = 24 * 3600 * SECOND;
-        for passed in [0, wait / 2, wait.saturating_sub(SECOND / 3), wait, wait + SECOND, day - SECOND, day] {
-            for (budget, address) in [("known", HERE), ("other", ELSEWHERE)] {
-                for is_right in [false, true] {
-                    let before = beginning.copy();
-                    before.set_failures(budget, failures, passed);
-                    let password = if is_right { PASSWORD } else { WRONG_PASSWORD };
-                    let answer = before.after(&Client::signs_in_from(address, USERNAME, password));
-                    let case = format!("{failures} {budget}, {passed} µs ago, {is_right}: {answer:?}");
-                    let left = if passed < wait {
-                        assert_eq!(answer.error(), RATE_LIMIT, "{case}");
-                        failures
-                    } else if is_right {
-                        assert!(answer.is_success(), "{case}");
-                        0
-                    } else {
-                        assert_eq!(answer.error(), INCORRECT, "{case}");
-                        if passed >= day { 1 } else { failures + 1 }
-                    };
-                    assert_eq!(before.failures_of(budget), left as usize, "{case}");
-                    let other = if budget == "known" { "other" } else { "known" };
-                    assert_eq!(before.failures_of(other), 0, "{case}");
-                }
-            }
-        }
-    }
 }
 
 #[test]
@@ -700,6 +785,49 @@ fn a_reset_revokes_what_a_sign_in_gets_meanwhile() {
         assert!(reset.is_success(), "{reset:?}");
         assert!(!signed_in.is_success() || !end.takes(signed_in));
         assert_password(end, NEW_PASSWORD, 1);
+    });
+}
+
+/// The commit of the sign-in may be retried after the revocation, when its response was lost.
+#[test]
+fn a_sign_in_before_a_revocation_is_revoked_even_if_its_commit_is_retried() {
+    for hash in [None, Some(OTHER_HASH)] {
+        let beginning = Beginning::with_user(&hash.map_or(json!({}), |hash| json!({"password_hash": hash})));
+        let change = json!({"password": NEW_PASSWORD});
+        for (action, fields) in [("revoke_sessions", json!({})), ("set_password", change)] {
+            let clients = [Client::signs_in(PASSWORD), Client::manages(action, fields).without_losses()];
+            explore("a sign-in before a revocation is revoked", &beginning, &clients, 1, |end| {
+                let [signed_in, revoked] = &end.answers[..] else { panic!("two clients") };
+                assert_eq!(revoked.body["ok"], true, "{revoked:?}");
+                assert_among(std::slice::from_ref(signed_in), &[INCORRECT]);
+                let came_first = end.done(0, COMMIT).first() < end.done(1, "TransactWriteItems").first();
+                assert_eq!(signed_in.is_success(), came_first || action == "revoke_sessions");
+                assert!(!signed_in.is_success() || end.takes(signed_in) != came_first);
+                let (password, changes) = match action {
+                    "set_password" => (NEW_PASSWORD, 1),
+                    _ => (PASSWORD, 0),
+                };
+                assert_password(end, password, changes);
+            });
+        }
+    }
+}
+
+#[test]
+fn a_due_change_with_a_password_that_was_replaced_is_not_made_even_if_its_commit_is_retried() {
+    let beginning = Beginning::with_user(&json!({"must_change_password": true}));
+    let set = json!({"password": OTHER_PASSWORD, "must_change_password": true});
+    let clients =
+        [Client::makes_due_change(NEW_PASSWORD), Client::manages("set_password", set).without_losses()];
+    explore("a due change with a replaced password is not made", &beginning, &clients, 1, |end| {
+        let [change, set] = &end.answers[..] else { panic!("two clients") };
+        assert_eq!(set.body["ok"], true, "{set:?}");
+        assert_among(std::slice::from_ref(change), &[INCORRECT]);
+        let [changed, set] = [0, 1].map(|client| end.done(client, "TransactWriteItems"));
+        assert_eq!(change.is_success(), !changed.is_empty());
+        assert!(changed.first() < set.first(), "{changed:?}, {set:?}");
+        assert!(!change.is_success() || !end.takes(change));
+        assert_password(end, OTHER_PASSWORD, 1 + usize::from(change.is_success()));
     });
 }
 

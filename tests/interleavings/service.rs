@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -35,6 +35,7 @@ use sessions::Sessions;
 use shared::config::Environment;
 use shared::function::Function;
 use shared::http::{Endpoint, answer};
+use shared::store::Store;
 use signin::Signin;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -391,15 +392,24 @@ impl Answer {
 }
 
 impl Beginning {
+    /// No user at all.
+    pub(crate) fn empty() -> Self {
+        Self { world: World::new(), runtime: runtime() }
+    }
+
     /// An activated user with [`PASSWORD`], but for `fields`.
     pub(crate) fn with_user(fields: &Value) -> Self {
-        let beginning = Self { world: World::new(), runtime: runtime() };
+        let beginning = Self::empty();
         let mut user = json!({
             "password": PASSWORD,
             "email_addresses": ["st.huber@example.com"],
             "activated": true,
         });
-        user.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let user_fields = user.as_object_mut().unwrap();
+        user_fields.extend(fields.as_object().unwrap().clone());
+        if user_fields.contains_key("password_hash") {
+            user_fields.remove("password");
+        }
         let created = beginning.after(&Client::manages("create", user));
         assert_eq!(created.body["ok"], true, "{created:?}");
         beginning
@@ -412,7 +422,7 @@ impl Beginning {
 
     /// The code's id.
     pub(crate) fn code_id(&self) -> Value {
-        self.world.tables()[RESET_CODES][0]["code_id"].clone()
+        self.world.items(RESET_CODES)[0]["code_id"].clone()
     }
 
     /// Has a client do what it does before the others begin.
@@ -422,24 +432,48 @@ impl Beginning {
 
     /// A beginning of its own with the same tables.
     pub(crate) fn copy(&self) -> Self {
-        let copy = Self { world: World::new(), runtime: runtime() };
+        let copy = Self::empty();
         copy.world.fill(&self.world);
         copy
     }
 
-    /// Makes it so that the user has failed so often in a budget, the last time so many microseconds ago.
-    pub(crate) fn set_failures(&self, budget: &str, failures: u32, ago: u64) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
-        let mut item = self.world.tables()[USERS][0].clone();
+    /// The store of these tables, whose calls are answered at once.
+    pub(crate) fn store(&self) -> Store {
+        let _context = self.runtime.enter();
+        Store::new(&environment(), &self.world.connect(None))
+    }
+
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Makes it so that the user has failed so often in a budget, the last time at this instant in microseconds.
+    pub(crate) fn set_failures(&self, budget: &str, failures: u32, last_at: i64) {
+        let mut item = self.world.items(USERS)[0].clone();
         item[format!("{budget}_failures")] = json!({"N": failures.to_string()});
         item[format!("{budget}_attempt")] = json!({"S": "earlier"});
-        item[format!("{budget}_attempt_at")] = json!({"N": (now - u128::from(ago)).to_string()});
-        self.world.state().apply("PutItem", &json!({"TableName": USERS, "Item": item})).unwrap();
+        item[format!("{budget}_attempt_at")] = json!({"N": last_at.to_string()});
+        self.put(USERS, &item);
+    }
+
+    /// Gives the user a code with this id, which never expires.
+    pub(crate) fn put_code(&self, id: &str) {
+        let item = json!({"username": {"S": USERNAME}, "code_id": {"S": id}, "expires_at": {"N": i64::MAX.to_string()}});
+        self.put(RESET_CODES, &item);
+    }
+
+    fn put(&self, table: &str, item: &Value) {
+        self.world.state().apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
     }
 
     /// The failures in a budget of the user.
     pub(crate) fn failures_of(&self, budget: &str) -> usize {
-        failures_of(&self.world.tables(), budget)
+        failures_of(&self.world.items(USERS), budget)
+    }
+
+    /// The failures of the unknown name, if there are any.
+    pub(crate) fn failures_of_stub(&self) -> usize {
+        failures_of(&self.world.items(ATTEMPTS), "other")
     }
 
     /// Gives the user copies of the session that there is until there are so many, with the ids from 1 on. The session
@@ -622,19 +656,18 @@ impl End<'_> {
 
     /// The failures in the budget `known` or `other` of the user.
     pub(crate) fn failures_of(&self, budget: &str) -> usize {
-        failures_of(&self.tables, budget)
+        failures_of(&self.tables[USERS], budget)
     }
 
     /// The networks from which the user's right password came, the most recent one first.
     pub(crate) fn networks(&self) -> Vec<String> {
-        let networks = self.tables[USERS][0]["networks"]["L"].as_array().unwrap();
-        networks.iter().map(|network| network["S"].as_str().unwrap().to_owned()).collect()
+        let networks = self.tables[USERS][0]["networks"]["L"].as_array().into_iter().flatten();
+        networks.map(|network| network["S"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The failures of the unknown name, if there are any.
     pub(crate) fn failures_of_stub(&self) -> usize {
-        let stub = self.tables[ATTEMPTS].first();
-        stub.map_or(0, |stub| stub["other_failures"]["N"].as_str().unwrap().parse().unwrap())
+        failures_of(&self.tables[ATTEMPTS], "other")
     }
 
     /// How many items there are in all tables.
@@ -670,8 +703,9 @@ impl End<'_> {
     }
 }
 
-fn failures_of(tables: &BTreeMap<&'static str, Vec<Value>>, budget: &str) -> usize {
-    let count = tables[USERS].first().map(|user| &user[format!("{budget}_failures")]["N"]);
+/// The failures in a budget of the first of these items.
+fn failures_of(items: &[Value], budget: &str) -> usize {
+    let count = items.first().map(|item| &item[format!("{budget}_failures")]["N"]);
     count.and_then(Value::as_str).map_or(0, |count| count.parse().unwrap())
 }
 
@@ -704,8 +738,12 @@ impl World {
     }
 
     fn tables(&self) -> BTreeMap<&'static str, Vec<Value>> {
-        let scan = |table| self.state().apply("Scan", &json!({"TableName": table})).unwrap();
-        TABLES.map(|(table, _)| (table, scan(table)["Items"].as_array().unwrap().clone())).into()
+        TABLES.map(|(table, _)| (table, self.items(table))).into()
+    }
+
+    fn items(&self, table: &str) -> Vec<Value> {
+        let scan = self.state().apply("Scan", &json!({"TableName": table})).unwrap();
+        scan["Items"].as_array().unwrap().clone()
     }
 
     /// The SDK as the functions use it. Its back-offs are over at once, and its time-outs never come.

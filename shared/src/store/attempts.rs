@@ -86,8 +86,8 @@ pub struct Attempt<'a> {
 /// The outcome of [`Store::commit_attempt`].
 #[derive(Debug)]
 pub enum Commit {
-    /// The attempt was allowed, and is charged or cleared. The user as of this moment and the number of sessions that
-    /// were counted; `None` for an unknown username.
+    /// The attempt was allowed, and is charged or cleared. The user as of this moment, but with the security stamp of
+    /// the password that was compared, and the number of sessions that were counted; `None` for an unknown username.
     Made(Option<Box<(User, u32)>>),
     /// Nothing was written, because the candidate is not as it was read or has to wait. This is how it is now.
     Refused(Box<Candidate>),
@@ -327,9 +327,14 @@ impl Store {
                 condition_failure(&error).ok_or_else(|| DynamoDb.failure("UpdateItem attempt", &error))?
             }
         };
-        // The response was lost, and this is the SDK's retry of what was written.
+        // The response was lost, and this is the SDK's retry of what was written. Whatever replaced the stamp since then
+        // also revoked what this attempt leads to, which is therefore not to be issued under the new stamp.
         if item.optional_text(&format!("{}_attempt", budget.prefix())) == Some(attempt.id) {
-            return Ok(Commit::Made(user(&item)?));
+            let mut counted = user(&item)?;
+            if let (Some(counted), Some(read)) = (&mut counted, candidate.user()) {
+                counted.0.security_stamp.clone_from(&read.security_stamp);
+            }
+            return Ok(Commit::Made(counted));
         }
         let item = Some(&item).filter(|item| !item.0.is_empty());
         let now = match candidate.user() {

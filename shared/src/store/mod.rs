@@ -68,6 +68,8 @@
 //!   and attempts are told by theirs, a transaction has a token. There are exceptions: an attempt
 //!   may count twice, for a username and for an address, if another one came in between, which is the safe side; a code so overtaken is written again with fresh tries, but counts as two of those that
 //!   may be sent; and a right password that is cleared twice for this reason clears the failures of the meantime.
+//! - The retry of a commit may find a user whose stamp was replaced after the commit. The attempt came first, and what it
+//!   leads to is issued under the stamp that it was committed with, and thereby revoked.
 //! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was
 //!   tried. What it cannot undo errs on the strict side: if the response was lost that had the code before it, that
 //!   code is gone; if two sends overlap and SES refuses both, the first of them stays counted, and neither its code

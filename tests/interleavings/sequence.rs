@@ -1,0 +1,439 @@
+//! Sequences of attempts on one username, compared with the rule that they follow one after the other.
+//!
+//! The store's own calls, with their condition expressions, are applied to the embedded DynamoDB. The time is an
+//! argument, so that waits and quiet days pass at once. Between the reading and the commit of an attempt, anything may
+//! be applied: other attempts, retries, resets, changes of the password, hours.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::json;
+use shared::domain::{CodeId, Network, PasswordHash, SecurityStamp, Timestamp, User, Username};
+use shared::random;
+use shared::store::{Attempt, Candidate, Commit, PasswordChange, Store};
+
+use crate::service::{Beginning, USERNAME};
+
+/// The number of sequences of each property.
+const CASES: u32 = 80;
+const DAY: Duration = Duration::from_hours(24);
+const MICROSECOND: Duration = Duration::from_micros(1);
+/// The time at which all sequences begin, in microseconds since the Unix epoch.
+const START: i64 = 1_800_000_000_000_000;
+/// A well-formed hash; none is verified here.
+const HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$4O7+kCWYXl7T9/8aD9Wj3Q$f6poR1PRgPWLiYLd2Ehal82cKodMOBG8MC0z3tSte8s";
+
+/// One event of a sequence. Networks are numbers, see [`address`].
+#[derive(Clone, Debug)]
+enum Event {
+    /// An attempt is read, and refused or let through to its comparison.
+    Read { network: u8, password: Typed },
+    /// One of the attempts that were let through is committed.
+    Commit(Index),
+    /// An attempt that nothing else comes between.
+    Attempt { network: u8, password: Typed },
+    /// The SDK sends a commit of the present instant again, because its response was lost.
+    Retry(Index),
+    /// Time passes.
+    Pass(Duration),
+    /// Time passes until the wait of one budget is over, or until a microsecond before.
+    PassWait { is_known: bool, is_over: bool },
+    /// Time passes until the failures of one budget are a day old, or until a microsecond before.
+    PassDay { is_known: bool, is_over: bool },
+    /// A code is used up to reset the password.
+    Reset { network: u8 },
+    /// The user changes the password.
+    Change { network: u8 },
+    /// An operator sets the password.
+    Set,
+    /// An operator clears all failures.
+    Unlock,
+}
+
+/// The password of an attempt.
+#[derive(Clone, Copy, Debug)]
+enum Typed {
+    /// The one that is right when the attempt is read.
+    Right,
+    /// The one that was right before the last change.
+    Former,
+    Wrong,
+}
+
+/// What a client learns.
+#[derive(Debug, Eq, PartialEq)]
+enum Outcome {
+    Refused(Duration),
+    Right,
+    Wrong,
+}
+
+/// An attempt on its way.
+#[derive(Clone, Debug)]
+struct Request {
+    id: String,
+    network: u8,
+    /// The password, as the number of changes before which it was right.
+    password: Option<usize>,
+    read_at: Timestamp,
+    candidate: Candidate,
+    /// The verdict on the password, and whether the attempt was counted in the known networks' budget, once committed.
+    committed: Option<(bool, bool)>,
+}
+
+/// The sequential rule, written down once more, independently of the service.
+#[derive(Clone, Debug, Default)]
+struct Rule {
+    is_user: bool,
+    /// The number of changes of the password.
+    changes: usize,
+    networks: Vec<u8>,
+    known: Budget,
+    other: Budget,
+}
+
+/// The rule for one budget.
+#[derive(Clone, Debug, Default)]
+struct Budget {
+    failures: u32,
+    last_failure: Option<Timestamp>,
+    /// The attempt that was counted last.
+    last_attempt: Option<String>,
+}
+
+impl Budget {
+    fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.failures > 0 && self.last_failure.is_some_and(|last| now.since(last) >= DAY)
+    }
+
+    fn wait(&self, now: Timestamp) -> Option<Duration> {
+        let last = self.last_failure.filter(|_| self.failures >= 10 && !self.is_forgotten(now))?;
+        let wait = Duration::from_secs(1 << (self.failures - 10).min(20)).min(Duration::from_mins(15));
+        wait.checked_sub(now.since(last)).filter(|left| !left.is_zero())
+    }
+
+    fn count(&mut self, id: &str, is_right: bool, now: Timestamp) {
+        if is_right {
+            self.failures = 0;
+        } else {
+            self.failures = if self.is_forgotten(now) { 1 } else { self.failures + 1 };
+            self.last_failure = Some(now);
+        }
+        self.last_attempt = Some(id.to_owned());
+    }
+}
+
+impl Rule {
+    fn is_known(&self, network: u8) -> bool {
+        self.networks.contains(&network)
+    }
+
+    fn budget(&self, is_known: bool) -> &Budget {
+        if is_known { &self.known } else { &self.other }
+    }
+
+    fn wait(&self, network: u8, now: Timestamp) -> Option<Duration> {
+        self.budget(self.is_known(network)).wait(now)
+    }
+
+    /// Commits an attempt, and notes with it how it was counted.
+    fn commit(&mut self, request: &mut Request, now: Timestamp) -> Outcome {
+        let verdict = |is_right| if is_right { Outcome::Right } else { Outcome::Wrong };
+        let is_last = |budget: &Budget| budget.last_attempt.as_ref() == Some(&request.id);
+        let is_known = self.is_known(request.network);
+        if let Some((is_right, counted_in)) = request.committed
+            && is_last(self.budget(counted_in))
+        {
+            return verdict(is_right);
+        }
+        let is_right = self.is_user && request.password == Some(self.changes);
+        if is_last(self.budget(is_known)) {
+            return verdict(is_right);
+        }
+        if let Some(wait) = self.budget(is_known).wait(now) {
+            return Outcome::Refused(wait);
+        }
+        let budget = if is_known { &mut self.known } else { &mut self.other };
+        budget.count(&request.id, is_right, now);
+        if is_right {
+            self.networks.retain(|known| *known != request.network);
+            self.networks.insert(0, request.network);
+            self.networks.truncate(5);
+        }
+        request.committed = Some((is_right, is_known));
+        verdict(is_right)
+    }
+}
+
+/// A source address in the network with this number.
+fn address(network: u8) -> IpAddr {
+    Ipv4Addr::new(198, 51, network, 7).into()
+}
+
+/// The store beside the rule.
+struct Sequence<'a> {
+    tables: &'a Beginning,
+    store: Store,
+    username: Username,
+    rule: Rule,
+    now: Timestamp,
+    /// The stamps of the passwords, oldest first.
+    stamps: Vec<SecurityStamp>,
+    /// The attempts that were let through.
+    open: Vec<Request>,
+    /// The attempts that were committed at the present instant.
+    done: Vec<Request>,
+    ids: usize,
+}
+
+impl<'a> Sequence<'a> {
+    fn new(tables: &'a Beginning, is_user: bool, failures: [u32; 2]) -> Self {
+        let name = if is_user { USERNAME } else { "nobody" };
+        let username = Username::parse(name).unwrap();
+        let mut sequence = Self {
+            tables,
+            store: tables.store(),
+            username,
+            rule: Rule { is_user, ..Rule::default() },
+            now: Timestamp::from_micros(START),
+            stamps: Vec::new(),
+            open: Vec::new(),
+            done: Vec::new(),
+            ids: 0,
+        };
+        if is_user {
+            let [known, other] = failures;
+            for (budget, failures) in [("known", known), ("other", other)] {
+                tables.set_failures(budget, failures, START);
+            }
+            let last_failure = Some(sequence.now);
+            let budget = |failures| Budget { failures, last_failure, last_attempt: None };
+            (sequence.rule.known, sequence.rule.other) = (budget(known), budget(other));
+            sequence.stamps.push(sequence.user().security_stamp);
+        }
+        sequence
+    }
+
+    fn candidate(&self) -> Candidate {
+        let candidate = self.store.candidate(&self.username, address(0), None, self.now);
+        self.tables.block_on(candidate).unwrap()
+    }
+
+    fn user(&self) -> User {
+        self.candidate().user().unwrap().clone()
+    }
+
+    fn wait(candidate: &Candidate, network: u8, now: Timestamp) -> Option<Duration> {
+        candidate.wait(&Network::from(address(network)), now)
+    }
+
+    fn run(&mut self, events: &[Event]) {
+        for event in events {
+            self.apply(event);
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Read { network, password } => drop(self.read(*network, *password)),
+            Event::Commit(index) => {
+                if !self.open.is_empty() {
+                    let request = self.open.remove(index.index(self.open.len()));
+                    self.commit(request);
+                }
+            }
+            Event::Attempt { network, password } => {
+                if self.read(*network, *password) {
+                    let request = self.open.pop().unwrap();
+                    self.commit(request);
+                }
+            }
+            Event::Retry(index) => {
+                if !self.done.is_empty() {
+                    let request = self.done.remove(index.index(self.done.len()));
+                    self.commit(request);
+                }
+            }
+            Event::Pass(time) => self.pass(*time),
+            Event::PassWait { is_known, is_over } => {
+                let wait = self.rule.budget(*is_known).wait(self.now).unwrap_or_default();
+                self.pass(if *is_over { wait } else { wait.saturating_sub(MICROSECOND) });
+            }
+            Event::PassDay { is_known, is_over } => {
+                let last = self.rule.budget(*is_known).last_failure.unwrap_or(self.now);
+                let left = (last + DAY).since(self.now);
+                self.pass(if *is_over { left } else { left.saturating_sub(MICROSECOND) });
+            }
+            Event::Unlock if self.rule.is_user => {
+                let user = self.user();
+                assert!(self.tables.block_on(self.store.unlock(&user, self.now)).unwrap());
+                (self.rule.known, self.rule.other) = (Budget::default(), Budget::default());
+            }
+            Event::Reset { .. } | Event::Change { .. } | Event::Set if self.rule.is_user => {
+                self.change_password(event);
+            }
+            Event::Unlock | Event::Reset { .. } | Event::Change { .. } | Event::Set => {}
+        }
+        self.assert_equal();
+    }
+
+    /// Reads an attempt, and returns whether it is let through.
+    fn read(&mut self, network: u8, password: Typed) -> bool {
+        let candidate = self.candidate();
+        let wait = Self::wait(&candidate, network, self.now);
+        assert_eq!(wait, self.rule.wait(network, self.now));
+        self.ids += 1;
+        let password = match password {
+            Typed::Right => Some(self.rule.changes),
+            Typed::Former => self.rule.changes.checked_sub(1),
+            Typed::Wrong => None,
+        };
+        if wait.is_none() {
+            let (id, read_at) = (self.ids.to_string(), self.now);
+            self.open.push(Request { id, network, password, read_at, candidate, committed: None });
+        }
+        wait.is_none()
+    }
+
+    /// Commits an attempt as `shared::authentication` does.
+    fn commit(&mut self, mut request: Request) {
+        let (network, mut committed) = (Network::from(address(request.network)), request.committed);
+        let outcome = loop {
+            let stamp = request.candidate.user().map(|user| user.security_stamp.clone());
+            let compared = self.stamps.iter().position(|other| Some(other) == stamp.as_ref());
+            let verdict = compared.is_some() && request.password == compared;
+            let is_right = committed.take().map_or(verdict, |(is_right, _)| is_right);
+            let attempt = Attempt {
+                id: &request.id,
+                network: &network,
+                is_right,
+                is_signin: true,
+                opens_session: false,
+                now: self.now,
+            };
+            let commit = self.store.commit_attempt(&request.candidate, &attempt);
+            match self.tables.block_on(commit).unwrap() {
+                Commit::Made(user) => {
+                    // What is issued counts under the stamp of the password that was compared, and no later one.
+                    assert_eq!(user.map(|user| user.0.security_stamp), stamp);
+                    break if is_right { Outcome::Right } else { Outcome::Wrong };
+                }
+                Commit::Refused(current) => request.candidate = *current,
+            }
+            if let Some(wait) = Self::wait(&request.candidate, request.network, self.now) {
+                break Outcome::Refused(wait);
+            }
+        };
+        assert_eq!(outcome, self.rule.commit(&mut request, self.now), "{request:?}");
+        if request.committed.is_some() {
+            self.done.push(request);
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+        if !time.is_zero() {
+            self.done.clear();
+        }
+        // No request takes a day.
+        self.open.retain(|request| self.now.since(request.read_at) < DAY);
+    }
+
+    fn change_password(&mut self, event: &Event) {
+        let (user, stamp) = (self.user(), random::security_stamp());
+        let (hash, code) = (PasswordHash::parse(HASH).unwrap(), CodeId::new("code".to_owned()));
+        let network = |network: u8| Network::from(address(network));
+        let (change, networks) = match event {
+            Event::Reset { network: number } => {
+                self.tables.put_code(code.as_str());
+                let network = network(*number);
+                let change = PasswordChange::reset(&user, &hash, &stamp, &code, &network, self.now);
+                (self.tables.block_on(self.store.change_password(change)), vec![*number])
+            }
+            Event::Change { network: number } => {
+                let network = network(*number);
+                // At most ten a day.
+                let change = PasswordChange::signed_in(&user, &hash, &stamp, "jti", &network, self.now);
+                let Ok(change) = change else { return };
+                (self.tables.block_on(self.store.change_password(change)), vec![*number])
+            }
+            _ => {
+                let change = PasswordChange::set(&user, &hash, &stamp, false, self.now);
+                (self.tables.block_on(self.store.change_password(change)), Vec::new())
+            }
+        };
+        assert!(change.unwrap());
+        self.stamps.push(stamp);
+        self.rule.changes += 1;
+        self.rule.networks = networks;
+        if matches!(event, Event::Reset { .. }) {
+            (self.rule.known, self.rule.other) = (Budget::default(), Budget::default());
+        }
+    }
+
+    /// Asserts that the tables are as the rule has it.
+    fn assert_equal(&self) {
+        let candidate = self.candidate();
+        for network in 0..8 {
+            let wait = Self::wait(&candidate, network, self.now);
+            assert_eq!(wait, self.rule.wait(network, self.now), "network {network}");
+        }
+        let failures = |budget: &Budget| budget.failures as usize;
+        if self.rule.is_user {
+            let stored = [self.tables.failures_of("known"), self.tables.failures_of("other")];
+            assert_eq!(stored, [failures(&self.rule.known), failures(&self.rule.other)]);
+        } else {
+            assert_eq!(self.tables.failures_of_stub(), failures(&self.rule.other));
+        }
+    }
+}
+
+fn network() -> impl Strategy<Value = u8> {
+    prop_oneof![8 => 0_u8..2, 1 => 0_u8..7]
+}
+
+fn typed() -> impl Strategy<Value = Typed> {
+    prop_oneof![6 => Just(Typed::Wrong), 3 => Just(Typed::Right), 1 => Just(Typed::Former)]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let (reset, change) = (network(), network());
+    prop_oneof![
+        8 => (network(), typed()).prop_map(|(network, password)| Event::Attempt { network, password }),
+        6 => (network(), typed()).prop_map(|(network, password)| Event::Read { network, password }),
+        6 => any::<Index>().prop_map(Event::Commit),
+        3 => any::<Index>().prop_map(Event::Retry),
+        1 => (0_u64..2_000_000).prop_map(|time| Event::Pass(Duration::from_micros(time))),
+        6 => any::<(bool, bool)>().prop_map(|(is_known, is_over)| Event::PassWait { is_known, is_over }),
+        2 => any::<(bool, bool)>().prop_map(|(is_known, is_over)| Event::PassDay { is_known, is_over }),
+        1 => reset.prop_map(|network| Event::Reset { network }),
+        1 => change.prop_map(|network| Event::Change { network }),
+        1 => Just(Event::Set),
+        1 => Just(Event::Unlock),
+    ]
+}
+
+fn failures() -> impl Strategy<Value = u32> {
+    prop_oneof![1 => Just(0_u32), 2 => 7_u32..12, 1 => 0_u32..25]
+}
+
+#[test]
+fn attempts_on_a_user_follow_the_sequential_rule() {
+    let beginning = Beginning::with_user(&json!({}));
+    let events = prop::collection::vec(event(), 1..40);
+    proptest!(ProptestConfig::with_cases(CASES), |(failures in [failures(), failures()], events in events)| {
+        Sequence::new(&beginning.copy(), true, failures).run(&events);
+    });
+}
+
+#[test]
+fn attempts_on_an_unknown_name_follow_the_sequential_rule() {
+    let beginning = Beginning::empty();
+    let events = prop::collection::vec(event(), 1..60);
+    proptest!(ProptestConfig::with_cases(CASES), |(events in events)| {
+        Sequence::new(&beginning.copy(), false, [0, 0]).run(&events);
+    });
+}
