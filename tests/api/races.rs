@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NEW_PASSWORD_SET, NO_CODE_REQUESTED,
-    NO_PASSWORD_CHANGE_NEEDED, PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, SENT, SERVICE_UNAVAILABLE,
-    TOO_MANY_ATTEMPTS, UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
+    NO_PASSWORD_CHANGE_NEEDED, PASSWORD_CORRECT, PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED, SENT,
+    SERVICE_UNAVAILABLE, TOO_MANY_ATTEMPTS, UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT,
+    change_password_errors,
 };
 use crate::helpers::{
-    Answer, Mail, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, PASSWORD_HASH, Service, WRONG_CODE,
+    Answer, MINUTE, Mail, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, PASSWORD_HASH, Service, WRONG_CODE,
     WRONG_PASSWORD, count, unknown_username,
 };
 
@@ -193,6 +194,63 @@ async fn two_hundred_wrong_passwords_reveal_ten_outcomes() {
     let [revealed, _] = count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]);
     assert!((10..=most).contains(&revealed), "{revealed} outcomes were revealed");
     assert_eq!(service.failures_of_both(&user.username).await, revealed);
+}
+
+#[tokio::test]
+async fn after_nine_failures_two_hundred_wrong_passwords_reveal_one_outcome() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let unknown = unknown_username();
+    for username in [&user.username, &unknown] {
+        service.set_failures(username, 9, MINUTE).await;
+        let clients = [service.seen_from_elsewhere(), service.seen_from_elsewhere()];
+
+        let started = Instant::now();
+        let answers = join_all((0..200).map(async |guess: usize| match guess % 4 {
+            0 => {
+                clients[guess % 2].change_password_after_signin(username, WRONG_PASSWORD, NEW_PASSWORD).await
+            }
+            _ => clients[guess % 2].signin(username, WRONG_PASSWORD).await,
+        }))
+        .await;
+        let most = most_failures_within(started) - 9;
+
+        let [revealed, _] = count(&answers, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]);
+        assert!((1..=most).contains(&revealed), "{revealed} outcomes were revealed");
+        assert_eq!(service.failures_of_both(username).await, 9 + revealed);
+    }
+}
+
+#[tokio::test]
+async fn right_and_wrong_passwords_from_two_networks_are_counted_apart() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let stranger = service.seen_from_elsewhere();
+    stranger.set_failures(&user.username, 8, MINUTE).await;
+
+    let started = Instant::now();
+    // As many wrong passwords as make nobody wait, even if no right one comes between them.
+    let owner = join_all((0..29).map(async |attempt: usize| match attempt % 3 {
+        0 if attempt < 27 => service.signin(&user.username, WRONG_PASSWORD).await,
+        1 => service.check_old_password(&token, PASSWORD).await,
+        _ => service.signin(&user.username, PASSWORD).await,
+    }));
+    let guesses = join_all((0..60).map(async |_| stranger.signin(&user.username, WRONG_PASSWORD).await));
+    let (owner, guesses) = join(owner, guesses).await;
+    let most = most_failures_within(started) - 8;
+
+    let (signed_in, others): (Vec<Answer>, Vec<Answer>) =
+        owner.into_iter().partition(|answer| answer.json()["token"].is_string());
+    assert_eq!(signed_in.len(), 10);
+    assert_eq!(count(&others, [USERNAME_OR_PASSWORD_INCORRECT, PASSWORD_CORRECT]), [9, 10]);
+    let [revealed, _] = count(&guesses, [USERNAME_OR_PASSWORD_INCORRECT, RATE_LIMIT_EXCEEDED]);
+    assert!((2..=most).contains(&revealed), "{revealed} outcomes were revealed");
+    assert_eq!(stranger.failures(&user.username).await, 8 + revealed);
+    assert!(service.failures(&user.username).await <= 9);
 }
 
 #[tokio::test]

@@ -4,9 +4,17 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use reqwest::RequestBuilder;
+use serde_json::{Value, json};
+use support::{Fault, Plan};
 
-use crate::answers::{CODE_INCORRECT, Documented, SENT, USERNAME_OR_PASSWORD_INCORRECT};
-use crate::helpers::{Answer, NEW_PASSWORD, Service, WRONG_CODE, WRONG_PASSWORD, unknown_username};
+use crate::answers::{
+    CODE_INCORRECT, Documented, RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS, USERNAME_OR_PASSWORD_INCORRECT,
+};
+use crate::helpers::{
+    Answer, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_OLD_PASSWORD,
+    NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, SIGNIN, Service, WRONG_CODE, WRONG_PASSWORD, unknown_username,
+};
 
 /// Pairs per comparison: both requests of each from one address stay within its budget of failures.
 const PAIRS: usize = 40;
@@ -15,10 +23,15 @@ const AT_A_TIME: usize = 8;
 /// What the ratio of two times may be at most, or its inverse. Loose, for noisy machines: without the hash that is
 /// verified for nobody, a sign-in's ratio is four.
 const ALIKE: f64 = 1.25;
+/// The same for requests that are refused: it leaves room for chance only.
+const REFUSED_ALIKE: f64 = 1.05;
+/// Comparisons of requests that are refused.
+const BLOCKS: usize = 15;
+/// Pairs per such comparison.
+const PAIRS_PER_BLOCK: usize = 4;
 
 /// Asks about one name after the other, in pairs of one that is somebody's and one that is nobody's, and compares the
 /// times of the answers, which all have to be the documented one.
-#[expect(clippy::print_stdout, reason = "the ratios are worth reading, whether they pass or not")]
 async fn assert_alike<Request: Future<Output = Answer>>(
     what: &str,
     pairs: &[(String, String)],
@@ -48,10 +61,17 @@ async fn assert_alike<Request: Future<Output = Answer>>(
             .await,
         );
     }
-    let count = ratios.len();
-    let [low, middle, high] = median_with_interval(ratios).map(f64::exp);
-    println!("{what}: known over unknown {middle:.3} ({low:.3} to {high:.3}), {count} pairs");
-    assert!(low <= ALIKE && high >= 1.0 / ALIKE, "{what}: {middle:.3} ({low:.3} to {high:.3})");
+    assert_around_one(&format!("{what}: known over unknown"), ratios, ALIKE);
+}
+
+/// Asserts that the median of these logarithms of ratios may be that of a ratio between `bound` and its inverse.
+#[track_caller]
+#[expect(clippy::print_stdout, reason = "the ratios are worth reading, whether they pass or not")]
+fn assert_around_one(what: &str, log_ratios: Vec<f64>, bound: f64) {
+    let count = log_ratios.len();
+    let [low, middle, high] = median_with_interval(log_ratios).map(f64::exp);
+    println!("{what} {middle:.3} ({low:.3} to {high:.3}), {count} pairs");
+    assert!(low <= bound && high >= 1.0 / bound, "{what}: {middle:.3} ({low:.3} to {high:.3})");
 }
 
 fn log_ratio(a: Duration, b: Duration) -> f64 {
@@ -67,6 +87,57 @@ fn median_with_interval(mut samples: Vec<f64>) -> [f64; 3] {
     let deviation = (samples.len() * 1659 / 1000).isqrt() + 1;
     let low = (samples.len() / 2).saturating_sub(deviation);
     [samples[low], samples[middle], samples[last - low]]
+}
+
+/// A request whose attempt is let through to the comparison, and refused at its commit.
+struct Refused<'a> {
+    token: Option<&'a String>,
+    body: Value,
+}
+
+impl Refused<'_> {
+    /// Makes the request, and returns its time and the functions' operations. The name has used up its budget, but this
+    /// is not in what is read.
+    async fn time(&self, service: &Service, path: &str) -> (Duration, Vec<String>) {
+        let request = service.request("POST", path).json(&self.body);
+        let request = self.token.into_iter().fold(request, RequestBuilder::bearer_auth);
+        let faults = service.stack.as_ref().unwrap().faults();
+        faults.begin(Some(Plan { operation: "BatchGetItem".to_owned(), fault: Fault::Stale, attempts: 1 }));
+        let start = Instant::now();
+        let answer = Answer::to(request).await;
+        let time = start.elapsed();
+        answer.is_refused_for(if path == CHANGE_PASSWORD { TOO_MANY_ATTEMPTS } else { RATE_LIMIT_EXCEEDED });
+        (time, faults.end().await)
+    }
+}
+
+/// Compares the operations and the times of two requests to `path` that are both refused at their commits. Of some pairs
+/// in a row, the shortest times count: what makes others longer is the machine.
+async fn assert_refused_alike(
+    service: &Service,
+    what: &str,
+    path: &str,
+    commits: [&str; 2],
+    requests: [Refused<'_>; 2],
+) {
+    let mut ratios = Vec::new();
+    for block in 0..=BLOCKS {
+        let mut shortest = [Duration::MAX; 2];
+        for round in 0..PAIRS_PER_BLOCK {
+            for place in if (block + round) % 2 == 0 { [0, 1] } else { [1, 0] } {
+                let (time, mut operations) = requests[place].time(service, path).await;
+                shortest[place] = shortest[place].min(time);
+                assert_eq!(operations.pop().as_deref(), Some(commits[place]), "{path}: {what}");
+                assert_eq!(operations.pop().as_deref(), Some("BatchGetItem"), "{path}: {what}");
+                assert!(operations.iter().all(|operation| operation.starts_with("Get")), "{operations:?}");
+            }
+        }
+        // The first block finds the function cold.
+        if block > 0 {
+            ratios.push(log_ratio(shortest[0], shortest[1]));
+        }
+    }
+    assert_around_one(&format!("{path}: {what}"), ratios, REFUSED_ALIKE);
 }
 
 /// Names of users beside names of nobody.
@@ -89,6 +160,68 @@ async fn a_wrong_password_takes_as_long_as_an_unknown_user() {
         service.change_password_after_signin(&username, WRONG_PASSWORD, NEW_PASSWORD).await
     })
     .await;
+}
+
+/// A service whose hashes take no longer than its other work, so that neither hides a difference in the other.
+async fn with_short_hashes() -> Service {
+    Service::with_settings([
+        ("ARGON2_MEMORY_KIB", "8192"),
+        ("ARGON2_ITERATIONS", "2"),
+        ("SIGNIN_FAILURES_PER_IP", "0"),
+    ])
+    .await
+}
+
+/// A body with the fields of all endpoints that verify passwords.
+fn body(username: &str, password: &str) -> Value {
+    json!({
+        "username": username,
+        "password": password,
+        "old_password": password,
+        "new_password": NEW_PASSWORD,
+        "new_password_check": NEW_PASSWORD,
+        "stay_logged_in": true,
+    })
+}
+
+#[tokio::test]
+async fn right_and_wrong_passwords_are_refused_in_the_same_time() {
+    let service = &with_short_hashes().await;
+    let user = &service.user().create().await;
+    let token = service.token_of(user).await;
+    // An outdated hash: the right password would now have it replaced.
+    service.set_stored_hash(user, OTHER_ARGON2_HASH).await;
+    service.set_failures(&user.username, 20, Duration::ZERO).await;
+
+    for (path, token) in [
+        (SIGNIN, None),
+        (CHANGE_PASSWORD_AFTER_SIGNIN, None),
+        (CHANGE_PASSWORD, Some(&token)),
+        (CHECK_OLD_PASSWORD, Some(&token)),
+        (CHANGE_MY_PASSWORD, Some(&token)),
+    ] {
+        let requests = [PASSWORD, WRONG_PASSWORD]
+            .map(|password| Refused { token, body: body(&user.username, password) });
+        let what = "refused right over refused wrong";
+        assert_refused_alike(service, what, path, ["UpdateItem users"; 2], requests).await;
+    }
+}
+
+#[tokio::test]
+async fn known_and_unknown_names_are_refused_in_the_same_time() {
+    let service = &with_short_hashes().await;
+    let user = service.user().with_password(PASSWORD).create().await;
+    let names = [user.username, unknown_username()];
+    for name in &names {
+        service.set_failures(name, 20, Duration::ZERO).await;
+    }
+
+    for path in [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN] {
+        let requests = names.each_ref().map(|name| Refused { token: None, body: body(name, WRONG_PASSWORD) });
+        let what = "refused known over refused unknown";
+        assert_refused_alike(service, what, path, ["UpdateItem users", "UpdateItem attempts"], requests)
+            .await;
+    }
 }
 
 #[tokio::test]

@@ -58,6 +58,8 @@ pub enum Fault {
     Hang,
     /// Nothing happens until the request is answered, and then the operation is applied.
     Late,
+    /// What is read has no failures of a username in it, as if all of them had come after the reading.
+    Stale,
 }
 
 /// What happens to one operation.
@@ -260,6 +262,7 @@ pub(crate) async fn inject(
             cut()
         }
         Some(Fault::Hang) => hang().await,
+        Some(Fault::Stale) => without_failures(pass_on().await).await,
         Some(Fault::Late) => {
             let (waiting, answered) = oneshot::channel();
             let passed_on = pass_on();
@@ -282,6 +285,18 @@ fn throttling(headers: &HeaderMap) -> (StatusCode, &'static str) {
         Some(("secretsmanager", _)) => (StatusCode::BAD_REQUEST, "ThrottlingException"),
         Some(_) => (StatusCode::BAD_REQUEST, "ProvisionedThroughputExceededException"),
     }
+}
+
+/// What DynamoDB answers to a batch, but for the counters of failures.
+async fn without_failures(response: Response) -> Response {
+    let body = to_bytes(response.into_body(), aws::BODY_LIMIT).await.unwrap_or_default();
+    let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let tables = answer["Responses"].as_object_mut().into_iter().flatten();
+    let items = tables.filter_map(|(_, items)| items.as_array_mut()).flatten();
+    for item in items.filter_map(Value::as_object_mut) {
+        item.retain(|name, _| !["known_", "other_"].iter().any(|budget| name.starts_with(budget)));
+    }
+    axum::Json(answer).into_response()
 }
 
 /// That another transaction works on the item, or on the first one of a transaction's.
