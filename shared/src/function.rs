@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::config::{ConfigError, Environment};
 use crate::{aws, telemetry};
 
-/// A Lambda function. Those that answer HTTP requests implement [`Endpoint`](crate::http::Endpoint) instead, which
+/// A Lambda function. Those that answer HTTP requests implement [`Endpoint`](crate::endpoint::Endpoint) instead, which
 /// makes each of them a function.
 pub trait Function: Debug + Sized + Send + Sync + 'static {
     /// The function's name in the log, the metrics and the template.

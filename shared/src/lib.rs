@@ -6,7 +6,9 @@
 //! | [`store`] | DynamoDB: the tables, their keys, and every operation on them. |
 //! | [`secrets`] | Secrets Manager: the keys that sign tokens and hash codes. |
 //! | [`mail`] | SES: the mails and their templates. |
-//! | [`http`] | API Gateway: the request's fields, and the one place that turns an outcome into an answer. |
+//! | [`function`] | Lambda: what a function is, and how it runs. |
+//! | [`endpoint`] | API Gateway: what an endpoint is, and the one place that turns an outcome into an answer. |
+//! | [`fields`] | The fields of requests, and the messages of those that are wrong. |
 //! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
 //! | [`own_password`] | The password of a signed-in user: verified, changed, and the notice of it. |
 //! | [`code_verification`] | Verifying a reset code within its tries. |
@@ -22,10 +24,11 @@ pub mod clock;
 pub mod code_verification;
 pub mod config;
 pub mod domain;
+pub mod endpoint;
 pub mod error;
+pub mod fields;
 pub mod function;
 pub mod hashing;
-pub mod http;
 pub mod mail;
 pub mod own_password;
 pub mod random;

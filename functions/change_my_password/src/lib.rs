@@ -8,7 +8,8 @@ use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::PasswordPolicy;
-use shared::http::{Endpoint, Error, Field, Fields, Success, parse, route_key};
+use shared::endpoint::{Endpoint, Error, Success, parse, route_key};
+use shared::fields::{Field, Validator};
 use shared::own_password::{Account, OwnPassword};
 use shared::tokens::token_of;
 
@@ -67,25 +68,25 @@ impl Endpoint for ChangeMyPassword {
 
 impl ChangeMyPassword {
     async fn check(&self, account: &Account, body: CheckFields) -> Result<Success, Error> {
-        let mut fields = Fields::default();
+        let mut fields = Validator::default();
         let Some(password) = fields.password("password", body.password) else {
-            return Err(fields.into_error());
+            return Err(fields.into_errors().into());
         };
         self.passwords.verify(account, &password).await?;
         Success::new("old_password_correct", &Answer { msg: "Password correct" })
     }
 
     async fn change(&self, account: &Account, body: ChangeFields) -> Result<Success, Error> {
-        let mut fields = Fields::default();
+        let mut fields = Validator::default();
         let old_password = fields.password("old_password", body.old_password);
         let new_password = fields.new_password("new_password", body.new_password, self.policy);
         let (Some(old_password), Some(new_password)) = (old_password, new_password) else {
-            return Err(fields.into_error());
+            return Err(fields.into_errors().into());
         };
         let unless_unchanged = || {
             if new_password.is_unchanged_from(&old_password) {
                 let _: Option<()> = fields.refuse("new_password", "and old password must be different");
-                return Err(fields.into_error());
+                return Err(fields.into_errors().into());
             }
             Ok(new_password)
         };

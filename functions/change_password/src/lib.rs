@@ -1,5 +1,7 @@
 //! `POST /api/v1/profile/change_password`: the change of the password of a signed-in user.
 
+mod errors;
+
 use std::net::IpAddr;
 
 use aws_types::SdkConfig;
@@ -7,9 +9,12 @@ use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{NewPassword, Password, PasswordPolicy};
-use shared::http::{Endpoint, Envelope, Error, Field, PasswordChangeError, Success, parse};
+use shared::endpoint::{Endpoint, Envelope, Error, Success, parse};
+use shared::fields::Field;
 use shared::own_password::{Account, OwnPassword};
 use shared::tokens::bearer_token;
+
+use self::errors::{PasswordChangeError, refusal};
 
 /// The endpoint of `change_password`.
 #[derive(Debug)]
@@ -20,7 +25,7 @@ pub struct ChangePassword {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     old_password: Field,
     new_password: Field,
     new_password_check: Field,
@@ -43,7 +48,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(body: Fieldset, policy: PasswordPolicy) -> Self {
+    fn new(body: Body, policy: PasswordPolicy) -> Self {
         let mut fields = Self::default();
         match filled(body.old_password) {
             None => fields.errors.push(PasswordChangeError::OldPasswordMissing),
@@ -87,10 +92,8 @@ impl Fields {
         }
     }
 
-    /// All that is wrong, in the order of the codes.
     fn errors(&mut self) -> Error {
-        self.errors.sort();
-        Error::PasswordChange(std::mem::take(&mut self.errors))
+        refusal(std::mem::take(&mut self.errors))
     }
 }
 

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use shared::authentication::{Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Network, NewPassword, Password, PasswordPolicy, SessionToken, User, Username};
+use shared::endpoint::{Endpoint, Error, Success, parse};
+use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
-use shared::http::{Endpoint, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{NewSession, PasswordChange, Store};
 use shared::tokens::Tokens;
@@ -29,7 +30,7 @@ pub struct ChangePasswordAfterSignin {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     username: Field,
     old_password: Field,
     new_password: Field,
@@ -45,8 +46,8 @@ struct ForcedChange {
 }
 
 impl ForcedChange {
-    fn parse(body: Fieldset, policy: PasswordPolicy) -> Result<Self, Error> {
-        let mut fields = Fields::default();
+    fn parse(body: Body, policy: PasswordPolicy) -> Result<Self, Error> {
+        let mut fields = Validator::default();
         let username = fields.username(body.username);
         let old_password = fields.password("old_password", body.old_password);
         let mut new_password = fields.new_password("new_password", body.new_password, policy);
@@ -60,7 +61,7 @@ impl ForcedChange {
             (Some(username), Some(old_password), Some(new_password), Some(session)) => {
                 Ok(Self { username, old_password, new_password, session })
             }
-            _ => Err(fields.into_error()),
+            _ => Err(fields.into_errors().into()),
         }
     }
 }

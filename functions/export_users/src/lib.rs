@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{EmailAddress, Locale, PasswordHash, Timestamp, UserWithHash};
 use shared::error::Failure;
+use shared::fields::{Page, Payload, Validator};
 use shared::function::{Error, Function};
-use shared::http::{Fields, Page, Payload};
 use shared::store::Store;
 use shared::telemetry::{count_answer, invocation_span};
 use tracing::Instrument;
@@ -66,7 +66,7 @@ impl Function for ExportUsers {
 impl ExportUsers {
     /// The answer, and what the audit log calls it.
     async fn answer(&self, payload: &RawValue) -> (&'static str, Value) {
-        let (mut payload, mut fields) = (Payload::parse(payload), Fields::default());
+        let (mut payload, mut fields) = (Payload::parse(payload), Validator::default());
         let page = fields.page(&mut payload);
         payload.finish(&mut fields);
         let page = match fields.finish(page) {

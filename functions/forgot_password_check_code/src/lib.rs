@@ -7,7 +7,8 @@ use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::code_verification::CodeVerification;
 use shared::config::{ConfigError, Environment};
-use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
+use shared::endpoint::{Endpoint, Error, Success, parse};
+use shared::fields::{Field, Validator};
 use shared::store::Store;
 
 /// The endpoint of `forgot_password_check_code`.
@@ -18,7 +19,7 @@ pub struct CheckCode {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     username: Field,
     code: Field,
 }
@@ -41,10 +42,10 @@ impl Endpoint for CheckCode {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let body: Fieldset = parse(request)?;
-        let mut fields = Fields::default();
+        let body: Body = parse(request)?;
+        let mut fields = Validator::default();
         let (Some(username), Some(code)) = (fields.username(body.username), fields.code(body.code)) else {
-            return Err(fields.into_error());
+            return Err(fields.into_errors().into());
         };
         let verified = self.verification.verify(&username, &code, source_ip).await?;
         self.verification.give_back(&verified).await;

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use shared::code_verification::{CodeVerification, Verified};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Network, NewPassword, PasswordHash, PasswordPolicy, SubmittedCode, Username};
+use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::error::Failure;
+use shared::fields::{Field, Validator};
 use shared::hashing::PasswordHasher;
-use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{PasswordChange, Store};
 use shared::{clock, random};
@@ -30,7 +31,7 @@ pub struct ResetPassword {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     username: Field,
     code: Field,
     new_password: Field,
@@ -43,14 +44,14 @@ struct Reset {
 }
 
 impl Reset {
-    fn parse(body: Fieldset, policy: PasswordPolicy) -> Result<Self, Error> {
-        let mut fields = Fields::default();
+    fn parse(body: Body, policy: PasswordPolicy) -> Result<Self, Error> {
+        let mut fields = Validator::default();
         let username = fields.username(body.username);
         let code = fields.code(body.code);
         let new_password = fields.new_password("new_password", body.new_password, policy);
         match (username, code, new_password) {
             (Some(username), Some(code), Some(new_password)) => Ok(Self { username, code, new_password }),
-            _ => Err(fields.into_error()),
+            _ => Err(fields.into_errors().into()),
         }
     }
 }

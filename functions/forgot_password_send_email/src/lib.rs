@@ -8,8 +8,9 @@ use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{CodeHolder, Username};
+use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::error::Failure;
-use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
+use shared::fields::{Field, Validator};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
 use shared::store::{AddressBudget, AddressLimit, NewCode, Store};
@@ -35,7 +36,7 @@ pub struct SendEmail {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     username: Field,
 }
 
@@ -65,15 +66,15 @@ impl Endpoint for SendEmail {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let mut fields = Fields::default();
-        let body: Fieldset = parse(request)?;
+        let mut fields = Validator::default();
+        let body: Body = parse(request)?;
         match fields.username(body.username) {
             Some(username) if self.conceal => {
                 let (answer, ()) = tokio::join!(self.send(&username, source_ip), sleep(CONCEALED_DURATION));
                 answer
             }
             Some(username) => self.send(&username, source_ip).await,
-            None => Err(fields.into_error()),
+            None => Err(fields.into_errors().into()),
         }
     }
 }

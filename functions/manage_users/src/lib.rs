@@ -14,9 +14,9 @@ use shared::domain::{
     Username,
 };
 use shared::error::Failure;
+use shared::fields::FieldErrors;
 use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
-use shared::http::FieldErrors;
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
 use shared::telemetry::{count_answer, identify, invocation_span};

@@ -6,7 +6,7 @@ use shared::domain::{
     EmailAddress, EmailAddressError, Locale, NewPassword, PasswordHash, PasswordPolicy, Timestamp, UserId,
     Username,
 };
-use shared::http::{Field, FieldErrors, Fields, NotAList, Page, Payload};
+use shared::fields::{Field, FieldErrors, NotAList, Page, Payload, Validator};
 use shared::store::UserUpdate;
 
 /// The most addresses of one user: each of them gets a mail of its own.
@@ -100,7 +100,7 @@ impl Command {
         payload: &RawValue,
         constraints: Constraints,
     ) -> (Option<&'static str>, Result<Self, FieldErrors>) {
-        let (mut payload, mut fields) = (Payload::parse(payload), Fields::default());
+        let (mut payload, mut fields) = (Payload::parse(payload), Validator::default());
         let written = fields.text("action", payload.field("action"));
         let known =
             written.as_deref().and_then(|written| ACTIONS.into_iter().find(|action| *action == written));
@@ -119,7 +119,7 @@ impl Command {
         action: &str,
         payload: &mut Payload,
         constraints: Constraints,
-        fields: &mut Fields,
+        fields: &mut Validator,
     ) -> Option<Self> {
         match action {
             "create" => create(payload, constraints, fields).map(|user| Self::Create(Box::new(user))),
@@ -142,7 +142,7 @@ impl Command {
     }
 }
 
-fn create(payload: &mut Payload, constraints: Constraints, fields: &mut Fields) -> Option<NewUser> {
+fn create(payload: &mut Payload, constraints: Constraints, fields: &mut Validator) -> Option<NewUser> {
     let username = fields.new_username("username", payload.field("username"));
     let credential = match (payload.field("password"), payload.field("password_hash")) {
         (Field::Absent, Field::Absent) => Some(None),
@@ -174,7 +174,7 @@ fn create(payload: &mut Payload, constraints: Constraints, fields: &mut Fields) 
     })
 }
 
-fn get(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
+fn get(payload: &mut Payload, fields: &mut Validator) -> Option<Command> {
     match (payload.field("username"), payload.field("user_id")) {
         (Field::Absent, Field::Absent) => fields.refuse("username", "field is required without a user id"),
         (username, Field::Absent) => fields.username(username).map(|username| Command::Get { username }),
@@ -183,7 +183,7 @@ fn get(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
     }
 }
 
-fn list(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
+fn list(payload: &mut Payload, fields: &mut Validator) -> Option<Command> {
     let page = fields.page(payload);
     let email_address = match payload.field("email_address") {
         Field::Absent => Some(None),
@@ -197,7 +197,7 @@ fn list(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
     Some(Command::List { page: page?, email_address: email_address? })
 }
 
-fn update(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
+fn update(payload: &mut Payload, fields: &mut Validator) -> Option<Command> {
     let username = fields.username(payload.field("username"));
     let email_addresses = email_addresses(payload, fields);
     let activated = fields.boolean("activated", &payload.field("activated"));
@@ -216,13 +216,13 @@ fn update(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
     Some(Command::Update { username: username?, update })
 }
 
-fn rename(payload: &mut Payload, fields: &mut Fields) -> Option<Command> {
+fn rename(payload: &mut Payload, fields: &mut Validator) -> Option<Command> {
     let username = fields.username(payload.field("username"));
     let new_username = fields.new_username("new_username", payload.field("new_username"));
     Some(Command::Rename { username: username?, new_username: new_username? })
 }
 
-fn set_password(payload: &mut Payload, policy: PasswordPolicy, fields: &mut Fields) -> Option<Command> {
+fn set_password(payload: &mut Payload, policy: PasswordPolicy, fields: &mut Validator) -> Option<Command> {
     let username = fields.username(payload.field("username"));
     let password = fields.new_password("password", payload.field("password"), policy);
     let must_change_password = fields.boolean("must_change_password", &payload.field("must_change_password"));
@@ -233,12 +233,12 @@ fn set_password(payload: &mut Payload, policy: PasswordPolicy, fields: &mut Fiel
     })
 }
 
-fn password_hash(field: Field, fields: &mut Fields) -> Option<PasswordHash> {
+fn password_hash(field: Field, fields: &mut Validator) -> Option<PasswordHash> {
     let text = fields.text("password_hash", field)?;
     PasswordHash::parse(&text).map_or_else(|error| fields.refuse("password_hash", &error.to_string()), Some)
 }
 
-fn user_id(field: Field, fields: &mut Fields) -> Option<Option<UserId>> {
+fn user_id(field: Field, fields: &mut Validator) -> Option<Option<UserId>> {
     let written = match field {
         Field::Absent => return Some(None),
         // The ids of the system that the users come from are numbers more often than not.
@@ -250,7 +250,7 @@ fn user_id(field: Field, fields: &mut Fields) -> Option<Option<UserId>> {
         .or_else(|| fields.refuse("user_id", "must be between 1 and 190 printable ASCII characters"))
 }
 
-fn email_addresses(payload: &mut Payload, fields: &mut Fields) -> Option<Option<Vec<EmailAddress>>> {
+fn email_addresses(payload: &mut Payload, fields: &mut Validator) -> Option<Option<Vec<EmailAddress>>> {
     let list = format!("must be a list of at most {MAX_EMAIL_ADDRESSES} e-mail addresses");
     let written = match payload.list("email_addresses") {
         Ok(None) => return Some(None),
@@ -275,7 +275,7 @@ fn email_addresses(payload: &mut Payload, fields: &mut Fields) -> Option<Option<
     Some(Some(addresses))
 }
 
-fn locale(field: Field, fields: &mut Fields) -> Option<Option<Locale>> {
+fn locale(field: Field, fields: &mut Validator) -> Option<Option<Locale>> {
     if matches!(field, Field::Absent) {
         return Some(None);
     }
@@ -284,7 +284,12 @@ fn locale(field: Field, fields: &mut Fields) -> Option<Option<Locale>> {
 }
 
 /// An instant that is not in the future, and may be absent.
-fn past(name: &'static str, field: Field, now: Timestamp, fields: &mut Fields) -> Option<Option<Timestamp>> {
+fn past(
+    name: &'static str,
+    field: Field,
+    now: Timestamp,
+    fields: &mut Validator,
+) -> Option<Option<Timestamp>> {
     if matches!(field, Field::Absent) {
         return Some(None);
     }
@@ -296,13 +301,13 @@ fn past(name: &'static str, field: Field, now: Timestamp, fields: &mut Fields) -
     }
 }
 
-fn import(payload: &mut Payload, constraints: Constraints, fields: &mut Fields) -> Option<Command> {
+fn import(payload: &mut Payload, constraints: Constraints, fields: &mut Validator) -> Option<Command> {
     let entries = match payload.list("users") {
         Ok(Some(entries)) if entries.len() <= MAX_IMPORTED => entries,
         _ => return fields.refuse("users", &format!("must be a list of at most {MAX_IMPORTED} users")),
     };
     let parse = |entry: Box<RawValue>| {
-        let (mut payload, mut fields) = (Payload::parse(&entry), Fields::default());
+        let (mut payload, mut fields) = (Payload::parse(&entry), Validator::default());
         let written_username = payload.value("username");
         let user = create(&mut payload, constraints, &mut fields);
         payload.finish(&mut fields);

@@ -9,7 +9,8 @@ use shared::aws::patient;
 use shared::clock;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionInformation, SessionToken};
-use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
+use shared::endpoint::{Endpoint, Error, Success, parse};
+use shared::fields::{Field, Validator};
 use shared::store::Store;
 use shared::telemetry::identify;
 use shared::tokens::Tokens;
@@ -23,7 +24,7 @@ pub struct SessionSignin {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     session_token: Field,
     session_information: Field,
 }
@@ -49,8 +50,8 @@ impl Endpoint for SessionSignin {
     }
 
     async fn handle(&self, request: &Request, _: IpAddr) -> Result<Success, Error> {
-        let body: Fieldset = parse(request)?;
-        let mut fields = Fields::default();
+        let body: Body = parse(request)?;
+        let mut fields = Validator::default();
         let session_token = fields.session_token(body.session_token);
         let information = fields.session_information(body.session_information);
         match (session_token, information) {
@@ -58,7 +59,7 @@ impl Endpoint for SessionSignin {
                 let token = token.ok_or(Error::SessionTokenIncorrect)?;
                 self.sign_in(&token, information.as_ref()).await
             }
-            _ => Err(fields.into_error()),
+            _ => Err(fields.into_errors().into()),
         }
     }
 }

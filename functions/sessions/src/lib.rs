@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use shared::clock;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionId, User};
-use shared::http::{Endpoint, Error, Field, Fields, Success, parse};
+use shared::endpoint::{Endpoint, Error, Success, parse};
+use shared::fields::{Field, Validator};
 use shared::store::Store;
 use shared::telemetry::identify;
 use shared::tokens::{Tokens, token_of};
@@ -23,7 +24,7 @@ pub struct Sessions {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     session_token: Field,
 }
 
@@ -94,10 +95,10 @@ impl Sessions {
     }
 
     async fn log_out(&self, user: &User, request: &Request) -> Result<Success, Error> {
-        let mut fields = Fields::default();
-        let body: Fieldset = parse(request)?;
+        let mut fields = Validator::default();
+        let body: Body = parse(request)?;
         let Some(session_token) = fields.session_token(body.session_token) else {
-            return Err(fields.into_error());
+            return Err(fields.into_errors().into());
         };
         let session_token = session_token.ok_or(Error::SessionTokenUnknown)?;
         if !self.store.log_out(user, &session_token, clock::now()).await? {

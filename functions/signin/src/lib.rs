@@ -8,9 +8,10 @@ use serde::Deserialize;
 use shared::authentication::{Authenticated, Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Password, SessionInformation, SessionToken, Timestamp, User, Username};
+use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::error::Failure;
+use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
-use shared::http::{Endpoint, Error, Field, Fields, SessionRequest, Success, parse};
 use shared::store::{NewSession, Store};
 use shared::tokens::{Token, Tokens};
 use shared::{clock, random};
@@ -29,7 +30,7 @@ pub struct Signin {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Fieldset {
+struct Body {
     username: Field,
     password: Field,
     session_information: Field,
@@ -42,17 +43,17 @@ struct Credentials {
     session: SessionRequest,
 }
 
-impl TryFrom<Fieldset> for Credentials {
+impl TryFrom<Body> for Credentials {
     type Error = Error;
 
-    fn try_from(body: Fieldset) -> Result<Self, Error> {
-        let mut fields = Fields::default();
+    fn try_from(body: Body) -> Result<Self, Error> {
+        let mut fields = Validator::default();
         let username = fields.username(body.username);
         let password = fields.password("password", body.password);
         let session = fields.session(body.session_information, &body.stay_logged_in);
         match (username, password, session) {
             (Some(username), Some(password), Some(session)) => Ok(Self { username, password, session }),
-            _ => Err(fields.into_error()),
+            _ => Err(fields.into_errors().into()),
         }
     }
 }
@@ -72,7 +73,7 @@ impl Endpoint for Signin {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let Credentials { username, password, session } = parse::<Fieldset>(request)?.try_into()?;
+        let Credentials { username, password, session } = parse::<Body>(request)?.try_into()?;
         let purpose = Purpose::SignIn { opens_session: session.stay_logged_in };
         let authenticated = self.authentication.verify(&username, &password, source_ip, purpose).await?;
         self.sign_in(&authenticated, &password, &session).await

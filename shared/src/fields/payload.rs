@@ -4,7 +4,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{Field, Fields};
+use super::{Field, Validator};
 
 /// The payload of a function that is invoked directly, or an object in one: its fields in the order in which they were
 /// written, repeated ones included.
@@ -53,7 +53,7 @@ impl Payload {
     }
 
     /// Refuses the fields that are left: those that nothing took out, and those that are given twice.
-    pub fn finish(self, fields: &mut Fields) {
+    pub fn finish(self, fields: &mut Validator) {
         for (name, _) in self.fields {
             match self.known.iter().find(|known| **known == name) {
                 Some(known) => fields.refuse::<()>(*known, "field is given twice"),
@@ -98,7 +98,7 @@ mod tests {
     /// The errors of a payload of which `a` and `b` are known.
     fn errors(json: &str) -> String {
         let (mut payload, mut fields) =
-            (Payload::parse(&RawValue::from_string(json.to_owned()).unwrap()), Fields::default());
+            (Payload::parse(&RawValue::from_string(json.to_owned()).unwrap()), Validator::default());
         payload.field("a");
         payload.field("b");
         payload.finish(&mut fields);

@@ -1,3 +1,8 @@
+//! The HTTP API: what an endpoint is, and how its outcome becomes an answer.
+
+mod error;
+mod response;
+
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,11 +16,15 @@ use lambda_http::http::header;
 use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::{Adapter, Body, LambdaEvent, Request, RequestExt, Response, Service, service_fn};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::{Instrument, field};
 
-use super::answer::{Envelope, Error, Success, render};
+pub use self::error::{Error, NumberedError};
+use self::response::render;
+pub use self::response::{Envelope, Success};
 use crate::config::{ConfigError, Environment};
 use crate::error::Failure;
+use crate::fields;
 use crate::function::Function;
 use crate::telemetry::{count_answer, trace_id};
 
@@ -98,6 +107,11 @@ pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Bo
     }
     .instrument(span)
     .await
+}
+
+/// Reads the body of a request, whatever its content type says.
+pub fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, Error> {
+    Ok(fields::parse(request.body().as_ref())?)
 }
 
 /// The route that API Gateway matched, as the template has it: `POST /api/auth/signin`.
