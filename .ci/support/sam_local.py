@@ -20,63 +20,12 @@ START_API = "http://127.0.0.1:3001"
 OPTIONS = ["--parameter-overrides", "Architecture=x86_64", "--skip-pull-image"]
 PASSWORD = "Password1234!"
 
-# What each event is answered: the status, and something that the body says. Functions without a route have no status.
-ANSWERS = {
-    "change_my_password/change_with_header": (200, "Password changed"),
-    "change_my_password/change_with_two_tokens": (200, "Password changed"),
-    "change_my_password/change_without_token": (401, "token_not_provided"),
-    "change_my_password/check_old_password": (200, "Password correct"),
-    "change_my_password/check_wrong_password": (400, "password_incorrect"),
-    "change_password/bearer": (200, "New password is set"),
-    "change_password/bearer_colon": (200, "New password is set"),
-    "change_password/bearer_null": (401, "Unauthorized"),
-    "change_password/nothing_provided": (422, "There are validation errors found"),
-    "change_password_after_signin/stay_logged_in": (200, "session_token"),
-    "change_password_after_signin/trailing_comma": (400, "malformed_json"),
-    "change_password_after_signin/without_session": (200, "token"),
-    "change_password_after_signin/wrong_password": (400, "username_or_password_incorrect"),
-    "export_users/first_page": (None, "password_hash"),
-    "forgot_password_check_code/integer_code": (200, "code_correct"),
-    "forgot_password_check_code/string_code": (200, "code_correct"),
-    "forgot_password_check_code/wrong_code": (400, "code_incorrect"),
-    "forgot_password_reset_password/right_code": (200, "Changed password"),
-    "forgot_password_reset_password/wrong_code": (400, "code_incorrect"),
-    "forgot_password_send_email/known_username": (200, "Sent"),
-    "forgot_password_send_email/unknown_username": (404, "unknown_username"),
-    "manage_users/count_outdated_hashes": (None, '"outdated"'),
-    "manage_users/create": (None, '"ok": true'),
-    "manage_users/create_with_bcrypt_hash": (None, '"ok": true'),
-    "manage_users/create_with_times": (None, '"created_at": "2020-06-11T17:48:13.000000Z"'),
-    "manage_users/create_without_password": (None, '"ok": true'),
-    "manage_users/delete": (None, '"ok": true'),
-    "manage_users/get": (None, '"ok": true'),
-    "manage_users/get_by_id": (None, '"ok": true'),
-    "manage_users/import": (None, '"created": 2'),
-    "manage_users/list": (None, '"users"'),
-    "manage_users/list_by_address": (None, '"users"'),
-    "manage_users/rename": (None, "-maier"),
-    "manage_users/revoke_sessions": (None, '"ok": true'),
-    "manage_users/set_password": (None, '"must_change_password": true'),
-    "manage_users/unlock": (None, '"ok": true'),
-    "manage_users/update": (None, '"activated": false'),
-    "manage_users/update_without_locale": (None, '"ok": true'),
-    "rotate_jwt_secret/1_create_secret": (None, "null"),
-    "rotate_jwt_secret/2_set_secret": (None, "null"),
-    "rotate_jwt_secret/3_test_secret": (None, "null"),
-    "rotate_jwt_secret/4_finish_secret": (None, "null"),
-    "session_signin/good_token": (202, "Session token is good"),
-    "session_signin/unknown_token": (400, "session_token_incorrect"),
-    "sessions/delete": (200, "Successfully deleted session"),
-    "sessions/list_with_header": (200, "last_used"),
-    "sessions/list_with_query": (200, "last_used"),
-    "sessions/list_without_token": (401, "token_not_provided"),
-    "sessions/log_out": (200, "Successfully logged out"),
-    "signin/base64_body": (200, "token"),
-    "signin/malformed_json": (400, "malformed_json"),
-    "signin/stay_logged_in": (200, "session_token"),
-    "signin/without_session": (200, "token"),
-    "signin/wrong_password": (400, "username_or_password_incorrect"),
-}
+# The answer to each event: its status, and a part of its body. Functions without a route answer with no status.
+ANSWERS = json.loads(Path("events/answers.json").read_text(encoding="utf-8"))
+TOKEN = re.compile(r"\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")
+SESSION_TOKEN = re.compile(r"\b2XRq\w{60}\b")
+SESSION_ID = re.compile(r"\b1837402653\b")
+CODE = "482901"
 
 
 def call(url: str, payload: Any = None, **headers: str) -> Any:
@@ -110,17 +59,18 @@ def with_own(function: str, case: str, event: str) -> str:
             username, must_change_password=function == "change_password_after_signin", user_id=user_id
         )
     event = event.replace("st.huber", username)
-    if function in ("change_my_password", "change_password", "session_signin", "sessions"):
+    if any(example.search(event) for example in (TOKEN, SESSION_TOKEN, SESSION_ID)):
         signin = {"username": username, "password": PASSWORD, "stay_logged_in": True}
         signed_in = call(f"{LOCAL}/api/auth/signin", signin)
         bearer = {"Authorization": f"Bearer {signed_in['token']}"}
         session = call(f"{LOCAL}/api/v1/user/myself/session", **bearer)["sessions"][0]
-        event = re.sub(r"\b1837402653\b", str(session["id"]), event)
-        event = re.sub(r"\b2XRq\w{60}\b", signed_in["session_token"], event)
-        event = re.sub(r"\beyJ[\w.-]+", signed_in["token"], event)
-    if function in ("forgot_password_check_code", "forgot_password_reset_password"):
+        event = SESSION_ID.sub(str(session["id"]), event)
+        event = SESSION_TOKEN.sub(signed_in["session_token"], event)
+        event = TOKEN.sub(signed_in["token"], event)
+    # A wrong code is refused as such only if there is a right one.
+    if r"\"code\"" in event:
         code = request_code(LOCAL, username)
-        event = event.replace("482901", str(int(code)) if case == "integer_code" else code)
+        event = event.replace(CODE, str(int(code)) if case == "integer_code" else code)
     return event
 
 
@@ -134,12 +84,12 @@ def invoke_events_of(function: str, address: str) -> None:
         start = time.monotonic()
         process = subprocess.run(command, check=False, input=event, capture_output=True, text=True)
         answer = json.loads(process.stdout or '""')
-        expected, says = ANSWERS[f"{function}/{file.stem}"]
+        expected = ANSWERS[f"{function}/{file.stem}"]
         status = answer.get("statusCode") if isinstance(answer, dict) else None
         body = json.dumps(answer) if status is None else answer["body"]
         print(f"{function}/{file.stem}: {status or 'ok'}, {time.monotonic() - start:.1f} s")
-        if status != expected or says not in body:
-            sys.exit(f"expected {expected} {says}, got {process.stdout}\n{process.stderr}")
+        if status != expected["status"] or expected["says"] not in body:
+            sys.exit(f"expected {expected}, got {process.stdout}\n{process.stderr}")
 
 
 def call_start_api() -> None:
