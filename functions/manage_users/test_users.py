@@ -6,6 +6,7 @@ API_URL and AWS_ENDPOINT_URL say where the stack is, as for the tests in Rust: `
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -253,6 +254,26 @@ class Users(unittest.TestCase):
             {name: again[name] for name in (*times, "user_id")}, {**times, "user_id": user["user_id"]}
         )
         self.assert_signs_in(username, "exported")
+
+    def test_more_users_than_a_page_are_imported_and_exported(self) -> None:
+        # The check of the logs looks for such names.
+        usernames = {f"ci.{number}.{uuid.uuid4().hex}" for number in range(250)}
+        path = self.folder / "users.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["username", "password_hash", "email_addresses", "activated"])
+            for username in usernames:
+                rows.writerow([username, HASHES["passlib, bcrypt"], f"{username}@example.com", "true"])
+        imported = self.run_users("import", str(path))
+        self.assertEqual(imported.returncode, 0, imported.stdout + imported.stderr)
+
+        exported = self.folder / "export.jsonl"
+        outcome = self.run_users("export", str(exported))
+        self.assertEqual(outcome.returncode, 0, outcome.stderr)
+        lines = exported.read_text(encoding="utf-8").splitlines()
+        names = [json.loads(line)["username"] for line in lines]
+        self.assertEqual(len(names), len(set(names)))
+        self.assertLessEqual(usernames, set(names))
 
 
 if __name__ == "__main__":
