@@ -18,11 +18,10 @@ LINKED = re.compile(rb"aws_sdk_([a-z0-9]+)")
 
 def statements(role: dict[str, Any], resources: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The statements of a role's own policies and of the managed policies of the template that it refers to."""
-    documents = [policy["PolicyDocument"] for policy in role["Properties"].get("Policies", [])]
-    documents += [
-        resources[policy["Ref"]]["Properties"]["PolicyDocument"]
-        for policy in role["Properties"]["ManagedPolicyArns"]
-    ]
+    properties = role["Properties"]
+    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+    for policy in properties.get("ManagedPolicyArns", []):
+        documents.append(resources[policy["Ref"]]["Properties"]["PolicyDocument"])
     for document in documents:
         yield from document["Statement"]
 
