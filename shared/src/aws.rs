@@ -17,6 +17,7 @@ use aws_types::SdkConfig;
 
 use crate::config::{ConfigError, Environment};
 use crate::error::Failure;
+use crate::telemetry;
 
 /// The authorities that AWS's endpoints have certificates of.
 const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
@@ -164,7 +165,7 @@ impl Dependency {
         E: ProvideErrorMetadata + Error + 'static,
         R: std::fmt::Debug,
     {
-        metrics::counter!("DependencyErrors", "Dependency" => self.name()).increment(1);
+        telemetry::operation_failed(self);
         let cause = match error {
             SdkError::ServiceError(service) => {
                 let error = service.err();
@@ -192,13 +193,5 @@ impl Dependency {
             other => other.to_string(),
         };
         Failure::Unavailable(format!("{operation}: {cause}"))
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::DynamoDb => "DynamoDB",
-            Self::Ses => "SES",
-            Self::SecretsManager => "SecretsManager",
-        }
     }
 }

@@ -11,7 +11,7 @@ use crate::endpoint::Error;
 use crate::error::Failure;
 use crate::secrets::SecretKeys;
 use crate::store::{AddressBudget, AddressLimit, ReservedTry, Store, TryError};
-use crate::telemetry::{identify, identify_unknown};
+use crate::telemetry::{self, identify, identify_unknown};
 
 /// Verifies reset codes.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl CodeVerification {
 
     async fn give_back_try(&self, username: &Username, reserved: &ReservedTry) {
         if let Err(failure) = self.store.give_back_try(username, reserved).await {
-            tracing::warn!(cause = %failure, "try not given back");
+            telemetry::warn("try not given back", failure);
         }
     }
 }

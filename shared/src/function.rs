@@ -43,6 +43,7 @@ pub async fn run<F: Function>() -> Result<(), Error> {
     // It lives as long as the process.
     let function: &'static F = Box::leak(Box::new(F::new(&environment, &aws::config(&environment)?)?));
     aws::before_invocations(&environment, function.warm_up()).await;
+    telemetry::initialised();
     // Boxed, because the runtime nests a future deeply, and each function's is deep by itself.
     run_concurrent(service_fn(|event| Box::pin(function.invoke(event)))).await
 }

@@ -13,11 +13,11 @@ use argon2::{Algorithm, Params, Version};
 use argon2_rust::params::{Memory, TagLen};
 use argon2_rust::{Argon2, Hasher};
 use tokio::sync::Semaphore;
-use tracing::Span;
 
 use crate::config::{ConfigError, Environment};
 use crate::domain::{Form, Function, NewPassword, Password, PasswordHash};
 use crate::error::Failure;
+use crate::telemetry;
 
 /// bcrypt looks at no more of a password, and repeats a shorter one, with a NUL after it, up to this length. What
 /// is longer or has a NUL is therefore wrong, or else different passwords would be right; its user has to reset it.
@@ -123,19 +123,21 @@ impl PasswordHasher {
             if arena.reserved_blocks() <= kept_blocks {
                 arenas.keep(arena);
             }
-            metrics::histogram!("HashTime").record(start.elapsed().as_secs_f64() * 1000.0);
-            done
+            (done, start.elapsed())
         };
-        let Some(cores) = &self.cores else {
-            return measured();
+        let (done, time) = if let Some(cores) = &self.cores {
+            let core = Arc::clone(cores).acquire_owned().await;
+            let elsewhere = tokio::task::spawn_blocking(move || {
+                // Until the end of the work, even if the request is gone.
+                let _core = core;
+                measured()
+            });
+            elsewhere.await.map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
+        } else {
+            measured()
         };
-        let (core, span) = (Arc::clone(cores).acquire_owned().await, Span::current());
-        let elsewhere = tokio::task::spawn_blocking(move || {
-            // Until the end of the work, even if nobody waits for it any more.
-            let _core = core;
-            span.in_scope(measured)
-        });
-        elsewhere.await.map_err(|_| Failure::Defect("hashing panicked".to_owned()))?
+        telemetry::hashed(time);
+        done
     }
 }
 

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::config::{ConfigError, Environment};
 use crate::domain::Timestamp;
 use crate::error::Failure;
+use crate::telemetry;
 
 /// The shortest key: as long as HMAC-SHA-256's output (RFC 7518 §3.2).
 const MIN_KEY_BYTES: usize = 32;
@@ -122,7 +123,7 @@ impl SecretKeys {
     /// Fetches the current version before it is needed. If that fails, it is logged, and tried again when it is needed.
     pub async fn prefetch(&self) {
         if let Err(failure) = self.current().await {
-            tracing::warn!(cause = %failure, "key not fetched ahead");
+            telemetry::warn("key not fetched ahead", failure);
         }
     }
 

@@ -1,7 +1,8 @@
-//! What the service writes about itself: its log, and its metrics among the log's lines.
+//! The log of the service, and the metrics that the template's filters count from it.
 //!
-//! Each test runs a `local` of its own, because nobody else may be served by it meanwhile.
+//! Each test that reads a log runs a `local` of its own, so that the log has no other requests.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -10,32 +11,27 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use sha2::{Digest, Sha256};
-use shared::config::Environment;
-use support::template::Template;
+use support::metric_filters::{Metric, MetricFilter};
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, CODE_INCORRECT, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT};
 use crate::helpers::{
     NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
+use crate::template::template;
 
-const NAMESPACE: &str = "postern-tests";
+/// What CloudWatch bills an event in addition to its bytes
+/// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>).
+const BYTES_OF_EVENT: usize = 26;
+/// The bytes that our own line may have, in a request with no failure and no cold start.
+const MAX_LINE: usize = 350;
 
 struct Local {
     service: Service,
     process: Child,
     log: PathBuf,
-}
-
-/// One metric in one line.
-struct Metric {
-    name: String,
-    unit: String,
-    /// An object of the dimensions and their values.
-    dimensions: Value,
-    value: Value,
 }
 
 impl Local {
@@ -45,7 +41,6 @@ impl Local {
         let aws_port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let mut process = Command::new(env!("CARGO_BIN_EXE_local"))
             .args(["--no-demo", "--api-port", "0", "--aws-port", &aws_port.to_string()])
-            .env("METRICS_NAMESPACE", NAMESPACE)
             // One that others use too must not lose a table.
             .env_remove("DYNAMODB_URL")
             .stdout(Stdio::piped())
@@ -67,62 +62,54 @@ impl Local {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The lines that say what a function answered.
-    fn answered(&self, event: &str) -> Vec<Value> {
+    /// The lines of requests and invocations, and no others.
+    fn answers(&self) -> Vec<Value> {
         let mut lines = self.lines();
-        lines.retain(|line| line["message"] == "answered" && line["event"] == event);
+        lines.retain(|line| line["outcome"].is_string());
         lines
     }
 
-    /// All metrics, read out of the embedded metric format.
-    fn metrics(&self) -> Vec<Metric> {
-        let mut metrics = Vec::new();
-        for line in self.lines().into_iter().filter(|line| !line["_aws"].is_null()) {
-            assert!(line["_aws"]["Timestamp"].is_u64(), "{line}");
-            let directives = line["_aws"]["CloudWatchMetrics"].as_array().unwrap();
-            for directive in directives {
-                assert_eq!(directive["Namespace"], NAMESPACE);
-                let [dimensions] = &directive["Dimensions"].as_array().unwrap()[..] else { panic!("{line}") };
-                let dimensions = dimensions.as_array().unwrap().iter().map(|key| key.as_str().unwrap());
-                let dimensions: Value = dimensions.map(|key| (key, line[key].as_str().unwrap())).collect();
-                for metric in directive["Metrics"].as_array().unwrap() {
-                    let [name, unit] = ["Name", "Unit"].map(|key| metric[key].as_str().unwrap().to_owned());
-                    let value = line[&name].clone();
-                    metrics.push(Metric { name, unit, dimensions: dimensions.clone(), value });
-                }
+    /// The lines of the requests to one endpoint.
+    fn answers_of(&self, event: &str) -> Vec<Value> {
+        let mut lines = self.answers();
+        lines.retain(|line| line["event"] == event);
+        lines
+    }
+
+    /// The values of every metric that the template's filters make of the log, in the order of its lines.
+    fn metrics(&self) -> BTreeMap<Metric, Vec<Number>> {
+        let filters = template().metric_filters().unwrap();
+        let mut metrics: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for line in self.lines() {
+            for (metric, value) in filters.values().filter_map(|filter| filter.apply(&line)) {
+                metrics.entry(metric).or_default().push(value);
             }
         }
         metrics
     }
 
     /// The sum of a metric that counts.
-    #[track_caller]
-    fn count(&self, name: &str, dimensions: &Value) -> u64 {
-        let mut metrics = self.metrics();
-        metrics.retain(|metric| metric.name == name && metric.dimensions == *dimensions);
-        assert!(metrics.iter().all(|metric| metric.unit == "Count"));
-        metrics.iter().map(|metric| metric.value.as_u64().unwrap()).sum()
+    fn sum(&self, name: &str, outcome: Option<&str>) -> u64 {
+        let metrics = self.metrics();
+        let values = metrics.get(&metric(name, outcome)).into_iter().flatten();
+        values.map(|value| value.as_u64().unwrap()).sum()
     }
 
-    #[track_caller]
-    fn answers(&self, event: &str, outcome: &str) -> u64 {
-        self.count("Answers", &json!({"Event": event, "Outcome": outcome}))
-    }
-
-    #[track_caller]
+    /// The failed operations of DynamoDB, SES and Secrets Manager.
     fn dependency_errors(&self) -> [u64; 3] {
-        ["DynamoDB", "SES", "SecretsManager"]
-            .map(|dependency| self.count("DependencyErrors", &json!({"Dependency": dependency})))
+        ["DynamoDbErrors", "SesErrors", "SecretsManagerErrors"].map(|name| self.sum(name, None))
     }
+}
 
-    /// How long each hash took, in milliseconds.
-    fn hash_times(&self) -> Vec<f64> {
-        let mut metrics = self.metrics();
-        metrics.retain(|metric| metric.name == "HashTime");
-        assert!(metrics.iter().all(|metric| metric.unit == "Milliseconds" && metric.dimensions == json!({})));
-        let times = metrics.iter().flat_map(|metric| metric.value.as_array().unwrap());
-        times.map(|time| time.as_f64().unwrap()).collect()
-    }
+/// A metric of the stack: `outcome` is the value of its dimension, if it has one.
+fn metric(name: &str, outcome: Option<&str>) -> Metric {
+    let dimensions = outcome.map(|outcome| ("Outcome".to_owned(), outcome.to_owned()));
+    Metric { name: name.to_owned(), dimensions: dimensions.into_iter().collect() }
+}
+
+/// Every metric that the template's filters can count in.
+fn countable() -> BTreeSet<Metric> {
+    template().metric_filters().unwrap().values().flat_map(MetricFilter::metrics).collect()
 }
 
 impl Drop for Local {
@@ -138,16 +125,15 @@ async fn every_answer_and_every_hash_counts_once_however_many_overlap() {
     let local = Local::start();
     let started = Instant::now();
     let user = local.service.user().create().await;
-    assert_eq!(local.answers("manage_users", "created"), 1);
+    let sign_ins =
+        || ["username_or_password_incorrect", "signed_in"].map(|outcome| local.sum("SignIns", Some(outcome)));
 
     local.service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
-    assert_eq!(local.answers("signin", "username_or_password_incorrect"), 1);
-    assert_eq!(local.answers("signin", "signed_in"), 0);
+    assert_eq!(sign_ins(), [1, 0]);
     local.service.token_of(&user).await;
-    assert_eq!(local.answers("signin", "username_or_password_incorrect"), 1);
-    assert_eq!(local.answers("signin", "signed_in"), 1);
+    assert_eq!(sign_ins(), [1, 1]);
 
-    let forged = json!({"level": "INFO", "message": "answered", "event": "signin", "outcome": "signed_in"});
+    let forged = json!({"level": "INFO", "event": "signin", "outcome": "signed_in"});
     let strangers = (0..20).map(async |_| {
         let username = format!("{}\n{forged}", unknown_username());
         local.service.signin(&username, PASSWORD).await
@@ -155,59 +141,202 @@ async fn every_answer_and_every_hash_counts_once_however_many_overlap() {
     for answer in join_all(strangers).await {
         answer.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
-    assert_eq!(local.answers("signin", "username_or_password_incorrect"), 21);
-    assert_eq!(local.answered("signin").len(), 22);
-    let hash_times = local.hash_times();
+    assert_eq!(sign_ins(), [21, 1]);
+    assert_eq!(local.sum("FailedSignIns", None), 21);
+    assert_eq!(local.answers_of("signin").len(), 22);
+    let hash_times: Vec<f64> =
+        local.metrics()[&metric("HashTime", None)].iter().map(|time| time.as_f64().unwrap()).collect();
     assert_eq!(hash_times.len(), 22);
     // They are in milliseconds: none took longer than all did. In seconds, 22 that overlap would come to 22/1000 of that.
     let elapsed = started.elapsed().as_secs_f64() * 1000.0;
     assert!(hash_times.iter().all(|time| *time < elapsed), "{elapsed}: {hash_times:?}");
     assert!(hash_times.iter().sum::<f64>() * 40.0 > elapsed, "{elapsed}: {hash_times:?}");
-    assert_eq!(local.count("ColdStarts", &json!({})), 1);
+    assert_eq!(local.sum("ColdStarts", None), 1);
 }
 
-#[tokio::test]
-async fn every_answer_that_an_alarm_counts_is_counted_under_that_name() {
-    let local = Local::start();
-    let service = &local.service;
-    let user = service.user().create().await;
+/// Calls every endpoint, so that each answer that a metric counts is given at least once.
+async fn give_every_counted_answer(service: &Service) {
+    let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
     let due = service.user().due_a_password_change().create().await;
-    let nobody = unknown_username();
+    let inactive = service.user().not_activated().create().await;
+    let unreachable = service.user().with("email_addresses", json!([])).create().await;
+    let stranger = unknown_username();
 
     let token = service.token_of(&user).await;
+    service.signin(&due.username, PASSWORD).await;
+    service.signin(&inactive.username, PASSWORD).await;
     service.signin(&user.username, WRONG_PASSWORD).await;
     service.change_password_after_signin(&due.username, WRONG_PASSWORD, NEW_PASSWORD).await;
     service.change_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await;
-    service.change_password("none", PASSWORD, NEW_PASSWORD).await;
     service.change_my_password(&token, WRONG_PASSWORD, NEW_PASSWORD).await;
     service.check_old_password("none", PASSWORD).await;
-    service.sessions("none").await;
-    for user in [&user, &due] {
-        service.set_failures(&user.username, 20, Duration::ZERO).await;
-    }
+    service.set_failures(&user.username, 20, Duration::ZERO).await;
     service.signin(&user.username, PASSWORD).await;
-    service.change_password_after_signin(&due.username, PASSWORD, NEW_PASSWORD).await;
-    service.change_password(&token, PASSWORD, NEW_PASSWORD).await;
-    service.check_old_password(&token, PASSWORD).await;
 
-    service.code_for(&user).await;
+    service.check_code(&user.username, WRONG_CODE).await;
+    let code = service.code_for(&user).await;
+    service.check_code(&user.username, &code).await;
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await;
+    for _ in 0..5 {
+        service.send_email(&user.username).await;
+    }
     for _ in 0..7 {
         service.check_code(&user.username, WRONG_CODE).await;
         service.reset_password(&user.username, WRONG_CODE, NEW_PASSWORD).await;
     }
-    service.send_email(&nobody).await;
-    service.check_code(&nobody, WRONG_CODE).await;
-    service.reset_password(&nobody, WRONG_CODE, NEW_PASSWORD).await;
+    service.send_email(&unreachable.username).await;
+    service.send_email(&stranger).await;
+    service.check_code(&stranger, WRONG_CODE).await;
     assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
 
-    let sender = |setting: &str| (setting == "MAIL_FROM").then(|| "no-reply@example.com".to_owned());
-    let alarms = Template::for_stack("postern", &Environment::new(sender)).unwrap().alarms().unwrap();
-    assert_eq!(alarms.values().filter(|answers| !answers.is_empty()).count(), 6, "{alarms:?}");
-    for (alarm, answers) in alarms {
-        for [event, outcome] in answers {
-            assert_ne!(local.answers(&event, &outcome), 0, "{alarm} counts {outcome} of {event}");
+    service.make_unreachable(&due).await;
+    service.send_email(&due.username).await;
+    // The function may use its own secret only.
+    let rotation = json!({"Step": "createSecret", "SecretId": "nowhere", "ClientRequestToken": "none"});
+    service.try_invoke("rotate_jwt_secret", &rotation).await.unwrap_err();
+    service.lose_table(&service.tables.attempts).await;
+    service.signin(&user.username, PASSWORD).await;
+}
+
+#[tokio::test]
+async fn the_filters_count_in_every_metric_and_each_request_writes_one_short_line() {
+    let local = Local::start();
+    give_every_counted_answer(&local.service).await;
+    let counted: BTreeSet<Metric> = local.metrics().into_keys().collect();
+    assert_eq!(counted, countable());
+
+    let (answers, mut lines) = (local.answers(), local.lines());
+    // Not a function's: IAM says here why it refused what the rotation asked for.
+    lines.retain(|line| line["message"] != "not allowed by the function's role");
+    let ids: BTreeSet<&str> = answers.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
+    assert_eq!(ids.len(), answers.len());
+    assert_eq!(lines.len(), answers.len(), "{lines:?}");
+    let fields: BTreeSet<&str> =
+        answers.iter().flat_map(|line| line.as_object().unwrap().keys()).map(|key| &**key).collect();
+    assert_queries_know(&fields);
+    for line in &answers {
+        let is_ordinary = line["level"] == "INFO" && line["cold"].is_null();
+        assert!(!is_ordinary || line.to_string().len() <= MAX_LINE, "{}: {line}", line.to_string().len());
+        assert_eq!(line["level"] == "ERROR", line["cause"].is_string(), "{line}");
+        assert!(line["ms"].as_f64().unwrap() >= line["hash_ms"].as_f64().unwrap_or_default(), "{line}");
+        assert!(line["rss_mb"].as_u64().unwrap() > 0, "{line}");
+    }
+    assert_eq!(answers[0]["cold"], true, "{}", answers[0]);
+}
+
+/// Fails if a saved query uses a field of the functions' log that none of its lines has.
+#[track_caller]
+fn assert_queries_know(fields: &BTreeSet<&str>) {
+    const LANGUAGE: &str = "filter fields stats sort limit by as asc desc in and or like ispresent count \
+         count_distinct avg pct min max level type record.status @timestamp @logStream location message";
+    for (name, query) in template().queries().unwrap().into_iter().filter(|(name, _)| *name != "MailQuery") {
+        let unquoted: String = query.split('"').step_by(2).collect::<Vec<_>>().join(" ");
+        let separator = |character: char| !(character.is_ascii_alphanumeric() || "@._".contains(character));
+        let words: Vec<&str> = unquoted.split(separator).filter(|word| !word.is_empty()).collect();
+        let names: BTreeSet<&str> =
+            words.windows(2).filter(|pair| pair[0] == "as").map(|pair| pair[1]).collect();
+        for word in words.iter().filter(|word| word.parse::<u32>().is_err()) {
+            let is_known = fields.contains(word)
+                || names.contains(word)
+                // Requests that are sampled have it, of which there is none here.
+                || ["trace_id", "init_ms", "username_hash"].contains(word)
+                || LANGUAGE.split_whitespace().any(|known| known == *word);
+            assert!(is_known, "{name}: {word}");
         }
     }
+}
+
+#[test]
+fn alarms_and_the_dashboard_have_metrics_that_the_filters_count() {
+    let (template, countable) = (template(), countable());
+    let mut watched = BTreeSet::new();
+    for (alarm, metrics) in template.alarms().unwrap() {
+        let ids: BTreeSet<_> = metrics.iter().map(|metric| &metric.id).collect();
+        assert_eq!(ids.len(), metrics.len(), "the ids of {alarm}");
+        assert!(!metrics.is_empty() && metrics.len() <= 10, "{alarm}");
+        watched.extend(metrics.into_iter().filter_map(|metric| metric.own));
+    }
+    assert_eq!(watched.difference(&countable).collect::<Vec<_>>(), [] as [&Metric; 0]);
+    assert!(watched.len() >= 11, "{watched:?}");
+
+    let mut shown = BTreeSet::new();
+    for widget in template.widgets().unwrap().iter().filter(|widget| widget["type"] == "metric") {
+        for metric_of_widget in widget["properties"]["metrics"].as_array().unwrap() {
+            if metric_of_widget[0] == "postern" {
+                shown.insert(metric(metric_of_widget[1].as_str().unwrap(), None));
+            } else if let Some(search) = metric_of_widget[0]["expression"].as_str() {
+                let name = search.strip_prefix("SEARCH('{postern,Outcome} MetricName=\"");
+                let name = name.and_then(|rest| rest.split_once('"')).unwrap_or_else(|| panic!("{search}")).0;
+                let of_name: BTreeSet<_> = countable
+                    .iter()
+                    .filter(|metric| metric.name == name && metric.dimensions.contains_key("Outcome"))
+                    .cloned()
+                    .collect();
+                assert!(!of_name.is_empty(), "{search}");
+                shown.extend(of_name);
+            }
+        }
+    }
+    assert_eq!(shown.difference(&countable).collect::<Vec<_>>(), [] as [&Metric; 0]);
+    let unused: Vec<_> =
+        countable.iter().filter(|metric| !watched.contains(metric) && !shown.contains(metric)).collect();
+    assert_eq!(unused, [] as [&Metric; 0], "nothing shows it");
+    let namespaces: BTreeSet<String> =
+        template.metric_filters().unwrap().into_values().map(|filter| filter.namespace).collect();
+    assert_eq!(namespaces, BTreeSet::from(["postern".to_owned()]));
+    assert_eq!(template.metric_filters().unwrap()["HashTimeFilter"].unit.as_deref(), Some("Milliseconds"));
+}
+
+#[test]
+fn the_runbook_names_and_counts_the_metrics_that_cost_money() {
+    let countable = countable();
+    for Metric { name, .. } in &countable {
+        assert!(include_str!("../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
+    }
+    let own = countable.len();
+    let watched: usize = template().alarms().unwrap().values().map(Vec::len).sum();
+    let told = format!("({own} metrics, {watched} metrics in alarms, a dashboard, two secrets)");
+    assert!(include_str!("../../RUNBOOK.md").contains(&told), "{told}");
+}
+
+/// The line that API Gateway writes about an answered sign-in, by the template's format.
+fn access_log_line(request_id: &str, source_ip: &str) -> String {
+    let mut line = template().access_log_format().unwrap();
+    for (variable, value) in [
+        ("requestId", request_id),
+        ("identity.sourceIp", source_ip),
+        ("routeKey", "POST /api/auth/signin"),
+        ("status", "200"),
+        ("responseLatency", "100"),
+        // API Gateway writes this where a variable has no value.
+        ("error.message", "-"),
+        ("integration.error", "-"),
+    ] {
+        line = line.replace(&format!("$context.{variable}\""), &format!("{value}\""));
+    }
+    assert!(!line.contains('$'), "{line}");
+    line
+}
+
+#[tokio::test]
+async fn a_sign_in_writes_at_most_500_bytes_of_log() {
+    let local = Local::start();
+    let user = local.service.user().create().await;
+    local.service.session_of(&user).await;
+    let [line] = &local.answers_of("signin")[..] else { panic!("{}", local.text()) };
+    let (request_id, longest_ip) = (line["request_id"].as_str().unwrap(), "203.203.203.203");
+    let mut access = access_log_line(request_id, longest_ip);
+    let parsed: Value = serde_json::from_str(&access).unwrap();
+    assert_eq!(parsed["request_id"], line["request_id"], "the two lines of a request have one id");
+    let ours = line.to_string().replace(line["source_ip"].as_str().unwrap(), longest_ip);
+    access.push_str(&ours);
+    let bytes = access.len() + 2 * BYTES_OF_EVENT;
+    assert!(bytes <= 500, "{bytes}: {access}");
+    // Lambda adds none of its own.
+    assert!(
+        include_str!("../../template.yaml")
+            .contains("LogFormat: JSON, LogGroup: !Ref LogGroup, SystemLogLevel: WARN")
+    );
 }
 
 #[tokio::test]
@@ -215,14 +344,44 @@ async fn a_hash_counts_as_replaced_once_it_is() {
     let local = Local::start();
     let user = local.service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
     local.service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
-    assert_eq!(local.count("Rehashes", &json!({})), 0);
+    assert_eq!(local.sum("Rehashes", None), 0);
     local.service.token_of(&user).await;
     local.service.token_of(&user).await;
-    assert_eq!(local.count("Rehashes", &json!({})), 1);
+    assert_eq!(local.sum("Rehashes", None), 1);
 }
 
 #[tokio::test]
-async fn what_a_dependency_fails_counts_against_it_and_a_condition_that_does_not_hold_is_no_failure() {
+async fn a_failed_operation_counts_against_its_service_and_its_cause_is_in_the_line_of_the_request() {
+    let local = Local::start();
+    let service = &local.service;
+    let user = service.user().create().await;
+    service.make_unreachable(&user).await;
+    service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+    assert_eq!(local.dependency_errors(), [0, 1, 0]);
+
+    let rotation = json!({"Step": "createSecret", "SecretId": "nowhere", "ClientRequestToken": "none"});
+    service.try_invoke("rotate_jwt_secret", &rotation).await.unwrap_err();
+    assert_eq!(local.dependency_errors(), [0, 1, 1]);
+    // The function may use its own secret only.
+    assert_eq!(local.sum("InternalErrors", None), 1);
+
+    service.lose_table(&service.tables.attempts).await;
+    service.signin(&user.username, PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
+    assert_eq!(local.dependency_errors(), [1, 1, 1]);
+
+    for (event, outcome, cause) in [
+        ("forgot_password_send_email", "service_unavailable", "SendEmail: "),
+        ("rotate_jwt_secret", "internal_error", "GetSecretValue: AccessDeniedException"),
+        ("signin", "service_unavailable", "BatchGetItem"),
+    ] {
+        let [line] = &local.answers_of(event)[..] else { panic!("{event}: {}", local.text()) };
+        assert_eq!((&line["level"], &line["outcome"]), (&json!("ERROR"), &json!(outcome)), "{line}");
+        assert!(line["cause"].as_str().unwrap().starts_with(cause), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_does_not_hold_is_no_failed_operation() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().create().await;
@@ -232,22 +391,27 @@ async fn what_a_dependency_fails_counts_against_it_and_a_condition_that_does_not
     let code = service.code_for(&user).await;
     service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
     service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
-    assert_eq!(local.dependency_errors(), [0, 0, 0]);
+    assert_eq!(local.dependency_errors(), [0; 3]);
+}
 
+#[tokio::test]
+async fn a_failure_that_changes_no_answer_is_a_line_with_the_id_of_its_request() {
+    let local = Local::start();
+    let service = &local.service;
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
     service.make_unreachable(&user).await;
-    service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
-    assert_eq!(local.dependency_errors(), [0, 1, 0]);
-
-    let rotation = json!({"Step": "createSecret", "SecretId": "nowhere", "ClientRequestToken": "none"});
-    service.try_invoke("rotate_jwt_secret", &rotation).await.unwrap_err();
-    assert_eq!(local.dependency_errors(), [0, 1, 1]);
-    // The function may use its own secret only.
-    assert_eq!(local.answers("rotate_jwt_secret", "internal_error"), 1);
-
-    service.lose_table(&service.tables.attempts).await;
-    service.signin(&user.username, PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
-    assert_eq!(local.dependency_errors(), [1, 1, 1]);
-    assert_eq!(local.answers("signin", "service_unavailable"), 1);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+    let [answer] = &local.answers_of("forgot_password_reset_password")[..] else {
+        panic!("{}", local.text())
+    };
+    assert_eq!((&answer["level"], &answer["ses_errors"]), (&json!("INFO"), &json!(1)), "{answer}");
+    let mut warnings = local.lines();
+    warnings.retain(|line| line["level"] == "WARN");
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert_eq!(warning["message"], "user not told of the changed password");
+    assert!(warning["cause"].as_str().unwrap().starts_with("SendEmail: "), "{warning}");
+    assert_eq!((&warning["event"], &warning["request_id"]), (&answer["event"], &answer["request_id"]));
 }
 
 #[tokio::test]
@@ -263,25 +427,25 @@ async fn the_log_tells_what_happened_to_whom_and_keeps_secrets() {
     service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
 
     for event in ["signin", "forgot_password_send_email", "forgot_password_reset_password"] {
-        let answered = local.answered(event);
-        assert!(!answered.is_empty(), "{event}");
-        for line in answered {
-            assert_eq!(line["span"]["user_id"], user.id, "{line}");
-            assert!(line["span"]["source_ip"].is_string(), "{line}");
+        let answers = local.answers_of(event);
+        assert!(!answers.is_empty(), "{event}");
+        for line in answers {
+            assert_eq!(line["user_id"], user.id, "{line}");
+            assert!(line["source_ip"].as_str().unwrap().starts_with("127."), "{line}");
+            assert!(line["status"].is_u64() && !line["request_id"].as_str().unwrap().is_empty(), "{line}");
+            // No trace is sampled here.
+            assert!(line["trace_id"].is_null(), "{line}");
         }
-    }
-    for line in local.lines().iter().filter(|line| !line["span"].is_null()) {
-        assert!(line["span"]["request_id"].is_string(), "{line}");
-        let trace_id: Vec<&str> = line["span"]["trace_id"].as_str().unwrap().split('-').collect();
-        assert_eq!(trace_id.iter().map(|part| part.len()).collect::<Vec<_>>(), [1, 8, 24], "{line}");
     }
     let text = local.text();
     for secret in [PASSWORD, NEW_PASSWORD, &token, &session_token, "$argon2", "@example.com"] {
         assert!(!text.contains(secret), "{secret}");
     }
     // Six digits are also found in times and ids.
-    for mut line in local.lines().into_iter().filter(|line| line["_aws"].is_null()) {
-        line.as_object_mut().unwrap().retain(|key, _| !["timestamp", "span"].contains(&key.as_str()));
+    for mut line in local.lines() {
+        line.as_object_mut()
+            .unwrap()
+            .retain(|key, _| !["timestamp", "request_id", "user_id"].contains(&key.as_str()));
         assert!(!line.to_string().contains(&code), "{line}");
     }
 }
@@ -301,9 +465,9 @@ async fn an_unknown_username_has_one_hash_in_the_log_that_its_name_does_not_tell
     service.signin(&other, PASSWORD).await;
     service.signin(&user.username, WRONG_PASSWORD).await;
 
-    let mut lines = local.lines();
-    lines.retain(|line| line["message"] == "answered" && line["event"] != "manage_users");
-    let hashes: Vec<_> = lines.iter().map(|line| line["span"]["username_hash"].as_str()).collect();
+    let mut lines = local.answers();
+    lines.retain(|line| line["event"] != "manage_users");
+    let hashes: Vec<_> = lines.iter().map(|line| line["username_hash"].as_str()).collect();
     let [hash, .., hash_of_other, of_known] = hashes[..] else { panic!("{hashes:?}") };
     assert_eq!(hashes[..6], [hash; 6]);
     assert_eq!(hash.map(str::len), Some(16));
@@ -333,9 +497,8 @@ async fn the_log_names_the_action_of_an_administrator_and_nothing_that_is_none()
         service.manage(&payload).await;
     }
 
-    let told = local.answered("manage_users").into_iter();
-    let told: Vec<_> =
-        told.map(|line| json!([line["action"], line["outcome"], line["span"]["user_id"]])).collect();
+    let told = local.answers_of("manage_users").into_iter();
+    let told: Vec<_> = told.map(|line| json!([line["action"], line["outcome"], line["user_id"]])).collect();
     let expected = [
         json!(["create", "created", id]),
         json!(["get", "shown", id]),

@@ -51,8 +51,6 @@ const OWN: [&str; 7] = [
 /// The functions that verify passwords.
 const VERIFY_PASSWORDS: [&str; 4] =
     ["change_my_password", "change_password", "change_password_after_signin", "signin"];
-/// A setting that is read before there is a function, where logs and metrics are started.
-const READ_BEFORE: &str = "METRICS_NAMESPACE";
 /// A setting of API Gateway, which no function reads.
 pub(crate) const READ_BY_API: &str = "CORS_ALLOW_ORIGINS";
 /// A variable that is no setting: another value makes Lambda start another version.
@@ -136,7 +134,7 @@ fn every_documented_route_leads_to_its_function() {
 #[test]
 fn functions_get_the_settings_that_are_read() {
     let mut read: BTreeSet<String> = readers().into_keys().collect();
-    read.extend([READ_BEFORE, REVISION].map(str::to_owned));
+    read.insert(REVISION.to_owned());
     for function in functions() {
         assert_eq!(function.variables.into_keys().collect::<BTreeSet<_>>(), read, "{}", function.name);
     }
@@ -196,7 +194,7 @@ fn the_readme_lists_every_setting_with_its_default() {
 
     let readers = readers();
     let mut settings: BTreeSet<&str> = readers.keys().map(String::as_str).collect();
-    settings.extend([READ_BEFORE, READ_BY_API]);
+    settings.insert(READ_BY_API);
     assert_eq!(listed.keys().copied().collect::<BTreeSet<_>>(), settings);
     for (setting, function) in &readers {
         // One that is empty counts as one that is not set.

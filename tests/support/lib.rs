@@ -8,6 +8,7 @@
 //! | `lambda`, `runtime_api` | Lambda: running the functions, in this process or as the deployed binaries |
 //! | `template` | SAM: all of this is set up as `template.yaml` says |
 //! | `aws` | one port for all that the AWS SDK and CLI talk to |
+//! | `metric_filters` | CloudWatch Logs: the metrics that are counted from the functions' log |
 //! | `iam` | IAM: a function may do what its role allows |
 //! | `faults` | what can go wrong with all that |
 //! | `dynamodb` | DynamoDB, by dynoxide or by another implementation |
@@ -24,6 +25,7 @@ mod dynamodb;
 mod faults;
 mod iam;
 mod lambda;
+pub mod metric_filters;
 mod openapi;
 pub mod runtime_api;
 mod secrets_manager;

@@ -13,6 +13,7 @@ use shared::config::Environment;
 
 use crate::aws::{self, arn};
 use crate::iam::Permission;
+use crate::metric_filters::{Metric, MetricFilter};
 use crate::stack::StartError;
 
 /// `template.yaml` for one stack in this machine's region and account.
@@ -161,6 +162,15 @@ impl Condition {
     }
 }
 
+/// A metric that an alarm watches.
+#[derive(Clone, Debug)]
+pub struct WatchedMetric {
+    /// Its id within the alarm; empty where it is the only one.
+    pub id: String,
+    /// The metric, if it is one of the stack's own; `None` if AWS's services report it.
+    pub own: Option<Metric>,
+}
+
 /// What the API tells browsers of other origins.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -218,6 +228,7 @@ const API: &str = "AWS::Serverless::HttpApi";
 const TABLE: &str = "AWS::DynamoDB::Table";
 const SECRET: &str = "AWS::SecretsManager::Secret";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
+const METRIC_FILTER: &str = "AWS::Logs::MetricFilter";
 
 static DOCUMENT: LazyLock<Result<Document, String>> =
     LazyLock::new(|| parse(include_str!("../../template.yaml")));
@@ -344,19 +355,79 @@ impl Template {
         self.secrets.insert(secret.id, arn);
     }
 
-    /// The alarms by their logical ids, with the answers that they count, each as its event and its outcome.
-    pub fn alarms(&self) -> Result<BTreeMap<&'static str, BTreeSet<[String; 2]>>> {
+    /// The alarms by their logical ids, with the metrics that they watch.
+    pub fn alarms(&self) -> Result<BTreeMap<&'static str, Vec<WatchedMetric>>> {
         let alarms = self.of_kind(ALARM).map(|(id, resource)| {
             let properties = &resource.properties;
-            let metrics = elements(&properties["Metrics"]).map(|metric| &metric["MetricStat"]["Metric"]);
-            let answers = metrics.chain([properties]).filter(|metric| metric["MetricName"] == "Answers");
-            let answers = answers.map(|metric| {
-                let dimension = |index: usize| self.read(&metric["Dimensions"][index]["Value"]);
-                Ok([dimension(0)?, dimension(1)?])
-            });
-            Ok((id.as_str(), answers.collect::<Result<_>>()?))
+            let mut metrics = Vec::new();
+            if !properties["MetricName"].is_null() {
+                metrics.push(self.watched("", properties)?);
+            }
+            for metric in elements(&properties["Metrics"]).filter(|metric| !metric["MetricStat"].is_null()) {
+                metrics.push(self.watched(&text(&metric["Id"])?, &metric["MetricStat"]["Metric"])?);
+            }
+            Ok((id.as_str(), metrics))
         });
         alarms.collect()
+    }
+
+    fn watched(&self, id: &str, metric: &Value) -> Result<WatchedMetric> {
+        let namespace: String = self.read(&metric["Namespace"])?;
+        let own = if Some(namespace.as_str()) == self.values["AWS::StackName"].as_str() {
+            let dimensions = elements(&metric["Dimensions"])
+                .map(|dimension| Ok((self.read(&dimension["Name"])?, self.read(&dimension["Value"])?)));
+            let dimensions = dimensions.collect::<Result<_>>()?;
+            Some(Metric { name: self.read(&metric["MetricName"])?, dimensions })
+        } else {
+            None
+        };
+        Ok(WatchedMetric { id: id.to_owned(), own })
+    }
+
+    /// The metric filters by their logical ids. All of them read the functions' log.
+    pub fn metric_filters(&self) -> Result<BTreeMap<&'static str, MetricFilter>> {
+        let filters = self.of_kind(METRIC_FILTER).map(|(id, Resource { properties, .. })| {
+            let transformations = self.resolve(&properties["MetricTransformations"])?;
+            let [transformation] = elements(&transformations).collect::<Vec<_>>()[..] else {
+                return Err(not_understood("the transformations of", id));
+            };
+            if properties["LogGroupName"]["Ref"] != "LogGroup" {
+                return Err(not_understood("the log group of", id));
+            }
+            let pattern: String = self.read(&properties["FilterPattern"])?;
+            let filter = MetricFilter::new(&pattern, transformation);
+            Ok((id.as_str(), filter.map_err(|error| not_understood(id, error))?))
+        });
+        filters.collect()
+    }
+
+    /// The saved queries by their logical ids, as they are written.
+    pub fn queries(&self) -> Result<BTreeMap<&'static str, String>> {
+        let queries = self.of_kind("AWS::Logs::QueryDefinition");
+        queries.map(|(id, query)| Ok((id.as_str(), text(&query.properties["QueryString"])?))).collect()
+    }
+
+    /// The widgets of the dashboard, in which other resources than the stack's name are left out.
+    pub fn widgets(&self) -> Result<Vec<Value>> {
+        let (_, dashboard) = self
+            .of_kind("AWS::CloudWatch::Dashboard")
+            .next()
+            .ok_or_else(|| not_understood("no resource of", "AWS::CloudWatch::Dashboard"))?;
+        let mut body = text(&dashboard.properties["DashboardBody"]["Fn::Sub"])?
+            .replace("${AWS::StackName}", &text(&self.values["AWS::StackName"])?);
+        while let Some((before, (_, after))) =
+            body.split_once("${").and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+        {
+            body = format!("{before}{after}");
+        }
+        let mut body: Value = serde_json::from_str(&body).map_err(unreadable)?;
+        serde_json::from_value(body["widgets"].take()).map_err(unreadable)
+    }
+
+    /// The form of the access log's lines, with `$context.…` for their values.
+    pub fn access_log_format(&self) -> Result<String> {
+        let (_, api) = self.of_kind(API).next().ok_or_else(|| not_understood("no resource of", API))?;
+        self.read(&api.properties["AccessLogSettings"]["Format"])
     }
 
     fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&'static String, &'static Resource)> {

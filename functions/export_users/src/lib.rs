@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{EmailAddress, Locale, PasswordHash, Timestamp, UserWithHash};
 use shared::error::Failure;
-use shared::fields::{Page, Payload, Validator};
+use shared::fields::{FieldErrors, Page, Payload, Validator};
 use shared::function::{Error, Function};
 use shared::store::Store;
-use shared::telemetry::{count_answer, invocation_span};
-use tracing::Instrument;
+use shared::telemetry::{Audit, Summary};
 
 /// The function `export_users`.
 #[derive(Debug)]
@@ -39,6 +38,14 @@ struct Exported<'a> {
     last_signin_at: Option<String>,
 }
 
+/// The reason why there is no export.
+enum Refusal {
+    /// The payload's fields break their constraints.
+    Validation(FieldErrors),
+    /// This service failed.
+    Failure(Failure),
+}
+
 impl Function for ExportUsers {
     const NAME: &'static str = "export_users";
 
@@ -51,44 +58,29 @@ impl Function for ExportUsers {
     /// Answers one payload `{"limit"?: …, "cursor"?: …}`.
     async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
-        let span = invocation_span(&context);
-        async {
-            let (outcome, answer) = self.answer(&payload).await;
-            tracing::info!(event = "export_users", outcome, "answered");
-            count_answer("export_users", outcome);
-            Ok(answer)
-        }
-        .instrument(span)
-        .await
+        let audit = Audit::of_invocation(Self::NAME, &context);
+        Ok(match audit.record(self.answer(&payload), summary).await {
+            Ok(answer) => answer,
+            Err(Refusal::Validation(errors)) => json!({
+                "ok": false,
+                "error_code": "validation_failed",
+                "msg": "The given data was invalid",
+                "errors": errors,
+            }),
+            Err(Refusal::Failure(failure)) => {
+                json!({ "ok": false, "error_code": failure.error_code(), "msg": failure.msg() })
+            }
+        })
     }
 }
 
 impl ExportUsers {
-    /// The answer, and what the audit log calls it.
-    async fn answer(&self, payload: &RawValue) -> (&'static str, Value) {
+    async fn answer(&self, payload: &RawValue) -> Result<Value, Refusal> {
         let (mut payload, mut fields) = (Payload::parse(payload), Validator::default());
         let page = fields.page(&mut payload);
         payload.finish(&mut fields);
-        let page = match fields.finish(page) {
-            Ok(page) => page,
-            Err(errors) => {
-                let answer = json!({
-                    "ok": false,
-                    "error_code": "validation_failed",
-                    "msg": "The given data was invalid",
-                    "errors": errors,
-                });
-                return ("validation_failed", answer);
-            }
-        };
-        match self.export(&page).await {
-            Ok(answer) => ("exported", answer),
-            Err(failure) => {
-                tracing::error!(event = "export_users", cause = %failure, "failed");
-                let answer = json!({ "ok": false, "error_code": failure.error_code(), "msg": failure.msg() });
-                (failure.error_code(), answer)
-            }
-        }
+        let page = fields.finish(page).map_err(Refusal::Validation)?;
+        self.export(&page).await.map_err(Refusal::Failure)
     }
 
     async fn export(&self, page: &Page) -> Result<Value, Failure> {
@@ -100,6 +92,15 @@ impl ExportUsers {
         }
         Ok(answer)
     }
+}
+
+fn summary(result: &Result<Value, Refusal>) -> Summary<'_> {
+    let (outcome, failure) = match result {
+        Ok(_) => ("exported", None),
+        Err(Refusal::Validation(_)) => ("validation_failed", None),
+        Err(Refusal::Failure(failure)) => (failure.error_code(), Some(failure)),
+    };
+    Summary { outcome, failure, ..Summary::default() }
 }
 
 fn exported(UserWithHash { user, password_hash }: &UserWithHash) -> Exported<'_> {

@@ -14,7 +14,7 @@ use shared::fields::{Field, Validator};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
 use shared::store::{AddressBudget, AddressLimit, NewCode, Store};
-use shared::telemetry::{identify, identify_unknown};
+use shared::telemetry::{self, identify, identify_unknown};
 use shared::{clock, random};
 use tokio::time::sleep;
 
@@ -111,7 +111,7 @@ impl SendEmail {
         let replaced = match self.store.replace_code(username, &new_code, now).await? {
             Ok(replaced) => replaced,
             Err(_) if self.conceal => {
-                tracing::warn!(cause = "rate limit exceeded", "code not sent");
+                telemetry::warn("code not sent", "rate limit exceeded");
                 return sent();
             }
             Err(wait) => return Err(Error::RateLimitExceeded(Some(wait))),
@@ -125,12 +125,12 @@ impl SendEmail {
             // In safe mode a failed mail must not show, or it would reveal that the user exists. For the same reason
             // nothing is given back: the code and the send of an unknown user are not either.
             Err(undelivered) if self.conceal => {
-                tracing::error!(cause = %Failure::from(undelivered), "code not sent");
+                telemetry::warn("code not sent", Failure::from(undelivered));
                 sent()
             }
             Err(Undelivered::Refused(failure)) => {
                 if let Err(failure) = self.store.restore_code(username, &new_code, &replaced).await {
-                    tracing::warn!(cause = %failure, "earlier code not restored");
+                    telemetry::warn("earlier code not restored", failure);
                 }
                 Err(failure.into())
             }

@@ -19,9 +19,8 @@ use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
 use shared::mail::{Mailer, PasswordChanged};
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
-use shared::telemetry::{count_answer, identify, invocation_span};
+use shared::telemetry::{self, Audit, Summary, identify};
 use shared::{clock, random};
-use tracing::Instrument;
 
 use crate::payload::{Command, Constraints, Credential, ImportedUser, NewUser};
 
@@ -135,24 +134,18 @@ impl Function for ManageUsers {
     /// Carries out one command.
     async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
-        let span = invocation_span(&context);
-        async {
+        let executed = async {
             let constraints = Constraints { policy: self.policy, now: clock::now() };
             let (action, command) = Command::parse(&payload, constraints);
             let result = match command {
                 Ok(command) => self.execute(command).await,
                 Err(errors) => Err(Refusal::Validation(errors)),
             };
-            if let Err(Refusal::Failure(failure)) = &result {
-                tracing::error!(event = "manage_users", cause = %failure, "failed");
-            }
-            let outcome = result.as_ref().map_or_else(Refusal::error_code, |(outcome, _)| outcome);
-            tracing::info!(event = "manage_users", action, outcome, "answered");
-            count_answer("manage_users", outcome);
-            Ok(result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer))
-        }
-        .instrument(span)
-        .await
+            (action, result)
+        };
+        let audit = Audit::of_invocation(Self::NAME, &context);
+        let (_, result) = audit.record(executed, |(action, result)| summary(*action, result)).await;
+        Ok(result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer))
     }
 }
 
@@ -253,7 +246,7 @@ impl ManageUsers {
                 Ok(()) => created += 1,
                 Err(refusal) => {
                     if let Refusal::Failure(failure) = &refusal {
-                        tracing::error!(event = "manage_users", cause = %failure, "user not imported");
+                        telemetry::warn("user not imported", failure);
                     }
                     let mut failure = json!({ "username": username, "error_code": refusal.error_code() });
                     if let Refusal::Validation(errors) = refusal {
@@ -362,6 +355,18 @@ fn has_address(user: &User, wanted: Option<&EmailAddress>) -> bool {
     wanted.is_none_or(|wanted| {
         user.email_addresses.iter().any(|address| address.as_str().eq_ignore_ascii_case(wanted.as_str()))
     })
+}
+
+fn summary<'a>(
+    action: Option<&'static str>,
+    result: &'a Result<(&'static str, Value), Refusal>,
+) -> Summary<'a> {
+    let (outcome, failure) = match result {
+        Ok((outcome, _)) => (*outcome, None),
+        Err(Refusal::Failure(failure)) => (failure.error_code(), Some(failure)),
+        Err(refusal) => (refusal.error_code(), None),
+    };
+    Summary { outcome, action, failure, ..Summary::default() }
 }
 
 /// The answer that shows one user.

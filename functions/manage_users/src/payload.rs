@@ -12,8 +12,7 @@ use shared::store::UserUpdate;
 /// The most addresses of one user: each of them gets a mail of its own.
 const MAX_EMAIL_ADDRESSES: usize = 10;
 
-/// The most users of one import: with passwords to hash it still ends within the time-out, and a line of metrics
-/// can hold how long each hash took.
+/// The most users of one import: with passwords to hash it still ends within the time-out.
 const MAX_IMPORTED: usize = 100;
 
 const ACTIONS: [&str; 11] = [

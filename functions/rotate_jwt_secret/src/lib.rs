@@ -22,8 +22,7 @@ use shared::config::{ConfigError, Environment};
 use shared::error::Failure;
 use shared::function::{Error, Function};
 use shared::random;
-use shared::telemetry::{count_answer, invocation_span};
-use tracing::Instrument;
+use shared::telemetry::{Audit, Summary};
 
 /// The labels of the new version: the current one, and, as Secrets Manager wants it at the end of a rotation, not
 /// pending elsewhere.
@@ -78,24 +77,17 @@ impl Function for RotateJwtSecret {
     /// Takes one step. An error makes Secrets Manager try again later; the secret stays as it is until then.
     async fn invoke(&self, event: LambdaEvent<Rotation>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
-        let span = invocation_span(&context);
-        async {
-            let (step, done) = match payload.step {
+        let taken = async {
+            match payload.step {
                 Step::CreateSecret => ("CreateSecret", self.replace(&payload).await),
                 Step::SetSecret => ("SetSecret", Ok(())),
                 Step::TestSecret => ("TestSecret", self.confirm(&payload).await),
                 Step::FinishSecret => ("FinishSecret", self.confirm(&payload).await),
-            };
-            if let Err(failure) = &done {
-                tracing::error!(event = "rotate_jwt_secret", step, cause = %failure, "failed");
             }
-            let outcome = done.as_ref().map_or_else(Failure::error_code, |()| step);
-            tracing::info!(event = "rotate_jwt_secret", outcome, "answered");
-            count_answer("rotate_jwt_secret", outcome);
-            done.map_err(Error::from)
-        }
-        .instrument(span)
-        .await
+        };
+        let audit = Audit::of_invocation(Self::NAME, &context);
+        let (_, done) = audit.record(taken, |(step, done)| summary(step, done)).await;
+        done.map_err(Error::from)
     }
 }
 
@@ -144,4 +136,10 @@ impl RotateJwtSecret {
         let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
         current.map_err(|error| SecretsManager.failure("GetSecretValue", &error))
     }
+}
+
+fn summary<'a>(step: &'static str, done: &'a Result<(), Failure>) -> Summary<'a> {
+    let failure = done.as_ref().err();
+    let outcome = failure.map_or(step, Failure::error_code);
+    Summary { outcome, action: Some(step), failure, ..Summary::default() }
 }

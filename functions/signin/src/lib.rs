@@ -14,7 +14,7 @@ use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
 use shared::store::{NewSession, Store};
 use shared::tokens::{Token, Tokens};
-use shared::{clock, random};
+use shared::{clock, random, telemetry};
 
 /// How many tokens to draw for a session before giving up, each after one whose id another session has.
 const ROUNDS: usize = 3;
@@ -110,7 +110,7 @@ impl Signin {
         let opened = authenticated.sessions_opened;
         if let Err(failure) = self.store.limit_sessions(user, opened, now).await {
             // The next sign-in does it.
-            tracing::warn!(cause = %failure, "sessions not limited");
+            telemetry::warn("sessions not limited", failure);
         }
         Success::tokens("signed_in", &token, Some(&session_token))
     }
@@ -158,7 +158,7 @@ impl Signin {
         }
         .await;
         if let Err(failure) = replaced {
-            tracing::warn!(cause = %failure, "outdated hash not replaced");
+            telemetry::warn("outdated hash not replaced", failure);
         }
     }
 }

@@ -17,7 +17,6 @@ use lambda_http::request::{LambdaRequest, RequestContext};
 use lambda_http::{Adapter, Body, LambdaEvent, Request, RequestExt, Response, Service, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tracing::{Instrument, field};
 
 pub use self::error::{Error, NumberedError};
 use self::response::render;
@@ -26,7 +25,7 @@ use crate::config::{ConfigError, Environment};
 use crate::error::Failure;
 use crate::fields;
 use crate::function::Function;
-use crate::telemetry::{count_answer, trace_id};
+use crate::telemetry::{Audit, Summary};
 
 /// An endpoint of the HTTP API: the Lambda function that answers one or several of its routes.
 pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
@@ -74,7 +73,7 @@ impl<E: Endpoint> Function for E {
     }
 }
 
-/// Answers `request`: logs and counts its outcome within its own span, and renders it. A panic becomes an internal error.
+/// Answers `request`, and logs its outcome. A panic becomes an internal error.
 pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Body> {
     let gateway = gateway(request);
     // Only what API Gateway saw itself counts: a forwarded header is whatever a client wrote. Were it ever
@@ -82,31 +81,23 @@ pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Bo
     let source_ip = gateway
         .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())
         .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let lambda = request.lambda_context_ref();
-    let span = tracing::info_span!(
-        "request",
-        request_id = lambda.map(|context| context.request_id.as_str()),
-        api_request_id = gateway.and_then(|context| context.request_id.as_deref()),
-        trace_id = lambda.and_then(trace_id),
-        source_ip = %source_ip,
-        user_id = field::Empty,
-        username_hash = field::Empty,
-    );
-    async move {
+    let request_id = gateway.and_then(|context| context.request_id.as_deref()).unwrap_or_default();
+    let audit = Audit::of_request(E::NAME, request.lambda_context_ref(), request_id, source_ip);
+    let rendered = async move {
         let handled = AssertUnwindSafe(endpoint.handle(request, source_ip)).catch_unwind().await;
         // The panic hook has logged where; the payload could hold anything.
         let result = handled.unwrap_or_else(|_| Err(Failure::Defect("panicked".to_owned()).into()));
-        let event = E::NAME;
-        if let Err(Error::Failure(failure)) = &result {
-            tracing::error!(event, cause = %failure, "failed");
-        }
         let (outcome, response) = render(&result, E::ENVELOPE);
-        tracing::info!(event, outcome, status = response.status().as_u16(), "answered");
-        count_answer(event, outcome);
-        response
-    }
-    .instrument(span)
-    .await
+        (result, outcome, response)
+    };
+    let answered = audit.record(rendered, |(result, outcome, response)| {
+        let failure = match result {
+            Err(Error::Failure(failure)) => Some(failure),
+            _ => None,
+        };
+        Summary { outcome, status: Some(response.status().as_u16()), failure, ..Summary::default() }
+    });
+    answered.await.2
 }
 
 /// Reads the body of a request, whatever its content type says.

@@ -23,6 +23,7 @@ use crate::aws::{Lazy, had_no_effect, lazy, single_attempt};
 use crate::config::{ConfigError, Environment};
 use crate::domain::{EmailAddress, ResetCode, SessionInformation, Timestamp, User, is_invisible};
 use crate::error::Failure;
+use crate::telemetry;
 
 /// The language of a mail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -209,7 +210,7 @@ impl Mailer {
             return;
         }
         if let Err(undelivered) = self.send_password_changed(user, change).await {
-            tracing::warn!(cause = %Failure::from(undelivered), "user not told of the changed password");
+            telemetry::warn("user not told of the changed password", Failure::from(undelivered));
         }
     }
 
@@ -284,8 +285,9 @@ impl Mailer {
             (0, None, Some(failure)) => Err(Undelivered::Refused(failure)),
             _ => {
                 if !failures.is_empty() {
-                    let failed = failures.len();
-                    tracing::warn!(taken, failed, causes = ?failures, "mail not sent to all addresses");
+                    let (failed, of) = (failures.len(), taken + failures.len());
+                    let cause = format!("{failed} of {of}: {}", failures.join(", "));
+                    telemetry::warn("mail not sent to all addresses", cause);
                 }
                 Ok(())
             }

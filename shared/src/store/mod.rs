@@ -106,6 +106,7 @@ pub use self::users::{CreateUserError, PasswordChange, RenameUserError, UserUpda
 use crate::aws::Dependency::DynamoDb;
 use crate::aws::{Lazy, lazy};
 use crate::config::Environment;
+use crate::telemetry;
 
 /// The deployment's data.
 #[derive(Clone, Debug)]
@@ -169,7 +170,7 @@ impl Store {
             .send()
             .await;
         if let Err(error) = asked {
-            tracing::warn!(cause = %DynamoDb.failure("GetItem", &error), "not connected ahead");
+            telemetry::warn("not connected ahead", DynamoDb.failure("GetItem", &error));
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::{
     SessionToken, Timestamp, User, Username, idle_session_end,
 };
 use crate::error::Failure;
-use crate::random;
+use crate::{random, telemetry};
 
 /// From how many sessions on the rows are counted when one more is opened. It is less than [`MAX_SESSIONS`], because
 /// sign-ins overtake each other: one that is counted early and writes its session late is not seen by those that
@@ -304,7 +304,7 @@ impl Store {
     /// logged: they count for nothing any more, and expire.
     pub(super) async fn delete_sessions(&self, owner: &SessionOwner) {
         if let Err(failure) = self.try_to_delete_sessions(owner).await {
-            tracing::warn!(cause = %failure, "sessions of a deleted or renamed user not deleted");
+            telemetry::warn("sessions of a deleted or renamed user not deleted", failure);
         }
     }
 

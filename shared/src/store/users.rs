@@ -14,7 +14,7 @@ use crate::domain::{
     SessionOwner, Timestamp, TooManyChanges, User, UserId, UserWithHash, Username,
 };
 use crate::error::Failure;
-use crate::random;
+use crate::{random, telemetry};
 
 /// Why a user was not created.
 #[derive(Debug)]
@@ -534,7 +534,7 @@ impl Store {
             .await;
         match replaced {
             Ok(_) => {
-                metrics::counter!("Rehashes").increment(1);
+                telemetry::rehashed();
                 Ok(())
             }
             Err(error) if condition_failure(&error).is_some() => Ok(()),

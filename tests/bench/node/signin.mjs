@@ -20,7 +20,6 @@ const {
   SOURCE_IPS_TABLE = 'postern-source-ips',
   JWT_SECRET_ID = 'postern/jwt-secret',
   JWT_ISSUER = 'lumen-jwt',
-  METRICS_NAMESPACE = 'Postern',
 } = process.env;
 const failuresPerIp = Number(process.env.SIGNIN_FAILURES_PER_IP ?? 100);
 const secretsCacheMs = 1000 * Number(process.env.SECRETS_CACHE_SECONDS ?? 300);
@@ -280,7 +279,7 @@ async function verify(username, password, sourceIp, opensSession, noted) {
     if (round === 0 || stamp !== user?.security_stamp.S) {
       const start = performance.now();
       right = await argon2.verify(user?.password_hash.S ?? DECOY, password) && user !== undefined;
-      noted.HashTime = performance.now() - start;
+      noted.hash_ms = performance.now() - start;
       stamp = user?.security_stamp.S;
     }
     const { made, item } = await commit(username, user, stub, sourceIp, attempt, right, opensSession);
@@ -315,21 +314,14 @@ async function authenticate(event, noted) {
   return signIn(await verify(username, request.password, sourceIp, request.stay_logged_in === true, noted), request);
 }
 
-function log(level, message, fields) {
-  console.log(JSON.stringify({ timestamp: new Date().toISOString(), level, message, ...fields }));
+function log(level, fields) {
+  console.log(JSON.stringify({ timestamp: new Date().toISOString(), level, ...fields }));
 }
 
-function metrics(dimensions, values) {
-  const units = Object.entries({ HashTime: 'Milliseconds', Answers: 'Count', ColdStarts: 'Count' });
-  const Metrics = units.filter(([Name]) => Name in values).map(([Name, Unit]) => ({ Name, Unit }));
-  if (Metrics.length === 0) return;
-  const CloudWatchMetrics = [{ Namespace: METRICS_NAMESPACE, Dimensions: [Object.keys(dimensions)], Metrics }];
-  console.log(JSON.stringify({ _aws: { Timestamp: Date.now(), CloudWatchMetrics }, ...dimensions, ...values }));
-}
+let cold = true;
 
-let coldStarts = { ColdStarts: 1 };
-
-async function handle(event, { requestId, traceId }) {
+async function handle(event, { traceId }) {
+  const start = performance.now();
   const noted = {};
   let outcome = 'signed_in';
   let statusCode = 200;
@@ -346,20 +338,21 @@ async function handle(event, { requestId, traceId }) {
         retryAfter = { 'retry-after': String(Math.max(1, Math.ceil(error.waitMicros / SECOND))) };
       }
     } else {
-      log('ERROR', 'failed', { event: 'signin', cause: error.name });
+      noted.cause = error.name;
       outcome = 'service_unavailable';
       statusCode = 503;
       answer = { msg: 'Service unavailable, try again later', error_code: outcome };
       retryAfter = { 'retry-after': '5' };
     }
   }
-  const { user_id, ...times } = noted;
-  const { http: { sourceIp: source_ip }, requestId: api_request_id } = event.requestContext;
-  const span = { request_id: requestId, api_request_id, trace_id: traceId, source_ip, user_id };
-  log('INFO', 'answered', { event: 'signin', outcome, status: statusCode, span });
-  metrics({}, { ...times, ...coldStarts });
-  metrics({ Event: 'signin', Outcome: outcome }, { Answers: 1 });
-  coldStarts = {};
+  const { user_id, hash_ms, cause } = noted;
+  const { http: { sourceIp: source_ip }, requestId: request_id } = event.requestContext;
+  const trace_id = traceId?.includes('Sampled=1') ? traceId : undefined;
+  const ms = performance.now() - start;
+  const rss_mb = Math.ceil(process.resourceUsage().maxRSS / 1024);
+  const answered = { event: 'signin', outcome, status: statusCode, request_id, source_ip, user_id, ms, hash_ms, rss_mb };
+  log(cause ? 'ERROR' : 'INFO', { ...answered, cold: cold || undefined, trace_id, cause });
+  cold = false;
   return {
     statusCode,
     headers: { 'content-type': 'application/json', 'cache-control': 'no-store', ...retryAfter },
@@ -389,6 +382,6 @@ for (;;) {
   const { headers, body } = await call('GET', 'next');
   const requestId = headers['lambda-runtime-aws-request-id'];
   const traceId = headers['lambda-runtime-trace-id']?.match(/Root=([^;]*)/)?.[1];
-  const answer = await handle(JSON.parse(body), { requestId, traceId });
+  const answer = await handle(JSON.parse(body), { traceId });
   await call('POST', `${requestId}/response`, JSON.stringify(answer));
 }
