@@ -1,12 +1,13 @@
 //! Verifying a reset code within its tries, which checking a code and resetting with it share.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 
 use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{CodeHolder, SubmittedCode, User, Username};
+use crate::domain::{Budget, CodeHolder, Network, SubmittedCode, User, Username};
 use crate::endpoint::Error;
 use crate::error::Failure;
 use crate::secrets::SecretKeys;
@@ -58,59 +59,53 @@ impl CodeVerification {
         code: &SubmittedCode,
         source_ip: IpAddr,
     ) -> Result<Verified, Error> {
-        let Some(limit) = self.address_limit else {
-            return self.verify_within_tries(username, code).await;
-        };
-        if let Some(wait) = self.store.address_wait(source_ip, limit, clock::now()).await? {
+        let (wait, user) = tokio::join!(self.address_wait(source_ip), self.store.user(username));
+        if let Some(wait) = wait? {
             return Err(Error::RateLimitExceeded(Some(wait)));
         }
-        let verified = self.verify_within_tries(username, code).await;
-        if let Err(Error::CodeIncorrect | Error::UnknownUsername) = verified {
+        let verified = self.verify_within_tries(username, user?, code, source_ip).await;
+        if let (Some(limit), Err(Error::CodeIncorrect | Error::UnknownUsername)) =
+            (self.address_limit, &verified)
+        {
             let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
             charged.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
         }
         verified
     }
 
-    /// Verifies a code. A try is reserved before anything is compared.
+    async fn address_wait(&self, source_ip: IpAddr) -> Result<Option<Duration>, Failure> {
+        match self.address_limit {
+            Some(limit) => self.store.address_wait(source_ip, limit, clock::now()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Verifies a code. A try is reserved before anything is compared, in the budget that the network has for this user.
     ///
-    /// A code that was revoked counts as none, before its tries count. In safe mode it is compared like any wrong code,
-    /// tries included: a known user's answers would otherwise differ from those of an unknown user, whose code is
-    /// never revoked.
+    /// A code that was revoked counts as none, and uses no try. In safe mode it is compared like any wrong code, tries
+    /// included: a known user's answers would otherwise differ from those of an unknown user, whose code is never revoked.
     async fn verify_within_tries(
         &self,
         username: &Username,
+        user: Option<User>,
         code: &SubmittedCode,
+        source_ip: IpAddr,
     ) -> Result<Verified, Error> {
-        let (user, reserved) =
-            tokio::join!(self.store.user(username), self.store.reserve_try(username, clock::now()));
-        match &user {
-            Ok(Some(user)) => identify(&user.user_id),
-            Ok(None) => {
-                identify_unknown(username);
-                if !self.conceal {
-                    return Err(Error::UnknownUsername);
-                }
+        if let Some(user) = &user {
+            identify(&user.user_id);
+        } else {
+            identify_unknown(username);
+            if !self.conceal {
+                return Err(Error::UnknownUsername);
             }
-            Err(_) => {}
         }
-        let user = match (user, &reserved) {
-            (Ok(user), _) => user,
-            (Err(failure), Ok(reserved)) => return Err(self.not_compared(username, reserved, failure).await),
-            (Err(failure), Err(_)) => return Err(failure.into()),
-        };
         let holder = user.as_ref().map_or_else(CodeHolder::unknown, CodeHolder::from);
-        let is_revoked = |of: &CodeHolder| *of != holder && !self.conceal;
-        let reserved = match reserved {
-            Ok(reserved) if is_revoked(&reserved.code.holder) => {
-                // If the user was read before a revocation and the try reserved after a new code was sent, the try is
-                // one of the new code's.
-                self.give_back_try(username, &reserved).await;
-                return Err(Error::NoCodeRequested);
-            }
+        let budget = Budget::of(user.as_ref(), &Network::from(source_ip));
+        let required_holder = (!self.conceal).then_some(&holder);
+        let reserved = match self.store.reserve_try(username, required_holder, budget, clock::now()).await {
             Ok(reserved) => reserved,
-            Err(TryError::Exhausted(of)) if !is_revoked(&of) => return Err(Error::RateLimitExceeded(None)),
-            Err(TryError::Exhausted(_) | TryError::NoCode) => return Err(self.no_code()),
+            Err(TryError::Exhausted) => return Err(Error::RateLimitExceeded(None)),
+            Err(TryError::NoCode) => return Err(self.no_code()),
             Err(TryError::Failure(failure)) => return Err(failure.into()),
         };
         let live = &reserved.code;
@@ -118,19 +113,17 @@ impl CodeVerification {
             Ok(Some(key)) => key,
             // A code whose key is two rotations old counts as expired.
             Ok(None) => return Err(self.no_code()),
-            Err(failure) => return Err(self.not_compared(username, &reserved, failure).await),
+            Err(failure) => {
+                // Nothing was compared.
+                self.give_back_try(username, &reserved).await;
+                return Err(failure.into());
+            }
         };
         let right = code.matches(key.expose(), &holder, &live.code_id, &live.hash);
         match user {
             Some(user) if right => Ok(Verified { user, reserved }),
             _ => Err(Error::CodeIncorrect),
         }
-    }
-
-    /// Gives back a try that our own failure left without a comparison.
-    async fn not_compared(&self, username: &Username, reserved: &ReservedTry, failure: Failure) -> Error {
-        self.give_back_try(username, reserved).await;
-        failure.into()
     }
 
     /// The answer where there is no live code. In safe mode, "no code requested" would reveal that the user exists.

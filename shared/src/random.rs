@@ -61,7 +61,14 @@ pub fn secret_key() -> String {
     alphanumeric(64)
 }
 
-/// A string that will not be met again: a `jti`, the name of a reserved try.
+/// A name for one try of a code: 8 characters of `[0-9A-Za-z]`, or 47 bits. They are short because the item of a code has
+/// up to 48 of them. If one met another try of the same code, which happens once in 10^12 tries, that try would not count.
+#[must_use]
+pub fn try_name() -> String {
+    alphanumeric(8)
+}
+
+/// A string that will not be met again: a `jti`, the name of an attempt.
 #[must_use]
 pub fn unique() -> String {
     alphanumeric(UNIQUE_CHARS)

@@ -416,11 +416,6 @@ async fn code_id(service: &Service, user: &User) -> Option<String> {
     Some(item.get("code_id")?.as_s().unwrap().clone())
 }
 
-async fn tries(service: &Service, user: &User) -> usize {
-    let item = service.stored_code(user).await.unwrap_or_default();
-    item.get("tries").map_or(0, |tries| tries.as_ss().unwrap().len())
-}
-
 /// A sign-in with the right password, to stay logged in, whose stored hash is outdated.
 struct SigningIn(User);
 
@@ -725,11 +720,13 @@ impl Scenario for WrongCheck {
     }
 }
 
-/// A user with a code of which two tries are used.
+/// A user with a code of which two tries are used from a known network, from which it was requested, and three from
+/// elsewhere.
 struct EarlierCode {
     user: User,
     code: String,
     code_id: Option<String>,
+    elsewhere: Service,
 }
 
 /// The state of a user's codes after a request for another.
@@ -746,13 +743,16 @@ enum Codes {
 impl EarlierCode {
     async fn new(service: &Service) -> Self {
         let user = service.user().with_password(PASSWORD).create().await;
+        service.token_of(&user).await;
         let code = service.code_for(&user).await;
+        let elsewhere = service.seen_from_elsewhere();
         service.set_tries(&user, 2).await;
-        Self { code_id: code_id(service, &user).await, user, code }
+        elsewhere.set_tries(&user, 3).await;
+        Self { code_id: code_id(service, &user).await, user, code, elsewhere }
     }
 
     async fn assert_codes(&self, service: &Service, expected: Codes) {
-        let Self { user, code, code_id } = self;
+        let Self { user, code, code_id, elsewhere } = self;
         let stored = self::code_id(service, user).await;
         let codes = match &stored {
             None => Codes::None,
@@ -760,11 +760,9 @@ impl EarlierCode {
             _ => Codes::New,
         };
         assert_eq!(codes, expected);
-        assert_eq!(tries(service, user).await, if expected == Codes::Earlier { 2 } else { 0 }, "tries");
-        let item = service.stored_code(user).await.unwrap();
-        let sends =
-            item.iter().filter(|(name, sent)| name.starts_with("sent_") && sent.as_n().unwrap() != "0");
-        assert_eq!(sends.count(), 1 + usize::from(expected == Codes::New), "sends");
+        let tries = (service.tries(user).await, elsewhere.tries(user).await);
+        assert_eq!(tries, if expected == Codes::Earlier { (2, 3) } else { (0, 0) }, "tries");
+        assert_eq!(service.sends(user).await, 1 + usize::from(expected == Codes::New), "sends");
         let earlier = service.check_code(&user.username, code).await;
         earlier.is(match expected {
             Codes::Earlier => CODE_CORRECT,
@@ -900,7 +898,7 @@ impl LastTry {
 
     /// Asserts that so many tries are used, and that the right code is checked if one is left.
     async fn assert_tries(&self, service: &Service, user: &User, expected: usize) {
-        assert_eq!(tries(service, user).await, expected, "tries");
+        assert_eq!(service.tries(user).await, expected, "tries");
         let again = service.check_code(&user.username, &self.0).await;
         again.is(if expected > TRIES { RATE_LIMIT_EXCEEDED } else { CODE_CORRECT });
     }
@@ -1016,7 +1014,7 @@ impl Scenario for Reset {
         assert_eq!(service.failures(&user.username).await, failures);
         assert_eq!(code_id(service, user).await.is_none(), changed);
         if changed {
-            assert_eq!(tries(service, user).await, 0);
+            assert_eq!(service.tries(user).await, 0);
             service.check_code(&user.username, code).await.is(NO_CODE_REQUESTED);
         } else {
             let expected = TRIES + usize::from(struck.lost(RESERVE_TRY));
@@ -1320,9 +1318,8 @@ impl Scenario for Unlock {
     async fn check(self, service: &Service, reply: Option<Value>, struck: &Struck) {
         let user = &self.0.user;
         let done = reply.is_some() || struck.lost(TRANSACTION);
-        let stored = service.stored_code(user).await.unwrap();
         assert_eq!(service.failures(&user.username).await, if done { 0 } else { FAILURES as usize });
-        assert_eq!(stored.contains_key("sent_0"), !done);
+        assert_eq!(service.sends(user).await, usize::from(!done));
         self.1.assert_tries(service, user, if done { 0 } else { TRIES }).await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, ReturnConsumedCapacity, WriteRequest};
 use aws_types::SdkConfig;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -416,7 +416,28 @@ impl Service {
     }
 
     pub(crate) async fn stored_code(&self, user: &User) -> Option<Item> {
-        self.item(&self.tables.reset_codes, "username", &user.username).await
+        self.item(&self.tables.reset_codes, "username_hash", &name_hash(&user.username)).await
+    }
+
+    /// The used tries of the user's code in the budget that this client's requests count in.
+    pub(crate) async fn tries(&self, user: &User) -> usize {
+        let item = self.stored_code(user).await.unwrap_or_default();
+        let tries = item.get(&format!("{}_tries", self.budget(user).await));
+        tries.map_or(0, |tries| tries.as_ss().unwrap().len())
+    }
+
+    /// The sends to the user that are counted, in both budgets together.
+    pub(crate) async fn sends(&self, user: &User) -> usize {
+        let item = self.stored_code(user).await.unwrap_or_default();
+        item.iter().filter(|(name, sent)| is_send(name) && sent.as_n().unwrap() != "0").count()
+    }
+
+    /// Writes the item of the user's code again as it is, and returns the write units that this consumes.
+    pub(crate) async fn write_units_of_code(&self, user: &User) -> f64 {
+        let item = self.stored_code(user).await;
+        let put = self.store.put_item().table_name(&self.tables.reset_codes).set_item(item);
+        let written = put.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await.unwrap();
+        written.consumed_capacity.unwrap().capacity_units.unwrap()
     }
 
     pub(crate) async fn stored_hash(&self, user: &User) -> String {
@@ -482,8 +503,7 @@ impl Service {
         if let Some(user) = user.filter(|user| user.contains_key("email_addresses")) {
             return (&self.tables.users, "username", username.to_owned(), Some(user));
         }
-        let digest = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(username));
-        let subject = format!("username#{digest}");
+        let subject = format!("username#{}", name_hash(username));
         let item = self.item(&self.tables.attempts, "subject", &subject).await;
         (&self.tables.attempts, "subject", subject, item)
     }
@@ -509,6 +529,12 @@ impl Service {
         let item = self.stored_failures(username).await;
         let failures = ["known_failures", "other_failures"].into_iter().filter_map(|name| item.get(name));
         failures.map(|failures| failures.as_n().unwrap().parse::<usize>().unwrap()).sum()
+    }
+
+    /// The prefix of the counters in which this client's requests for a username count.
+    async fn budget(&self, user: &User) -> &'static str {
+        let stored = self.item(&self.tables.users, "username", &user.username).await;
+        stored.map_or("other", |stored| self.budget_of(&stored))
     }
 
     /// The prefix of the counters in which this client's attempts on a user count.
@@ -621,18 +647,18 @@ impl Service {
         self.put(&self.tables.reset_codes, item).await;
     }
 
-    /// Makes it so that so many tries of the user's code are used.
+    /// Makes it so that so many tries of the user's code are used in the budget that this client's requests count in.
     pub(crate) async fn set_tries(&self, user: &User, tries: usize) {
         let mut item = self.stored_code(user).await.unwrap();
-        let names = (0..tries).map(|name| name.to_string()).collect();
-        item.insert("tries".to_owned(), AttributeValue::Ss(names));
+        let names = (0..tries).map(|name| format!("{name:08}")).collect();
+        item.insert(format!("{}_tries", self.budget(user).await), AttributeValue::Ss(names));
         self.put(&self.tables.reset_codes, item).await;
     }
 
     /// Makes the sends of the user's codes happen so much earlier.
     pub(crate) async fn age_sends(&self, user: &User, by: Duration) {
         let mut item = self.stored_code(user).await.unwrap();
-        let sends: Vec<String> = item.keys().filter(|name| name.starts_with("sent_")).cloned().collect();
+        let sends: Vec<String> = item.keys().filter(|name| is_send(name)).cloned().collect();
         assert!(!sends.is_empty());
         for send in sends {
             set_back(&mut item, &send, by);
@@ -888,6 +914,17 @@ pub(crate) fn count<const N: usize>(answers: &[Answer], documented: [Documented;
         counts[which.unwrap_or_else(|| panic!("{answer:?}"))] += 1;
     }
     counts
+}
+
+/// The hash of a username that is the key of its code.
+fn name_hash(username: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(username))
+}
+
+/// Returns whether an attribute of a code's item is the instant of a send.
+pub(crate) fn is_send(name: &str) -> bool {
+    let place = name.strip_prefix("known_").or_else(|| name.strip_prefix("other_"));
+    place.is_some_and(|place| place.parse::<u8>().is_ok())
 }
 
 fn set_back(item: &mut Item, attribute: &str, by: Duration) {

@@ -274,7 +274,7 @@ async fn a_mail_with_a_code_names_account_time_address_and_life_and_ends_earlier
 
         service.send_email(&user.username).await.is(SENT);
 
-        let sent_at = service.stored_code(&user).await.unwrap()["sent_0"].as_n().unwrap().parse().unwrap();
+        let sent_at = service.stored_code(&user).await.unwrap()["other_0"].as_n().unwrap().parse().unwrap();
         let mail = service.mails_to(&user.email).await.pop().unwrap();
         assert_has_line(&mail.body, "Account", "St.Huber     IP address: x");
         assert_has_line(&mail.body, "Requested", &in_words(&Timestamp::from_micros(sent_at).to_rfc3339()));

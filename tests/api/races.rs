@@ -36,6 +36,40 @@ async fn two_hundred_wrong_codes_get_twelve_comparisons() {
 }
 
 #[tokio::test]
+async fn two_hundred_wrong_codes_get_twelve_comparisons_in_each_budget() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let user = service.user().create().await;
+    service.token_of(&user).await;
+    let stranger = service.seen_from_elsewhere();
+    let code = service.code_for(&user).await;
+
+    let guesses = |client: &Service| {
+        let client = client.clone();
+        let username = user.username.clone();
+        join_all((0..100).map(move |guess| {
+            let (client, username) = (client.clone(), username.clone());
+            async move {
+                match guess % 5 {
+                    0 => client.reset_password(&username, WRONG_CODE, NEW_PASSWORD).await,
+                    _ => client.check_code(&username, WRONG_CODE).await,
+                }
+            }
+        }))
+    };
+    let (known, other) = join(guesses(&service), guesses(&stranger)).await;
+
+    for answers in [known, other] {
+        assert_eq!(count(&answers, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]), [12, 88]);
+    }
+    for client in [service, stranger] {
+        client.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    }
+}
+
+#[tokio::test]
 async fn right_tries_at_the_same_time_are_all_given_back() {
     let service = Service::new();
     let user = service.user().create().await;
@@ -48,6 +82,34 @@ async fn right_tries_at_the_same_time_are_all_given_back() {
         service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
     }
     service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+}
+
+#[tokio::test]
+async fn right_tries_are_given_back_in_their_own_budget() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let user = service.user().create().await;
+    service.token_of(&user).await;
+    let stranger = service.seen_from_elsewhere();
+    let code = service.code_for(&user).await;
+    let clients = [service, stranger];
+    for (client, used) in clients.iter().zip([4, 7]) {
+        client.set_tries(&user, used).await;
+    }
+
+    // No more at once than tries are left.
+    let checks = clients.iter().zip([8, 5]).map(async |(client, right)| {
+        let answers =
+            join_all((0..right).map(async |_| client.check_code(&user.username, &code).await)).await;
+        assert_eq!(count(&answers, [CODE_CORRECT]), [right]);
+    });
+    join_all(checks).await;
+
+    for (client, used) in clients.iter().zip([4, 7]) {
+        assert_eq!(client.tries(&user).await, used);
+    }
 }
 
 #[tokio::test]
@@ -69,20 +131,52 @@ async fn twenty_sends_are_five_mails_of_which_one_code_is_right() {
 }
 
 #[tokio::test]
-async fn refused_mails_are_no_source_of_tries() {
+async fn forty_sends_are_five_mails_in_each_budget_of_which_one_code_is_right() {
     let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
     let user = service.user().create().await;
+    service.token_of(&user).await;
+    let clients = [service.clone(), service.seen_from_elsewhere()];
+
+    let sends = clients
+        .iter()
+        .map(async |client| join_all((0..20).map(async |_| client.send_email(&user.username).await)).await);
+    for answers in join_all(sends).await {
+        assert_eq!(count(&answers, [SENT, RATE_LIMIT_EXCEEDED]), [5, 15]);
+    }
+
+    let mut codes: Vec<String> = service.mails_to(&user.email).await.iter().map(Mail::code).collect();
+    assert_eq!(codes.len(), 10);
+    codes.sort_unstable();
+    codes.dedup();
+    let answers =
+        join_all(codes.iter().map(async |code| service.check_code(&user.username, code).await)).await;
+    assert_eq!(count(&answers, [CODE_CORRECT, CODE_INCORRECT]), [1, codes.len() - 1]);
+}
+
+#[tokio::test]
+async fn refused_mails_are_no_source_of_tries() {
+    // The budgets of the addresses would end the guesses sooner.
+    let service = Service::with_settings([("CODE_FAILURES_PER_IP", "0"), ("RESET_MAILS_PER_IP", "0")]).await;
+    let user = service.user().create().await;
+    service.token_of(&user).await;
     service.code_for(&user).await;
     service.make_unreachable(&user).await;
+    let clients = [service.clone(), service.seen_from_elsewhere()];
 
-    let sends = join_all((0..60).map(async |_| service.send_email(&user.username).await));
-    let guesses = join_all((0..200).map(async |_| service.check_code(&user.username, WRONG_CODE).await));
-    let (sends, guesses) = join(sends, guesses).await;
-
-    count(&sends, [SERVICE_UNAVAILABLE, RATE_LIMIT_EXCEEDED]);
-    let [compared, _] = count(&guesses, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]);
-    // Twelve for each of the five codes of an hour.
-    assert!((12..=60).contains(&compared), "{compared}");
+    let clients = clients.iter().map(async |client| {
+        let sends = join_all((0..60).map(async |_| client.send_email(&user.username).await));
+        let guesses = join_all((0..200).map(async |_| client.check_code(&user.username, WRONG_CODE).await));
+        join(sends, guesses).await
+    });
+    for (sends, guesses) in join_all(clients).await {
+        count(&sends, [SERVICE_UNAVAILABLE, RATE_LIMIT_EXCEEDED]);
+        let [compared, _] = count(&guesses, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]);
+        // Each budget allows twelve tries of each code, and both together ten codes in an hour.
+        assert!((12..=120).contains(&compared), "{compared}");
+    }
 }
 
 #[tokio::test]

@@ -4,9 +4,12 @@ use serde_json::json;
 
 use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, NO_CODE_REQUESTED, RATE_LIMIT_EXCEEDED, SENT,
-    SERVICE_UNAVAILABLE,
+    SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT,
 };
-use crate::helpers::{HOUR, MINUTE, NEW_PASSWORD, PASSWORD, Service, User, WRONG_CODE, micros_now};
+use crate::helpers::{
+    HOUR, MINUTE, NEW_PASSWORD, PASSWORD, Service, User, WRONG_CODE, WRONG_PASSWORD, is_send, micros_now,
+    unknown_username,
+};
 
 /// The tries that are answered `code_incorrect`.
 const TRIES: usize = 12;
@@ -42,9 +45,14 @@ async fn an_expired_code_is_none() {
     let code = service.code_for(&user).await;
     service.expire_code(&user).await;
 
-    service.check_code(&user.username, &code).await.is(NO_CODE_REQUESTED);
-    service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
-    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
+    for tries in [0, TRIES] {
+        if tries > 0 {
+            service.set_tries(&user, tries).await;
+        }
+        service.check_code(&user.username, &code).await.is(NO_CODE_REQUESTED);
+        service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
+        service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
+    }
     service.signin(&user.username, PASSWORD).await.token();
 }
 
@@ -85,6 +93,89 @@ async fn after_twelve_wrong_tries_the_right_code_is_refused_too() {
     service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
     service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(RATE_LIMIT_EXCEEDED);
     service.signin(&user.username, PASSWORD).await.token();
+}
+
+/// A user who signed in from this client's network, and a client in another one. `None` if all requests come from one
+/// network because the API is elsewhere.
+async fn owner_and_stranger(service: &Service) -> Option<(User, Service)> {
+    service.address?;
+    let user = service.user().create().await;
+    service.token_of(&user).await;
+    Some((user, service.seen_from_elsewhere()))
+}
+
+#[tokio::test]
+async fn known_and_other_networks_have_twelve_tries_each() {
+    let service = Service::new();
+    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    let code = service.code_for(&user).await;
+
+    use_up_tries(&stranger, &user, TRIES).await;
+    stranger.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    use_up_tries(&service, &user, TRIES).await;
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(RATE_LIMIT_EXCEEDED);
+
+    // A new code has all its tries in both.
+    let code = service.code_for(&user).await;
+    for client in [&service, &stranger] {
+        use_up_tries(client, &user, TRIES - 1).await;
+        client.check_code(&user.username, &code).await.is(CODE_CORRECT);
+        use_up_tries(client, &user, 1).await;
+        client.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    }
+}
+
+#[tokio::test]
+async fn known_and_other_networks_have_five_sends_each() {
+    let service = Service::new();
+    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+
+    for client in [&stranger, &service] {
+        for _ in 0..5 {
+            client.send_email(&user.username).await.is(SENT);
+        }
+        let seconds = client.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+        assert!(seconds <= 3600, "{seconds} s");
+    }
+    assert_eq!(service.mails_to(&user.email).await.len(), 10);
+    // Both have ten in a day.
+    service.age_sends(&user, 2 * HOUR).await;
+    for client in [&service, &stranger] {
+        for _ in 0..5 {
+            client.send_email(&user.username).await.is(SENT);
+        }
+    }
+    service.age_sends(&user, 2 * HOUR).await;
+    for client in [&service, &stranger] {
+        client.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    }
+}
+
+/// Ten wrong passwords, five requests for codes and twelve wrong codes from a stranger used to lock an owner out.
+#[tokio::test]
+async fn strangers_lock_no_one_out_of_recovery_from_a_known_network() {
+    let service = Service::new();
+    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    for _ in 0..10 {
+        let failed = stranger.signin(&user.username, WRONG_PASSWORD).await;
+        failed.is(USERNAME_OR_PASSWORD_INCORRECT);
+    }
+    for _ in 0..5 {
+        stranger.send_email(&user.username).await.is(SENT);
+    }
+    use_up_tries(&stranger, &user, TRIES).await;
+    let code = service.mails_to(&user.email).await.last().unwrap().code();
+    stranger.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    stranger.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    stranger.reset_password(&user.username, &code, NEW_PASSWORD).await.is(RATE_LIMIT_EXCEEDED);
+
+    service.signin(&user.username, PASSWORD).await.token();
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    let code = service.code_for(&user).await;
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
+    service.signin(&user.username, NEW_PASSWORD).await.token();
 }
 
 #[tokio::test]
@@ -198,6 +289,8 @@ async fn a_refused_send_leaves_the_last_code_as_it_was() {
 async fn using_a_code_up_allows_no_more_sends() {
     let service = Service::new();
     let user = service.user().create().await;
+    // The reset itself must not make the network known, which has a budget of its own.
+    service.token_of(&user).await;
     for _ in 0..4 {
         service.send_email(&user.username).await.is(SENT);
     }
@@ -230,6 +323,61 @@ async fn unlock_clears_the_tries_and_the_sends() {
 }
 
 #[tokio::test]
+async fn unlock_clears_the_tries_and_the_sends_of_both_budgets() {
+    let service = Service::new();
+    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    for client in [&service, &stranger] {
+        for _ in 0..5 {
+            client.send_email(&user.username).await.is(SENT);
+        }
+    }
+    for client in [&service, &stranger] {
+        use_up_tries(client, &user, TRIES).await;
+        client.check_code(&user.username, WRONG_CODE).await.is(RATE_LIMIT_EXCEEDED);
+        client.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    }
+
+    service.manage_user("unlock", &user).await;
+
+    assert_eq!(service.sends(&user).await, 0);
+    for client in [&service, &stranger] {
+        use_up_tries(client, &user, TRIES).await;
+        client.check_code(&user.username, WRONG_CODE).await.is(RATE_LIMIT_EXCEEDED);
+    }
+    for client in [&service, &stranger] {
+        client.send_email(&user.username).await.is(SENT);
+    }
+}
+
+/// Mails with codes are refused once more than the owner can request, so the sets of tries are at their largest too.
+#[tokio::test]
+async fn a_code_at_its_largest_costs_one_write_unit() {
+    let service = Service::new();
+    if service.address.is_none() {
+        return;
+    }
+    let username = unknown_username();
+    let username = format!("{username}{}", "😀".repeat(190 - username.len()));
+    let user = service.user().with("username", username).create().await;
+    service.token_of(&user).await;
+    let stranger = service.seen_from_elsewhere();
+    for _ in 0..2 {
+        for client in [&service, &stranger] {
+            for _ in 0..5 {
+                client.send_email(&user.username).await.is(SENT);
+            }
+        }
+        service.age_sends(&user, 2 * HOUR).await;
+    }
+    for client in [&service, &stranger] {
+        client.set_tries(&user, 2 * TRIES).await;
+    }
+
+    assert_eq!(service.sends(&user).await, 20);
+    assert!((service.write_units_of_code(&user).await - 1.0).abs() < f64::EPSILON);
+}
+
+#[tokio::test]
 async fn a_code_is_not_stored_in_clear() {
     let service = Service::new();
     let user = service.user().create().await;
@@ -238,8 +386,7 @@ async fn a_code_is_not_stored_in_clear() {
     let item = service.stored_code(&user).await.unwrap();
     assert!(item["code_hash"].is_b());
     // Instants are numbers long enough to hold any six digits by chance.
-    let texts = item.values().filter_map(|value| value.as_s().ok());
-    for text in texts.filter(|text| **text != user.username) {
+    for text in item.values().filter_map(|value| value.as_s().ok()) {
         assert!(!text.contains(&code), "{item:?}");
     }
     let bytes = item["code_hash"].as_b().unwrap().as_ref();
@@ -273,6 +420,44 @@ async fn a_mail_that_is_refused_gives_the_send_back_and_keeps_the_earlier_code_w
 }
 
 #[tokio::test]
+async fn a_mail_that_is_refused_gives_the_send_back_in_its_own_budget() {
+    let service = Service::new();
+    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    for _ in 0..4 {
+        service.send_email(&user.username).await.is(SENT);
+        stranger.send_email(&user.username).await.is(SENT);
+    }
+    let code = service.mails_to(&user.email).await.last().unwrap().code();
+    use_up_tries(&service, &user, TRIES - 1).await;
+    use_up_tries(&stranger, &user, TRIES - 2).await;
+    let before = service.stored_code(&user).await.unwrap();
+
+    service.make_unreachable(&user).await;
+    for _ in 0..6 {
+        for client in [&service, &stranger] {
+            client.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+        }
+    }
+
+    let mut after = service.stored_code(&user).await.unwrap();
+    after.insert("ttl".to_owned(), before["ttl"].clone());
+    after.retain(|name, sent| !is_send(name) || sent.as_n().unwrap() != "0");
+    let mut expected = before;
+    expected.retain(|name, sent| !is_send(name) || sent.as_n().unwrap() != "0");
+    assert_eq!(after, expected);
+    for (client, tries) in [(&service, 1), (&stranger, 2)] {
+        client.check_code(&user.username, &code).await.is(CODE_CORRECT);
+        use_up_tries(client, &user, tries).await;
+        client.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
+    }
+    service.set_stored_addresses(&user, &[&user.email]).await;
+    for client in [&service, &stranger] {
+        client.send_email(&user.username).await.is(SENT);
+        client.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    }
+}
+
+#[tokio::test]
 async fn a_first_code_whose_mail_is_refused_leaves_none() {
     let service = Service::new();
     let user = service.user().create().await;
@@ -281,11 +466,12 @@ async fn a_first_code_whose_mail_is_refused_leaves_none() {
         service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
         service.check_code(&user.username, WRONG_CODE).await.is(NO_CODE_REQUESTED);
     }
+    assert_eq!(service.sends(&user).await, 0);
     let mut left = service.stored_code(&user).await.unwrap();
-    left.retain(|name, _| !name.starts_with("sent_"));
+    left.retain(|name, _| !is_send(name));
     let mut left: Vec<_> = left.keys().map(String::as_str).collect();
     left.sort_unstable();
-    assert_eq!(left, ["ttl", "username"]);
+    assert_eq!(left, ["ttl", "username_hash"]);
 
     service.set_stored_addresses(&user, &[&user.email]).await;
     for _ in 0..5 {

@@ -116,6 +116,15 @@ async fn the_limits_of_known_and_unknown_users_are_exact_and_show_alike() {
 }
 
 #[tokio::test]
+async fn an_unknown_username_is_not_stored_with_its_code() {
+    let service = service().await;
+    let nobody = nobody();
+    service.send_email(&nobody.username).await.is(SENT);
+    let code = service.stored_code(&nobody).await.unwrap();
+    assert!(!format!("{code:?}").contains(&nobody.username), "{code:?}");
+}
+
+#[tokio::test]
 async fn a_bad_field_is_still_told() {
     let service = service().await;
     let missing = validation_failed(&[("username", "The username field is required.")]);

@@ -74,7 +74,7 @@ const GOALS: &[Goal] = &[
     // The same, and the change.
     exactly("ops_change_after_signin", 3.0),
     exactly("ops_change_after_signin_in_a_row", 3.0),
-    // The budget of the address is looked at; then the try is counted while the user is read; a right code's try is given back.
+    // The budget of the address is looked at while the user is read; then the try is counted; a right code's is given back.
     exactly("ops_check", 4.0),
     exactly("ops_check_in_a_row", 3.0),
     // Here the change forgets the tries.

@@ -38,6 +38,7 @@ const ELSEWHERE: &str = "198.51.100.7";
 const COMMIT: &str = "UpdateItem postern-users";
 const COMMIT_UNKNOWN: &str = "UpdateItem postern-attempts";
 const UPDATE_CODE: &str = "UpdateItem postern-reset-codes";
+const GET_USER: &str = "GetItem postern-users";
 
 const CODE_INCORRECT: &str = "code_incorrect";
 const NO_CODE: &str = "There was no code for a password reset requested";
@@ -59,6 +60,16 @@ fn with_tries(tries: usize) -> (Beginning, String) {
 /// The time, in microseconds since the Unix epoch.
 fn micros_now() -> i64 {
     shared::clock::now().as_micros()
+}
+
+/// The same for a user who signed in from [`HERE`], with so many tries used from there and from elsewhere.
+fn with_tries_in_both(known: usize, other: usize) -> (Beginning, String) {
+    let beginning = Beginning::with_user(&json!({}));
+    assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
+    let code = beginning.code();
+    beginning.set_tries("known", known);
+    beginning.set_tries("other", other);
+    (beginning, code)
 }
 
 /// How many of the answers are one of these errors.
@@ -106,6 +117,142 @@ fn wrong_codes_and_the_right_one_share_the_last_tries() {
             assert!(right[0].is_success() || end.tries() == 12);
         });
     }
+}
+
+#[test]
+fn codes_from_known_and_other_networks_share_no_tries() {
+    let (beginning, code) = with_tries_in_both(10, 11);
+    for right_address in [HERE, ELSEWHERE] {
+        let clients = [
+            Client::checks_from(HERE, WRONG_CODE),
+            Client::checks_from(ELSEWHERE, WRONG_CODE),
+            Client::checks_from(right_address, &code),
+        ];
+        explore("known and other networks share no tries", &beginning, &clients, 1, |end| {
+            let [known, other, right] = &end.answers[..] else { panic!("three clients") };
+            // From either network, the right code is the only one that could use up the last try of the wrong one.
+            assert_eq!(known.error(), CODE_INCORRECT);
+            let used = if other.error() == CODE_INCORRECT { 12 } else { 11 };
+            assert!(used == 12 || other.error() == RATE_LIMIT && right_address == ELSEWHERE);
+            assert_eq!((end.tries_of("known"), end.tries_of("other")), (11, used));
+            assert!(right.is_success() || right_address == ELSEWHERE && right.error() == RATE_LIMIT);
+            assert!(right.is_success() || used == 12);
+        });
+    }
+}
+
+#[test]
+fn a_try_counts_where_its_network_was_known_when_the_user_was_read() {
+    let (beginning, code) = with_tries(0);
+    let clients = [
+        Client::signs_in_from(HERE, USERNAME, PASSWORD),
+        Client::checks_from(HERE, WRONG_CODE),
+        Client::checks_from(HERE, &code),
+    ];
+    explore("a try counts where its network was known", &beginning, &clients, 1, |end| {
+        let [signed_in, wrong, right] = &end.answers[..] else { panic!("three clients") };
+        assert!(signed_in.is_success() && right.is_success(), "{:?}", end.answers);
+        assert_eq!(wrong.error(), CODE_INCORRECT);
+        let was_known = end.done(0, COMMIT)[0] < end.done(1, GET_USER)[0];
+        let expected = if was_known { (1, 0) } else { (0, 1) };
+        assert_eq!((end.tries_of("known"), end.tries_of("other")), expected);
+    });
+}
+
+/// Every number of tries in both budgets, and each code from each network: the answer and the counts are those of the
+/// rule.
+#[test]
+fn every_try_follows_the_sequential_rule() {
+    let counts = [0, 1, 10, 11, 12, 24];
+    for (known, other) in counts.into_iter().flat_map(|known| counts.map(|other| (known, other))) {
+        let (beginning, code) = with_tries_in_both(known, other);
+        for (budget, address, used) in [("known", HERE, known), ("other", ELSEWHERE, other)] {
+            for is_right in [false, true] {
+                let before = beginning.copy();
+                let code = if is_right { &code } else { WRONG_CODE };
+                let answer = before.after(&Client::checks_from(address, code));
+                let case = format!("{known} and {other}, {budget}, {is_right}: {answer:?}");
+                let left = match (used >= 12, is_right) {
+                    (true, _) => {
+                        assert_eq!(answer.error(), RATE_LIMIT, "{case}");
+                        used
+                    }
+                    (false, true) => {
+                        assert!(answer.is_success(), "{case}");
+                        used
+                    }
+                    (false, false) => {
+                        assert_eq!(answer.error(), CODE_INCORRECT, "{case}");
+                        used + 1
+                    }
+                };
+                let expected = if budget == "known" { (left, other) } else { (known, left) };
+                assert_eq!((before.tries_of("known"), before.tries_of("other")), expected, "{case}");
+            }
+        }
+    }
+}
+
+/// Sends of half an hour, two hours and 25 hours ago, as many of each as there can be, in both budgets: the answer and
+/// the counts are those of the rule.
+#[test]
+fn every_send_follows_the_sequential_rule() {
+    const HOUR: u64 = 3_600_000_000;
+    let beginning = Beginning::with_user(&json!({}));
+    assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
+    for recent in 0..=10 {
+        for of_today in 0..=10 - recent {
+            let earlier = 10 - recent - of_today;
+            for old in BTreeSet::from([0, earlier.min(1), earlier]) {
+                let ago = [vec![HOUR / 2; recent], vec![2 * HOUR; of_today], vec![25 * HOUR; old]].concat();
+                for (budget, other, address) in [("known", "other", HERE), ("other", "known", ELSEWHERE)] {
+                    let before = beginning.copy();
+                    before.set_sends(budget, &ago);
+                    // The other budget is used up.
+                    before.set_sends(other, &[HOUR / 2; 10]);
+                    let answer = before.after(&Client::sends_from(address));
+                    let case = format!("{recent}, {of_today} and {old}, {budget}: {answer:?}");
+                    let sends = if recent >= 5 || recent + of_today >= 10 {
+                        assert_eq!(answer.error(), RATE_LIMIT, "{case}");
+                        ago.len()
+                    } else {
+                        assert!(answer.is_success(), "{case}");
+                        (ago.len() + 1).min(10)
+                    };
+                    assert_eq!((before.sends_of(budget), before.sends_of(other)), (sends, 10), "{case}");
+                    let refused =
+                        before.after(&Client::sends_from(if address == HERE { ELSEWHERE } else { HERE }));
+                    assert_eq!(refused.error(), RATE_LIMIT, "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sends_to_known_and_other_networks_are_counted_apart() {
+    let beginning = Beginning::with_user(&json!({}));
+    assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
+    beginning.set_sends("known", &[0; 4]);
+    beginning.set_sends("other", &[0; 4]);
+    let clients = [
+        Client::sends_from(HERE),
+        Client::sends_from(HERE).without_losses(),
+        Client::sends_from(ELSEWHERE).without_losses(),
+    ];
+    explore("known and other networks are counted apart", &beginning, &clients, 1, |end| {
+        let (known, other) = end.answers.split_at(2);
+        assert!(other[0].is_success(), "{other:?}");
+        // A retry after a lost response finds another code, and no send left, if a stranger's code came in between.
+        let refused = count(known, &[RATE_LIMIT]);
+        assert!(refused == 1 || refused == 2 && end.lost(0, UPDATE_CODE), "{known:?}");
+        assert_eq!((end.sends_of("known"), end.sends_of("other")), (5, 5));
+        // The code that was written last is right.
+        let codes = end.mails_with_codes();
+        assert_eq!(codes.len(), 3 - refused);
+        let right = codes.into_iter().filter(|mail| end.after(&Client::checks(&code(mail))).is_success());
+        assert!((1..=2).contains(&right.count()));
+    });
 }
 
 #[test]
@@ -178,6 +325,66 @@ fn a_refused_mail_restores_the_earlier_code_with_its_tries() {
     }
 }
 
+/// A mail is refused while wrong codes come from known and other networks: no comparison and no send is for nothing,
+/// and the send is given back in the budget that it was counted in.
+#[test]
+fn a_refused_mail_gives_back_nothing_that_was_used_in_either_budget() {
+    for (sender, budget) in [(HERE, "known"), (ELSEWHERE, "other")] {
+        let (beginning, right) = with_tries_in_both(2, 3);
+        beginning.refuse_mails();
+        let earlier = beginning.code_id();
+        let before = (beginning.sends_of("known"), beginning.sends_of("other"));
+        let clients = [
+            Client::sends_from(sender),
+            Client::checks_from(HERE, WRONG_CODE),
+            Client::checks_from(ELSEWHERE, WRONG_CODE),
+        ];
+        explore("a refused mail gives back nothing that was used", &beginning, &clients, 0, |end| {
+            let [sent, known, other] = &end.answers[..] else { panic!("three clients") };
+            assert_eq!(sent.error(), "service_unavailable");
+            assert!(known.error() == CODE_INCORRECT && other.error() == CODE_INCORRECT);
+            assert_eq!(end.code()["code_id"], earlier);
+            assert_eq!((end.tries_of("known"), end.tries_of("other")), (3, 4));
+            let [replaced, .., restored] = end.done(0, UPDATE_CODE)[..] else { panic!("two writes") };
+            let tried = [1, 2]
+                .into_iter()
+                .flat_map(|client| end.done(client, UPDATE_CODE))
+                .any(|place| (replaced..restored).contains(&place));
+            let counted = usize::from(tried);
+            let expected = if budget == "known" {
+                (before.0 + counted, before.1)
+            } else {
+                (before.0, before.1 + counted)
+            };
+            assert_eq!((end.sends_of("known"), end.sends_of("other")), expected);
+            assert!(end.after(&Client::checks(&right)).is_success());
+        });
+    }
+}
+
+#[test]
+fn of_two_refused_mails_to_different_budgets_each_gives_its_send_back_unless_they_overlap() {
+    let (beginning, _) = with_tries_in_both(2, 3);
+    let earlier = beginning.code_id();
+    let before = (beginning.sends_of("known"), beginning.sends_of("other"));
+    beginning.refuse_mails();
+    let clients = [Client::sends_from(HERE), Client::sends_from(ELSEWHERE)];
+    explore("of two refused mails to different budgets", &beginning, &clients, 0, |end| {
+        assert_eq!(count(&end.answers, &["service_unavailable"]), 2);
+        let [known, other] = [0, 1].map(|client| end.done(client, UPDATE_CODE));
+        let sends = (end.sends_of("known") - before.0, end.sends_of("other") - before.1);
+        let tries = (end.tries_of("known"), end.tries_of("other"));
+        if known.len() + other.len() == 4 {
+            assert_eq!(end.code()["code_id"], earlier);
+            assert_eq!((sends, tries), ((0, 0), (2, 3)));
+        } else {
+            // The first one stays counted.
+            assert_eq!(sends, if known[0] < other[0] { (1, 0) } else { (0, 1) });
+            assert_eq!(tries, (0, 0));
+        }
+    });
+}
+
 #[test]
 fn of_two_refused_mails_each_gives_its_send_back_unless_they_overlap() {
     let (beginning, _) = with_tries(2);
@@ -216,7 +423,7 @@ fn a_new_code_replaces_the_old_one_and_its_tries() {
         assert_eq!(end.tries(), compared.count());
         assert_eq!(end.sends(), 2);
         // The reset also revokes a code that is being sent meanwhile.
-        let read = end.done(0, "GetItem postern-users")[0];
+        let read = end.done(0, GET_USER)[0];
         let revoked = reset.is_success() && read < end.done(2, "TransactWriteItems")[0];
         assert_eq!(end.after(&Client::checks(&new)).is_success(), !revoked);
     });
@@ -683,11 +890,11 @@ fn no_code_is_correct_that_was_revoked_before() {
             explore("no code is correct that was revoked before", &beginning, &clients, 1, |end| {
                 if used == 12 && !end.answers[1].is_success() && end.answers[1].error() == RATE_LIMIT {
                     let revocation = end.done(0, "TransactWriteItems")[0];
-                    assert!(end.done(1, "GetItem postern-users")[0] < revocation);
+                    assert!(end.done(1, GET_USER)[0] < revocation);
                     return;
                 }
                 assert!(used == 11 || !end.answers[1].is_success());
-                assert_revoked(end, &code, "GetItem postern-users");
+                assert_revoked(end, &code, GET_USER);
             });
         }
     }
@@ -712,7 +919,7 @@ fn a_code_that_is_revoked_takes_no_try_from_its_successor() {
                 && end.done(0, UPDATE_CODE).last() > Some(&place(2, UPDATE_CODE));
             assert_eq!(end.tries(), usize::from(compared));
             // The new code is revoked as well if its user was read before the revocation.
-            let is_live = place(2, "GetItem postern-users") > place(1, "TransactWriteItems");
+            let is_live = place(2, GET_USER) > place(1, "TransactWriteItems");
             assert_eq!(end.after(&Client::checks(&new)).is_success(), is_live);
         });
     }

@@ -17,6 +17,8 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_types::SdkConfig;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use change_my_password::ChangeMyPassword;
 use change_password::ChangePassword;
 use change_password_after_signin::ChangePasswordAfterSignin;
@@ -32,6 +34,7 @@ use manage_users::ManageUsers;
 use serde_json::{Value, json};
 use session_signin::SessionSignin;
 use sessions::Sessions;
+use sha2::{Digest, Sha256};
 use shared::config::Environment;
 use shared::endpoint::{Endpoint, answer};
 use shared::function::Function;
@@ -60,7 +63,7 @@ const SESSION_ID: &str = "session_id";
 const TABLES: [(&str, &str); 6] = [
     (USERS, "username"),
     (USER_IDS, "user_id"),
-    (RESET_CODES, "username"),
+    (RESET_CODES, "username_hash"),
     (SESSIONS, "session_owner"),
     (ATTEMPTS, "subject"),
     (SOURCE_IPS, "subject"),
@@ -183,12 +186,36 @@ impl Client {
         Self { loses: false, ..self }
     }
 
+    /// Sends a body to an endpoint from a source address.
+    fn of_from<E: Endpoint>(address: &str, body: &Value) -> Self {
+        let mut event: Value =
+            serde_json::from_str(include_str!("../../events/signin/without_session.json")).unwrap();
+        event["body"] = body.to_string().into();
+        event["requestContext"]["http"]["sourceIp"] = address.into();
+        Self::new(move |aws| {
+            let (function, event) = (start::<E>(aws), event.to_string());
+            Box::new(move || {
+                let function = Arc::clone(&function);
+                let request = lambda_http::request::from_str(&event).unwrap();
+                Box::pin(async move { Answer::from(answer(&*function, &request).await) })
+            })
+        })
+    }
+
     pub(crate) fn sends() -> Self {
         Self::of::<SendEmail>(None, &json!({"username": USERNAME}))
     }
 
+    pub(crate) fn sends_from(address: &str) -> Self {
+        Self::of_from::<SendEmail>(address, &json!({"username": USERNAME}))
+    }
+
     pub(crate) fn checks(code: &str) -> Self {
         Self::of::<CheckCode>(None, &json!({"username": USERNAME, "code": code}))
+    }
+
+    pub(crate) fn checks_from(address: &str, code: &str) -> Self {
+        Self::of_from::<CheckCode>(address, &json!({"username": USERNAME, "code": code}))
     }
 
     pub(crate) fn resets(code: &str, new: &str) -> Self {
@@ -203,18 +230,7 @@ impl Client {
 
     /// Signs in with this name, from this source address.
     pub(crate) fn signs_in_from(address: &str, username: &str, password: &str) -> Self {
-        let mut event: Value =
-            serde_json::from_str(include_str!("../../events/signin/without_session.json")).unwrap();
-        event["body"] = json!({"username": username, "password": password}).to_string().into();
-        event["requestContext"]["http"]["sourceIp"] = address.into();
-        Self::new(move |aws| {
-            let (function, event) = (start::<Signin>(aws), event.to_string());
-            Box::new(move || {
-                let function = Arc::clone(&function);
-                let request = lambda_http::request::from_str(&event).unwrap();
-                Box::pin(async move { Answer::from(answer(&*function, &request).await) })
-            })
-        })
+        Self::of_from::<Signin>(address, &json!({"username": username, "password": password}))
     }
 
     /// Signs in without staying logged in.
@@ -313,13 +329,14 @@ impl Client {
     /// Time: sets an instant of the user's item in a table back by an hour, if it is there.
     fn passes(table: &'static str, instant: &'static str) -> Self {
         let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
+        let value = if table == RESET_CODES { username_hash() } else { USERNAME.to_owned() };
         Self::new(move |aws| {
             use aws_sdk_dynamodb::types::AttributeValue::{N, S};
             let hour = Duration::from_hours(1).as_micros();
             let update = aws_sdk_dynamodb::Client::new(aws)
                 .update_item()
                 .table_name(table)
-                .key(key, S(USERNAME.to_owned()))
+                .key(key, S(value.clone()))
                 .condition_expression(format!("attribute_exists({instant})"))
                 .update_expression(format!("SET {instant} = {instant} - :hour"))
                 .expression_attribute_values(":hour", N(hour.to_string()));
@@ -458,8 +475,10 @@ impl Beginning {
 
     /// Gives the user a code with this id, which never expires.
     pub(crate) fn put_code(&self, id: &str) {
-        let item = json!({"username": {"S": USERNAME}, "code_id": {"S": id}, "expires_at": {"N": i64::MAX.to_string()}});
-        self.put(RESET_CODES, &item);
+        self.edit_code(|item| {
+            item["code_id"] = json!({"S": id});
+            item["expires_at"] = json!({"N": i64::MAX.to_string()});
+        });
     }
 
     fn put(&self, table: &str, item: &Value) {
@@ -474,6 +493,43 @@ impl Beginning {
     /// The failures of the unknown name, if there are any.
     pub(crate) fn failures_of_stub(&self) -> usize {
         failures_of(&self.world.items(ATTEMPTS), "other")
+    }
+
+    /// Makes it so that so many tries of the user's code are used in a budget.
+    pub(crate) fn set_tries(&self, budget: &str, tries: usize) {
+        if tries == 0 {
+            return;
+        }
+        let names: Vec<String> = (0..tries).map(|name| format!("{name:08}")).collect();
+        self.edit_code(|item| item[format!("{budget}_tries")] = json!({"SS": names}));
+    }
+
+    /// Makes it so that codes were sent to the user in a budget so many microseconds ago.
+    pub(crate) fn set_sends(&self, budget: &str, ago: &[u64]) {
+        let now = shared::clock::now();
+        self.edit_code(|item| {
+            for (place, ago) in ago.iter().enumerate() {
+                let sent = now - Duration::from_micros(*ago);
+                item[format!("{budget}_{place}")] = json!({"N": sent.as_micros().to_string()});
+            }
+        });
+    }
+
+    fn edit_code(&self, edit: impl FnOnce(&mut Value)) {
+        let mut item = self.world.items(RESET_CODES).pop();
+        let item = item.get_or_insert_with(|| json!({"username_hash": {"S": username_hash()}}));
+        edit(item);
+        self.put(RESET_CODES, item);
+    }
+
+    /// The used tries of the user's code in a budget.
+    pub(crate) fn tries_of(&self, budget: &str) -> usize {
+        tries_of(&self.world.items(RESET_CODES), budget)
+    }
+
+    /// The sends that are counted in a budget of the user.
+    pub(crate) fn sends_of(&self, budget: &str) -> usize {
+        sends_of(&self.world.items(RESET_CODES), budget)
     }
 
     /// Gives the user copies of the session that there is until there are so many, with the ids from 1 on. The session
@@ -509,6 +565,11 @@ impl Beginning {
         assert!(self.after(&Client::sends()).is_success());
         code(self.world.state().mails.last().unwrap())
     }
+}
+
+/// The key of the user's code.
+fn username_hash() -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(USERNAME))
 }
 
 /// The code in a mail: the only run of six digits in its text.
@@ -634,14 +695,22 @@ impl End<'_> {
         &self.tables[RESET_CODES][0]
     }
 
+    /// The used tries of the user's code in both budgets together.
     pub(crate) fn tries(&self) -> usize {
-        self.code()["tries"]["SS"].as_array().map_or(0, Vec::len)
+        self.tries_of("known") + self.tries_of("other")
     }
 
-    /// How many codes are counted as sent.
+    pub(crate) fn tries_of(&self, budget: &str) -> usize {
+        tries_of(&self.tables[RESET_CODES], budget)
+    }
+
+    /// The sends that are counted in both budgets together.
     pub(crate) fn sends(&self) -> usize {
-        let sent = |(name, at): (&String, &Value)| name.starts_with("sent_") && at["N"] != "0";
-        self.code().as_object().unwrap().iter().filter(|attribute| sent(*attribute)).count()
+        self.sends_of("known") + self.sends_of("other")
+    }
+
+    pub(crate) fn sends_of(&self, budget: &str) -> usize {
+        sends_of(&self.tables[RESET_CODES], budget)
     }
 
     /// How many of the user's sessions were not ended one by one.
@@ -707,6 +776,17 @@ impl End<'_> {
 fn failures_of(items: &[Value], budget: &str) -> usize {
     let count = items.first().map(|item| &item[format!("{budget}_failures")]["N"]);
     count.and_then(Value::as_str).map_or(0, |count| count.parse().unwrap())
+}
+
+fn tries_of(codes: &[Value], budget: &str) -> usize {
+    let tries = codes.first().map(|code| &code[format!("{budget}_tries")]["SS"]);
+    tries.and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+fn sends_of(codes: &[Value], budget: &str) -> usize {
+    let Some(code) = codes.first() else { return 0 };
+    let sent = |place: &usize| code[format!("{budget}_{place}")]["N"].as_str().is_some_and(|at| at != "0");
+    (0..10).filter(sent).count()
 }
 
 impl World {

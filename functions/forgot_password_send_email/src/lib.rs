@@ -7,7 +7,7 @@ use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{CodeHolder, Username};
+use shared::domain::{Budget, CodeHolder, Network, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::error::Failure;
 use shared::fields::{Field, Validator};
@@ -106,6 +106,7 @@ impl SendEmail {
             holder,
             key_version: key.version().to_owned(),
             expires_at: now + self.time_to_live,
+            budget: Budget::of(user.as_ref(), &Network::from(source_ip)),
         };
         // Stored before it is mailed: after a lost response, a code that arrives must work.
         let replaced = match self.store.replace_code(username, &new_code, now).await? {

@@ -17,7 +17,7 @@ mod username;
 pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
 pub(crate) use network::ipv6_network;
-pub use network::{Network, Networks};
+pub use network::{Budget, Network, Networks};
 pub use origins::{AllowedOrigins, OriginsError};
 pub use own_changes::{OwnChanges, TooManyChanges};
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};

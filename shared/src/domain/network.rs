@@ -1,5 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::User;
+
 /// The number of networks that are remembered of a user.
 const REMEMBERED: usize = 5;
 
@@ -11,6 +13,23 @@ pub struct Network(String);
 /// Attempts from these have budgets of their own, so that strangers cannot use those up.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Networks(Vec<Network>);
+
+/// The two budgets that a username has of each kind: failed sign-ins, tries of a code and sends. Each is exact by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Budget {
+    /// For requests from the user's known [`Networks`].
+    Known,
+    /// For all other requests, and for all requests on an unknown username.
+    Other,
+}
+
+impl Budget {
+    /// The budget in which a request from `network` counts; `user` is `None` if the username is unknown.
+    #[must_use]
+    pub fn of(user: Option<&User>, network: &Network) -> Self {
+        if user.is_some_and(|user| user.networks.contains(network)) { Self::Known } else { Self::Other }
+    }
+}
 
 impl Network {
     /// The network as it is written.

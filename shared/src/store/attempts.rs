@@ -7,18 +7,16 @@ use aws_sdk_dynamodb::types::builders::KeysAndAttributesBuilder;
 use aws_sdk_dynamodb::types::{
     KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
 use super::Store;
-use super::item::{Item, condition_failure, instant, number, text, texts, ttl};
+use super::item::{Item, condition_failure, instant, name_hash, number, text, texts, ttl};
+use super::reset_codes::{CODE_KEY, code_key, tries_and_sends};
 use super::source_ips::{AddressLimit, address_key, wait_of_address};
 use super::users::{Row, defect, user_attributes};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    DAILY_SENDS, FREE_FAILURES, Failures, LONGEST_WAIT, Network, PasswordHash, Timestamp, User, UserId,
+    Budget, FREE_FAILURES, Failures, LONGEST_WAIT, Network, PasswordHash, Timestamp, User, UserId,
     UserWithHash, Username, wait_after,
 };
 use crate::error::Failure;
@@ -57,15 +55,6 @@ pub struct Candidate {
     address_wait: Option<Duration>,
 }
 
-/// The budgets of a username.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Budget {
-    /// For attempts from networks from which the right password came before.
-    Known,
-    /// For all others, and for all attempts on an unknown username.
-    Other,
-}
-
 /// One attempt to verify a password.
 #[derive(Debug)]
 pub struct Attempt<'a> {
@@ -94,8 +83,8 @@ pub enum Commit {
 }
 
 impl Budget {
-    /// The prefix of the attributes that count its failures.
-    fn prefix(self) -> &'static str {
+    /// The prefix of the attributes that count its failures and sends.
+    pub(super) fn prefix(self) -> &'static str {
         match self {
             Self::Known => "known",
             Self::Other => "other",
@@ -143,10 +132,7 @@ impl Candidate {
     }
 
     fn budget(&self, network: &Network) -> Budget {
-        match self.user() {
-            Some(user) if user.networks.contains(network) => Budget::Known,
-            _ => Budget::Other,
-        }
+        Budget::of(self.user(), network)
     }
 
     fn failures(&self, budget: Budget) -> Failures {
@@ -356,12 +342,14 @@ impl Store {
             .update_expression(format!("REMOVE {}", COUNTERS.join(", ")))
             .build()
             .map_err(defect)?;
-        let sends = (0..DAILY_SENDS.0).map(|send| format!("sent_{send}")).collect::<Vec<_>>().join(", ");
         let tries_and_sends = Update::builder()
             .table_name(&self.tables.reset_codes)
-            .key("username", text(username))
+            .key(CODE_KEY, code_key(username))
             // The item comes into being if there was none; its time to live removes it.
-            .update_expression(format!("SET #ttl = if_not_exists(#ttl, :ttl) REMOVE tries, {sends}"))
+            .update_expression(format!(
+                "SET #ttl = if_not_exists(#ttl, :ttl) REMOVE {}",
+                tries_and_sends().join(", ")
+            ))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":ttl", ttl(now))
             .build()
@@ -372,10 +360,9 @@ impl Store {
     }
 }
 
-/// The key of the counters of an unknown username. It does not show the name, which may be a password that was typed
-/// into the wrong field.
+/// The key of the counters of an unknown username.
 fn username_subject(username: &str) -> String {
-    format!("username#{}", BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(username)))
+    format!("username#{}", name_hash(username))
 }
 
 fn failures(item: &Item, budget: Budget) -> Result<Failures, Failure> {

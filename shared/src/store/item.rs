@@ -4,6 +4,9 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
 use crate::domain::Timestamp;
 use crate::error::Failure;
@@ -113,6 +116,12 @@ pub(super) fn boolean(value: bool) -> AttributeValue {
 
 pub(super) fn bytes(value: &[u8]) -> AttributeValue {
     AttributeValue::B(Blob::new(value))
+}
+
+/// The SHA-256 of a normalised username, for keys that must not show the name: if it is unknown, it may be a password
+/// that was typed into the wrong field.
+pub(super) fn name_hash(username: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(username))
 }
 
 /// The item as it was, empty if there was none, when an update's condition did not hold.

@@ -6,10 +6,13 @@
 //! |---|---|---|---|
 //! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `session_owner`, `sessions_opened`, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`?, `networks`? (the last five from which the password came); and the failed sign-ins of two budgets, `known_…` and `other_…`: `…_failures`?, `…_attempt`?, `…_attempt_at`? | |
 //! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
-//! | reset codes | `username` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, `tries`; and `sent_0` … `sent_9`, the last ten sends, newest first | a day after the last send |
+//! | reset codes | `username_hash` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, and its tries of two budgets, `known_tries`? and `other_tries`?; and the last ten sends of both, newest first: `known_0` … `known_9`, `other_0` … `other_9` | a day after the last send |
 //! | sessions | `session_owner`, `session_id` | `token_hash`, `username`, `stamp_hash`, `information`?, `created_at`, `last_used_at`; or, once it was ended, `ended_by` in place of what tells of its user | 30 days after the last use, an hour after the end |
 //! | attempts | `subject`: `username#` and a hash of an unknown username | `other_failures`, `other_attempt`, `other_attempt_at` | when they are forgotten |
 //! | source IPs | `subject`: `signin#`, `code#` or `mail#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
+//!
+//! A reset code's item never exceeds 1 KB, so that each write of it costs one unit. That is why its names are short and
+//! why its key is a hash: a username has up to 760 bytes.
 //!
 //! Instants are numbers, in microseconds since the Unix epoch; `ttl`, which DynamoDB's time to live reads, is in
 //! seconds. DynamoDB deletes late, by days at times: nothing here relies on it, every expiry is a condition.
@@ -25,8 +28,8 @@
 //! | signin | batch: user, username's attempts, source IP · charge or clear | put session, replace an outdated hash; beyond 50 sessions: query them · delete those beyond 100 · correct the count; or charge source IP |
 //! | changePasswordAfterSignin | the same | transaction: user, session; or charge source IP |
 //! | sendEmail | charge source IP · get user · write code and send | restore the code before, if SES refused all mails |
-//! | checkCode | get source IP · get user, reserve try | give back try; or charge source IP, if the code was wrong |
-//! | resetPassword | get source IP · get user, reserve try | transaction: user, code; or as checkCode |
+//! | checkCode | get source IP, get user · reserve try | give back try; or charge source IP, if the code was wrong |
+//! | resetPassword | get source IP, get user · reserve try | transaction: user, code; or as checkCode |
 //! | `IamLoggedIn` | update session · get user | |
 //! | sessions | get user id, get session · get user | query sessions, or end one |
 //! | `change_password` | get user id, get session · batch: user, source IP · charge or clear | transaction: user; or charge source IP |
@@ -44,7 +47,8 @@
 //! # What holds when calls race
 //!
 //! - A try of a code is *reserved* before anything is compared, by one conditional write; as many are let through as
-//!   there are reservations, never more.
+//!   there are reservations, never more. A code allows as many in either budget. The budget of a try or a send is that
+//!   of its network when the user was read; a sign-in that makes the network known meanwhile changes nothing about it.
 //! - An attempt to sign in is *charged before its outcome is revealed*: the password is compared first, then one
 //!   conditional write charges or clears the attempt and decides whether it was allowed, and nothing is answered before.
 //!   Writes of one item come one after the other, and each answer is the one that the sequential rule gives at that
@@ -64,16 +68,17 @@
 //!   being sent. A reset succeeds only under the condition that the stamp is still the one that was read. A stamp never
 //!   comes back, so a revoked code stays revoked. The addresses change only under the condition that the recovery stamp
 //!   is the one that was read: what is compared with the new ones are the addresses that they replace.
-//! - An answer that got lost makes the SDK repeat the call. Repeating is harmless: tries are a set of names, codes
-//!   and attempts are told by theirs, a transaction has a token. There are exceptions: an attempt
-//!   may count twice, for a username and for an address, if another one came in between, which is the safe side; a code so overtaken is written again with fresh tries, but counts as two of those that
-//!   may be sent; and a right password that is cleared twice for this reason clears the failures of the meantime.
+//! - A lost response makes the SDK retry the call. Retries are harmless: tries are sets of names, codes and attempts have
+//!   names, a transaction has a token. There are exceptions: an attempt may count twice, for a username and for an
+//!   address, if another one came in between, which is the safe side; a code so overtaken is written again with fresh
+//!   tries, but counts as two sends, or is refused as one too many; and a right password that is cleared twice for this
+//!   reason clears the failures of the meantime.
 //! - The retry of a commit may find a user whose stamp was replaced after the commit. The attempt came first, and what it
 //!   leads to is issued under the stamp that it was committed with, and thereby revoked.
-//! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was
-//!   tried. What it cannot undo errs on the strict side: if the response was lost that had the code before it, that
-//!   code is gone; if two sends overlap and SES refuses both, the first of them stays counted, and neither its code
-//!   nor the one before can be used.
+//! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was tried in
+//!   either budget; then its send stays counted. The exceptions err on the strict side: if the response was lost that had
+//!   the code before it, that code is gone; if two sends overlap and SES refuses both, the first of them stays counted,
+//!   and neither its code nor the one before can be used.
 //! - A token is read together with its session, if it has one, and counts only while that is live. A session is ended
 //!   by an update, not by a deletion: the row that is left keeps a retry of its creation from bringing it back, and
 //!   tells the retry of its end that it was successful.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::Store;
-use super::item::{Item, bytes, condition_failure, instant, number, text, ttl};
+use super::item::{Item, bytes, condition_failure, instant, name_hash, number, text, ttl};
 use crate::aws::Dependency::DynamoDb;
-use crate::domain::{CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username};
+use crate::domain::{
+    Budget, CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username,
+};
 use crate::error::Failure;
 use crate::random;
 
@@ -24,6 +26,8 @@ pub struct NewCode {
     pub key_version: String,
     /// When the code expires.
     pub expires_at: Timestamp,
+    /// The budget in which the send counts.
+    pub budget: Budget,
 }
 
 /// The item that a new code replaced, to be [restored](Store::restore_code) if the mail service refuses all mails with
@@ -31,16 +35,21 @@ pub struct NewCode {
 #[derive(Clone)]
 pub struct ReplacedCode(HashMap<String, AttributeValue>);
 
-/// The attributes of a code, which it has all of or none of.
-const CODE_ATTRIBUTES: [&str; 5] = ["code_id", "code_holder", "code_hash", "key_version", "expires_at"];
+/// The attribute that is the key of the table.
+pub(super) const CODE_KEY: &str = "username_hash";
 
-/// A code that was sent and is neither used nor expired. Unless `holder` is the user as read now, it was revoked.
+/// The attributes of a code, which it has all of or none of.
+pub(super) const CODE_ATTRIBUTES: [&str; 5] =
+    ["code_id", "code_holder", "code_hash", "key_version", "expires_at"];
+
+/// The tries of a code in both budgets.
+pub(super) const TRIES_ATTRIBUTES: [&str; 2] = [tries(Budget::Known), tries(Budget::Other)];
+
+/// A code that was sent and is neither used nor expired.
 #[derive(Clone, Debug)]
 pub struct LiveCode {
     /// Names its sending.
     pub code_id: CodeId,
-    /// The user it was sent to, as read then.
-    pub holder: CodeHolder,
     /// The keyed hash of the code.
     pub hash: CodeHash,
     /// The version of the key.
@@ -52,23 +61,25 @@ pub struct LiveCode {
 pub struct ReservedTry {
     /// The code that may now be compared, once.
     pub code: LiveCode,
+    budget: Budget,
     name: String,
 }
 
 /// Why no try could be reserved.
 #[derive(Debug)]
 pub enum TryError {
-    /// There is no code, or it is used or expired.
+    /// There is no code, or it is used, expired or revoked.
     NoCode,
-    /// The tries of this holder's code are used up.
-    Exhausted(CodeHolder),
+    /// The tries of the code are used up in the budget.
+    Exhausted,
     /// The reservation could not be completed.
     Failure(Failure),
 }
 
 impl Store {
-    /// Replaces the code of `username`, with fresh tries, and counts a send, unless as many were sent in the last
-    /// hour or day as may be. `Err` is the time until another may be sent; nothing is changed then.
+    /// Replaces the code of `username`, with fresh tries in both budgets, and counts a send in the code's budget, unless as
+    /// many were counted there in the last hour or day as may be. `Err` is the time until another may be sent; nothing is
+    /// changed then.
     ///
     /// A retry after a lost response finds the new code in place and cannot return the one before it.
     pub async fn replace_code(
@@ -79,15 +90,19 @@ impl Store {
     ) -> Result<Result<ReplacedCode, Duration>, Failure> {
         // The last sends move down by one. All of an update's right sides are read before anything is written.
         let moves = (1..DAILY_SENDS.0)
-            .map(|send| format!("sent_{send} = if_not_exists(sent_{}, :never)", send - 1))
+            .map(|place| {
+                let (moved, later) = (send(code.budget, place), send(code.budget, place - 1));
+                format!("{moved} = if_not_exists({later}, :never)")
+            })
             .collect::<Vec<_>>()
             .join(", ");
-        let (hourly, daily) = (oldest_send(HOURLY_SENDS), oldest_send(DAILY_SENDS));
+        let oldest = |limit| oldest_send(code.budget, limit);
+        let (hourly, daily) = (oldest(HOURLY_SENDS), oldest(DAILY_SENDS));
         let outcome = self
             .client
             .update_item()
             .table_name(&self.tables.reset_codes)
-            .key("username", text(username.normalised()))
+            .key(CODE_KEY, code_key(username.normalised()))
             .condition_expression(format!(
                 "(attribute_not_exists(code_id) OR code_id <> :code_id) \
                  AND (attribute_not_exists({hourly}) OR {hourly} <= :hour_ago) \
@@ -95,8 +110,10 @@ impl Store {
             ))
             .update_expression(format!(
                 "SET code_id = :code_id, code_holder = :holder, code_hash = :code_hash, \
-                 key_version = :key_version, expires_at = :expires_at, #ttl = :ttl, sent_0 = :now, {moves} \
-                 REMOVE tries"
+                 key_version = :key_version, expires_at = :expires_at, #ttl = :ttl, {latest} = :now, {moves} \
+                 REMOVE {tries}",
+                latest = send(code.budget, 0),
+                tries = TRIES_ATTRIBUTES.join(", ")
             ))
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":hour_ago", instant(now - HOURLY_SENDS.1))
@@ -121,7 +138,7 @@ impl Store {
                 }
                 Some(item) => {
                     let next = [HOURLY_SENDS, DAILY_SENDS].into_iter().filter_map(|limit| {
-                        let sent = item.optional_instant(&oldest_send(limit)).ok()??;
+                        let sent = item.optional_instant(&oldest(limit)).ok()??;
                         Some((sent + limit.1).since(now))
                     });
                     Ok(Err(next.max().unwrap_or_default()))
@@ -132,10 +149,11 @@ impl Store {
     }
 
     /// Undoes [`Self::replace_code`] for a code that certainly reached nobody: puts the code before it back, and gives
-    /// the send back. Changes nothing if the new code was replaced or used in the meantime.
+    /// the send back in its budget. Changes nothing if the new code was replaced or used in the meantime.
     ///
-    /// Tries that were used in the meantime stay counted, together with those of the code before. They also keep the
-    /// send counted: each new code has tries of its own, which must not be had for nothing while mails are refused.
+    /// Tries that were used in the meantime stay counted, together with those of the code before. In whichever budget they
+    /// count, they also keep the send counted: each new code has tries of its own in both, which must not be had for
+    /// nothing while mails are refused.
     pub async fn restore_code(
         &self,
         username: &Username,
@@ -164,7 +182,7 @@ impl Store {
             .client
             .update_item()
             .table_name(&self.tables.reset_codes)
-            .key("username", text(username.normalised()))
+            .key(CODE_KEY, code_key(username.normalised()))
             .expression_attribute_values(":new", text(code.code_id.as_str()));
         let (mut set, mut remove) = (Vec::new(), Vec::new());
         for name in CODE_ATTRIBUTES {
@@ -175,14 +193,15 @@ impl Store {
                 remove.push(name);
             }
         }
-        let mut condition = "code_id = :new".to_owned();
+        let mut conditions = vec!["code_id = :new".to_owned()];
         if is_untried {
-            condition += " AND attribute_not_exists(tries)";
+            conditions.extend(TRIES_ATTRIBUTES.map(|tries| format!("attribute_not_exists({tries})")));
             // The sends move back up by one. The one that had moved out was too old to count.
-            for send in 1..DAILY_SENDS.0 {
-                set.push(format!("sent_{} = if_not_exists(sent_{send}, :never)", send - 1));
+            for place in 1..DAILY_SENDS.0 {
+                let (moved, earlier) = (send(code.budget, place - 1), send(code.budget, place));
+                set.push(format!("{moved} = if_not_exists({earlier}, :never)"));
             }
-            set.push(format!("{} = :never", oldest_send(DAILY_SENDS)));
+            set.push(format!("{} = :never", oldest_send(code.budget, DAILY_SENDS)));
             update = update.expression_attribute_values(":never", number(0));
         }
         let mut clauses = Vec::new();
@@ -192,12 +211,21 @@ impl Store {
         if !remove.is_empty() {
             clauses.push(format!("REMOVE {}", remove.join(", ")));
         }
-        if let Some(tries) = replaced.get("tries") {
-            clauses.push("ADD tries :tries".to_owned());
-            update = update.expression_attribute_values(":tries", tries.clone());
+        let mut add = Vec::new();
+        for tries in TRIES_ATTRIBUTES {
+            let Some(AttributeValue::Ss(names)) = replaced.get(tries) else {
+                continue;
+            };
+            // As many as use up the budget do so as well as more, which were tries of several codes.
+            let names = names.iter().take(TRIES as usize).cloned().collect();
+            add.push(format!("{tries} :{tries}"));
+            update = update.expression_attribute_values(format!(":{tries}"), AttributeValue::Ss(names));
+        }
+        if !add.is_empty() {
+            clauses.push(format!("ADD {}", add.join(", ")));
         }
         let outcome = update
-            .condition_expression(condition)
+            .condition_expression(conditions.join(" AND "))
             .update_expression(clauses.join(" "))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -211,20 +239,33 @@ impl Store {
         }
     }
 
-    /// Reserves one of the tries of the code of `username`, before it is compared.
-    pub async fn reserve_try(&self, username: &Username, now: Timestamp) -> Result<ReservedTry, TryError> {
-        let name = random::unique();
-        let outcome = self
+    /// Reserves one of the tries that the code of `username` allows in `budget`, before the code is compared. A code that
+    /// was sent to somebody else than `holder` counts as none; if this is `None`, every holder's code counts.
+    pub async fn reserve_try(
+        &self,
+        username: &Username,
+        holder: Option<&CodeHolder>,
+        budget: Budget,
+        now: Timestamp,
+    ) -> Result<ReservedTry, TryError> {
+        let (name, tries) = (random::try_name(), tries(budget));
+        // A try that is repeated because its answer was lost is in the set already.
+        let mut condition = format!(
+            "expires_at > :now \
+             AND (attribute_not_exists({tries}) OR size({tries}) < :max OR contains({tries}, :name))"
+        );
+        let mut update = self
             .client
             .update_item()
             .table_name(&self.tables.reset_codes)
-            .key("username", text(username.normalised()))
-            // A try that is repeated because its answer was lost is in the set already.
-            .condition_expression(
-                "expires_at > :now \
-                 AND (attribute_not_exists(tries) OR size(tries) < :max OR contains(tries, :name))",
-            )
-            .update_expression("ADD tries :try")
+            .key(CODE_KEY, code_key(username.normalised()));
+        if let Some(holder) = holder {
+            condition += " AND code_holder = :holder";
+            update = update.expression_attribute_values(":holder", bytes(holder.as_bytes()));
+        }
+        let outcome = update
+            .condition_expression(condition)
+            .update_expression(format!("ADD {tries} :try"))
             .expression_attribute_values(":now", instant(now))
             .expression_attribute_values(":max", number(TRIES))
             .expression_attribute_values(":name", text(&name))
@@ -238,19 +279,21 @@ impl Store {
                 let item = Item(output.attributes.unwrap_or_default());
                 let code = LiveCode {
                     code_id: CodeId::new(item.text("code_id")?.to_owned()),
-                    holder: holder(&item)?,
                     hash: CodeHash::from_bytes(item.bytes("code_hash")?.to_owned()),
                     key_version: item.text("key_version")?.to_owned(),
                 };
-                Ok(ReservedTry { code, name })
+                Ok(ReservedTry { code, budget, name })
             }
-            Err(error) => match condition_failure(&error) {
-                Some(item) if item.optional_instant("expires_at")?.is_some_and(|end| end > now) => {
-                    Err(TryError::Exhausted(holder(&item)?))
+            Err(error) => {
+                let item = condition_failure(&error)
+                    .ok_or_else(|| DynamoDb.failure("UpdateItem reset codes", &error))?;
+                let is_live = item.optional_instant("expires_at")?.is_some_and(|end| end > now);
+                if is_live && holder.map_or(Ok(true), |holder| is_of(&item, holder))? {
+                    Err(TryError::Exhausted)
+                } else {
+                    Err(TryError::NoCode)
                 }
-                Some(_) => Err(TryError::NoCode),
-                None => Err(DynamoDb.failure("UpdateItem reset codes", &error).into()),
-            },
+            }
         }
     }
 
@@ -260,9 +303,9 @@ impl Store {
             .client
             .update_item()
             .table_name(&self.tables.reset_codes)
-            .key("username", text(username.normalised()))
+            .key(CODE_KEY, code_key(username.normalised()))
             .condition_expression("code_id = :code_id")
-            .update_expression("DELETE tries :try")
+            .update_expression(format!("DELETE {} :try", tries(reserved.budget)))
             .expression_attribute_values(":code_id", text(reserved.code.code_id.as_str()))
             .expression_attribute_values(":try", AttributeValue::Ss(vec![reserved.name.clone()]))
             .send()
@@ -288,11 +331,36 @@ impl From<Failure> for TryError {
     }
 }
 
-fn holder(code: &Item) -> Result<CodeHolder, Failure> {
-    code.bytes("code_holder").map(|holder| CodeHolder::from_bytes(holder.to_owned()))
+/// The key of a username's code.
+pub(super) fn code_key(username: &str) -> AttributeValue {
+    text(name_hash(username))
+}
+
+/// The attributes that count the tries and the sends of both budgets.
+pub(super) fn tries_and_sends() -> Vec<String> {
+    let sends = |budget| (0..DAILY_SENDS.0).map(move |place| send(budget, place));
+    let sends = [Budget::Known, Budget::Other].into_iter().flat_map(sends);
+    TRIES_ATTRIBUTES.map(str::to_owned).into_iter().chain(sends).collect()
+}
+
+fn is_of(code: &Item, holder: &CodeHolder) -> Result<bool, Failure> {
+    Ok(code.bytes("code_holder")? == holder.as_bytes())
+}
+
+/// The attribute with the tries that count in `budget`.
+const fn tries(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Known => "known_tries",
+        Budget::Other => "other_tries",
+    }
+}
+
+/// The attribute with the send that counts in `budget` at this place, from the latest one on.
+fn send(budget: Budget, place: usize) -> String {
+    format!("{}_{place}", budget.prefix())
 }
 
 /// The attribute of the send that has to be old enough before another is allowed.
-fn oldest_send((limit, _): (usize, Duration)) -> String {
-    format!("sent_{}", limit - 1)
+fn oldest_send(budget: Budget, (limit, _): (usize, Duration)) -> String {
+    send(budget, limit - 1)
 }

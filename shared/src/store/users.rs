@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 
 use super::attempts::COUNTERS;
-use super::item::{Item, boolean, condition_failure, instant, instants, number, text, texts};
+use super::item::{Item, boolean, condition_failure, instant, instants, name_hash, number, text, texts};
+use super::reset_codes::{CODE_ATTRIBUTES, CODE_KEY, TRIES_ATTRIBUTES, code_key};
 use super::{NewSession, Store};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
@@ -426,7 +427,7 @@ impl Store {
                 .condition_expression("user_id = :user_id")
                 .expression_attribute_values(":user_id", text(user.user_id.as_str())),
             delete(&self.tables.user_ids, "user_id", user.user_id.as_str()),
-            delete(&self.tables.reset_codes, "username", username),
+            delete(&self.tables.reset_codes, CODE_KEY, &name_hash(username)),
         ];
         let deletions = deletions.into_iter().map(|deletion| {
             Ok(TransactWriteItem::builder().delete(deletion.build().map_err(defect)?).build())
@@ -478,7 +479,7 @@ impl Store {
         let values = Some(read.0.into_iter().map(|(name, value)| (format!(":{name}"), value)).collect());
         let put = Put::builder().table_name(&self.tables.users).set_item(Some(renamed));
         let delete_code = |key: &str| {
-            Delete::builder().table_name(&self.tables.reset_codes).key("username", text(key)).build()
+            Delete::builder().table_name(&self.tables.reset_codes).key(CODE_KEY, code_key(key)).build()
         };
         let (put, delete, reservation) = if old_key == new_key {
             (put.condition_expression(unchanged).set_expression_attribute_values(values), None, None)
@@ -552,11 +553,12 @@ impl Store {
             ChangeKind::Reset { code_id, .. } => {
                 let code = Update::builder()
                     .table_name(&self.tables.reset_codes)
-                    .key("username", text(username.normalised()))
+                    .key(CODE_KEY, code_key(username.normalised()))
                     .condition_expression("code_id = :code_id AND expires_at > :now")
-                    .update_expression(
-                        "REMOVE code_id, code_holder, code_hash, key_version, expires_at, tries",
-                    )
+                    .update_expression(format!(
+                        "REMOVE {}",
+                        [&CODE_ATTRIBUTES[..], &TRIES_ATTRIBUTES].concat().join(", ")
+                    ))
                     .expression_attribute_values(":code_id", text(code_id.as_str()))
                     .expression_attribute_values(":now", instant(change.now))
                     .build()
