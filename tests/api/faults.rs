@@ -212,6 +212,7 @@ async fn whatever_fails_nothing_is_half_done_or_counted_too_low() {
         Entry::of::<SetPassword>(),
         Entry::of::<RevokeSessions>(),
         Entry::of::<Unlock>(),
+        Entry::of::<Rename>(),
         Entry::of::<Delete>(),
         Entry::of::<Rotate<0>>(),
         Entry::of::<Rotate<2>>(),
@@ -1321,6 +1322,64 @@ impl Scenario for Unlock {
         assert_eq!(service.failures(&user.username).await, if done { 0 } else { FAILURES as usize });
         assert_eq!(service.sends(user).await, usize::from(!done));
         self.1.assert_tries(service, user, if done { 0 } else { TRIES }).await;
+    }
+}
+
+/// A user who gets another name while a code is live.
+struct Rename {
+    account: Account,
+    new_username: String,
+    session_owner: AttributeValue,
+}
+
+impl Rename {
+    async fn rename(&self, service: &Service) -> Value {
+        let (old, new) = (&self.account.user.username, &self.new_username);
+        service.manage(&json!({"action": "rename", "username": old, "new_username": new})).await
+    }
+}
+
+impl Scenario for Rename {
+    type Reply = Value;
+
+    const NEEDS: &[&str] = &[GET_USER, TRANSACTION];
+
+    async fn prepare(service: &Service) -> Self {
+        let account = Account::new(service).await;
+        service.code_for(&account.user).await;
+        let session_owner = service.stored_user(&account.user).await["session_owner"].clone();
+        Self { account, new_username: unknown_username(), session_owner }
+    }
+
+    async fn request(&self, service: &Service) -> Option<Value> {
+        available_management(self.rename(service).await)
+    }
+
+    async fn check(self, service: &Service, reply: Option<Value>, struck: &Struck) {
+        let Account { user, token, session_token, .. } = &self.account;
+        let done = reply.is_some() || struck.lost(TRANSACTION);
+        let renamed =
+            User { username: self.new_username.clone(), id: user.id.clone(), email: user.email.clone() };
+        let (present, former) = if done { (&renamed, user) } else { (user, &renamed) };
+        let stored =
+            async |user: &User| service.item(&service.tables.users, "username", &user.username).await;
+        assert!(stored(present).await.is_some() && stored(former).await.is_none());
+        let id = service.item(&service.tables.user_ids, "user_id", &user.id).await.unwrap();
+        assert_eq!(*id["username"].as_s().unwrap(), present.username);
+        // A code is that of a name, and so are failures.
+        assert_eq!(service.stored_code(user).await.is_none(), done);
+        assert!(service.stored_code(&renamed).await.is_none());
+        let failures = if done { 0 } else { FAILURES as usize };
+        assert_eq!(service.failures(&present.username).await, failures);
+
+        assert_eq!(service.takes(token).await, !done);
+        assert_eq!(service.session_signin(session_token).await.status == 202, !done);
+        // They are deleted once, and otherwise expire.
+        let tidied = reply.is_some() && !struck.fails(LIST_SESSIONS) && struck.applied(DELETE_SESSION);
+        assert_eq!(service.session_rows(self.session_owner.clone()).await.is_empty(), tidied);
+        assert_password(service, present, false).await;
+        let again = self.rename(service).await;
+        assert_eq!(again["error_code"].as_str(), done.then_some("unknown_username"), "{again}");
     }
 }
 

@@ -743,6 +743,40 @@ fn a_sign_in_meets_the_creation_or_deletion_of_its_user() {
 }
 
 #[test]
+fn a_sign_in_meets_the_rename_of_its_user() {
+    const NEW_NAME: &str = "st.meier";
+    let beginning = Beginning::with_user(&json!({}));
+    for password in [PASSWORD, WRONG_PASSWORD] {
+        let clients = [
+            Client::manages("rename", json!({"new_username": NEW_NAME})),
+            Client::signs_in(password),
+            Client::signs_in_from(ELSEWHERE, NEW_NAME, password).without_losses(),
+        ];
+        explore("a sign-in meets the rename of its user", &beginning, &clients, 1, |end| {
+            let [renamed, former, present] = &end.answers[..] else { panic!("three clients") };
+            assert_eq!(renamed.body["user"]["username"], NEW_NAME, "{renamed:?}");
+            let renaming = end.done(0, "TransactWriteItems")[0];
+            for (answer, client, is_former) in [(former, 1, true), (present, 2, false)] {
+                if answer.is_success() {
+                    // The commit is the moment that counts: before the rename with the old name, after it with the new one.
+                    assert_eq!(password, PASSWORD);
+                    assert_eq!(end.done(client, COMMIT)[0] < renaming, is_former);
+                } else {
+                    assert_eq!(answer.error(), INCORRECT);
+                }
+            }
+            // The rename revokes what a sign-in with the old name got.
+            assert!(!former.is_success() || !end.takes(former));
+            assert!(!present.is_success() || end.takes_token(present.token()));
+            // Both names have fresh budgets, so only attempts that were made on them afterwards count.
+            let after = |address| end.after(&Client::signs_in_from(address, NEW_NAME, PASSWORD)).is_success();
+            assert!(after(HERE) && after(ELSEWHERE));
+            assert_eq!(end.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).error(), INCORRECT);
+        });
+    }
+}
+
+#[test]
 fn a_wait_that_ends_lets_one_in() {
     let beginning = with_failures(10);
     assert!(beginning.after(&Client::lets_wait_end()).is_success());
