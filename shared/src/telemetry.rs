@@ -35,8 +35,9 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, KeyInit, Mac};
 use lambda_runtime::Context;
 use sha2::Sha256;
-use tracing::Level;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Subscriber};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::aws::Dependency;
 use crate::domain::{UserId, Username};
@@ -63,6 +64,19 @@ pub fn init() {
 /// Starts the log on the writer that `writer` returns.
 pub fn init_to<W: Write + 'static>(writer: impl Fn() -> W + Send + Sync + 'static) {
     STARTED.get_or_init(Instant::now);
+    subscriber(writer).init();
+    // The default hook prints the payload, which could hold anything.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        let (event, request_id) = current().unzip();
+        tracing::error!(event, request_id, location, "panicked");
+    }));
+}
+
+/// The form of the lines.
+fn subscriber<W: Write + 'static>(
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
     // lambda_runtime's own subscriber writes no timestamp, without which Lambda takes every line for INFO. The
     // level is fixed because the SDK's finer ones show whole requests; Lambda itself can filter coarser ones.
     tracing_subscriber::fmt()
@@ -73,13 +87,7 @@ pub fn init_to<W: Write + 'static>(writer: impl Fn() -> W + Send + Sync + 'stati
         .with_target(false)
         .with_max_level(LevelFilter::INFO)
         .with_writer(writer)
-        .init();
-    // The default hook prints the payload, which could hold anything.
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string);
-        let (event, request_id) = current().unzip();
-        tracing::error!(event, request_id, location, "panicked");
-    }));
+        .finish()
 }
 
 /// Notes that the process is ready for its first request.
@@ -302,7 +310,52 @@ fn peak_memory_mb() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
+    use lambda_http::Request;
+    use serde_json::Value;
+
     use super::*;
+    use crate::config::{ConfigError, Environment};
+    use crate::endpoint::{Endpoint, Error, Success, answer};
+
+    /// An endpoint that logs what it could not do, and panics.
+    #[derive(Debug)]
+    struct Panics;
+
+    impl Endpoint for Panics {
+        const NAME: &'static str = "panics";
+
+        fn new(_: &Environment, _: &aws_types::SdkConfig) -> Result<Self, ConfigError> {
+            Ok(Self)
+        }
+
+        async fn warm_up(&self) {}
+
+        async fn handle(&self, _: &Request, _: IpAddr) -> Result<Success, Error> {
+            warn("nothing done", "no reason");
+            panic!("a secret");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_in_the_line_of_its_request() {
+        let (mut log, writer) = io::pipe().unwrap();
+        let subscriber = subscriber(move || writer.try_clone().unwrap());
+        let guard = tracing::subscriber::set_default(subscriber);
+        assert_eq!(answer(&Panics, &Request::default()).await.status(), 500);
+        drop(guard);
+        let mut text = String::new();
+        log.read_to_string(&mut text).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [warning, line] = &lines[..] else { panic!("{text}") };
+        let told = ["level", "event", "message", "cause"].map(|field| warning[field].as_str().unwrap());
+        assert_eq!(told, ["WARN", "panics", "nothing done", "no reason"]);
+        let told = ["level", "event", "outcome", "cause"].map(|field| line[field].as_str().unwrap());
+        assert_eq!(told, ["ERROR", "panics", "internal_error", "panicked"]);
+        assert_eq!(line["status"], 500);
+        assert!(!text.contains("a secret"));
+    }
 
     #[test]
     fn only_a_sampled_trace_has_an_id() {
