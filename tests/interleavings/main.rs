@@ -37,6 +37,7 @@ const ELSEWHERE: &str = "198.51.100.7";
 /// What calls the store makes to count, as they are applied.
 const COMMIT: &str = "UpdateItem postern-users";
 const COMMIT_UNKNOWN: &str = "UpdateItem postern-attempts";
+const CHARGE_ADDRESS: &str = "UpdateItem postern-source-ips";
 const UPDATE_CODE: &str = "UpdateItem postern-reset-codes";
 const GET_USER: &str = "GetItem postern-users";
 
@@ -701,6 +702,21 @@ fn a_sign_in_is_no_namesakes() {
         assert!(!signed_in.is_success() || !end.takes_token(signed_in.token()));
         assert_eq!(end.password_is(OTHER_PASSWORD), created.body["ok"] == true);
         assert!(!end.password_is(PASSWORD));
+    });
+}
+
+#[test]
+fn one_of_two_wrong_passwords_is_the_last_that_an_address_is_answered() {
+    let beginning = Beginning::empty();
+    // The first one to be charged begins a new window.
+    beginning.end_window(HERE);
+    let clients = ["nobody", "none"].map(|name| Client::signs_in_within(1, HERE, name, WRONG_PASSWORD));
+    explore("one of two is the last that an address is answered", &beginning, &clients, 1, |end| {
+        let [answered, refused] = [INCORRECT, RATE_LIMIT].map(|error| count(&end.answers, &[error]));
+        assert_eq!((answered + refused, end.failures_of_address()), (2, 1));
+        // A charge whose response was lost may be overtaken before its retry; both are refused then.
+        let lost = (0..2).any(|client| end.lost(client, CHARGE_ADDRESS));
+        assert!(answered == 1 || lost && answered == 0, "{:?}", end.answers);
     });
 }
 

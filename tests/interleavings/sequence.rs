@@ -1,4 +1,5 @@
-//! Sequences of attempts on one username, compared with the rule that they follow one after the other.
+//! Sequences of attempts on one username, and of answers to one source address, compared with the rules that they follow
+//! one after the other.
 //!
 //! The store's own calls, with their condition expressions, are applied to the embedded DynamoDB. The time is an
 //! argument, so that waits and quiet days pass at once. Between the reading and the commit of an attempt, anything may
@@ -10,9 +11,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::json;
+use shared::config::Environment;
 use shared::domain::{CodeId, Network, PasswordHash, SecurityStamp, Timestamp, User, Username};
 use shared::random;
-use shared::store::{Attempt, Candidate, Commit, PasswordChange, Store};
+use shared::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, PasswordChange, Store};
 
 use crate::service::{Beginning, USERNAME};
 
@@ -387,6 +389,9 @@ impl<'a> Sequence<'a> {
             assert_eq!(stored, [failures(&self.rule.known), failures(&self.rule.other)]);
         } else {
             assert_eq!(self.tables.failures_of_stub(), failures(&self.rule.other));
+            // What counts may not be removed.
+            let forgotten_at = self.rule.other.last_failure.map(|last| (last + DAY).as_seconds());
+            assert!(self.tables.end_of_stub() >= forgotten_at);
         }
     }
 }
@@ -435,5 +440,66 @@ fn attempts_on_an_unknown_name_follow_the_sequential_rule() {
     let events = prop::collection::vec(event(), 1..60);
     proptest!(ProptestConfig::with_cases(CASES), |(events in events)| {
         Sequence::new(&beginning.copy(), false, [0, 0]).run(&events);
+    });
+}
+
+/// What happens to the budget of a source address.
+#[derive(Clone, Debug)]
+enum Answer {
+    /// An answer that counts is asked for.
+    Charge,
+    Pass(Duration),
+    /// Time passes until the window is over, or until a microsecond before.
+    PassWindow {
+        is_over: bool,
+    },
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        6 => Just(Answer::Charge),
+        1 => (0_u64..1_000_000_000).prop_map(|time| Answer::Pass(Duration::from_micros(time))),
+        2 => any::<bool>().prop_map(|is_over| Answer::PassWindow { is_over }),
+    ]
+}
+
+#[test]
+fn answers_to_an_address_follow_the_sequential_rule() {
+    let beginning = Beginning::empty();
+    let budgets = vec![
+        (AddressBudget::SigninFailures, "SIGNIN_FAILURES_PER_IP", Duration::from_mins(15)),
+        (AddressBudget::CodeFailures, "CODE_FAILURES_PER_IP", Duration::from_mins(15)),
+        (AddressBudget::ResetMails, "RESET_MAILS_PER_IP", Duration::from_hours(1)),
+    ];
+    let answers = prop::collection::vec(answer(), 1..30);
+    proptest!(ProptestConfig::with_cases(CASES), |(budget in prop::sample::select(budgets), answers in answers)| {
+        let (budget, setting, length) = budget;
+        let environment = Environment::new(move |name| (name == setting).then(|| "3".to_owned()));
+        let limit = AddressLimit::from_environment(&environment, budget).unwrap().unwrap();
+        let tables = beginning.copy();
+        let (store, address) = (tables.store(), address(0));
+        let (mut now, mut window_end, mut counted) = (Timestamp::from_micros(START), None, 0);
+        for answer in answers {
+            let left = window_end.map(|end: Timestamp| end.since(now)).filter(|left| !left.is_zero());
+            let wait = left.filter(|_| counted == 3);
+            let read = tables.block_on(store.address_wait(address, limit, now)).unwrap();
+            prop_assert_eq!(read, wait);
+            match answer {
+                Answer::Charge => {
+                    let charged = tables.block_on(store.charge_address(address, limit, now)).unwrap();
+                    prop_assert_eq!(charged, wait.map_or(Ok(()), Err));
+                    if left.is_none() {
+                        (window_end, counted) = (Some(now + length), 0);
+                    }
+                    counted += u32::from(charged.is_ok());
+                    prop_assert!(tables.end_of_address() >= window_end.map(Timestamp::as_seconds));
+                }
+                Answer::Pass(time) => now = now + time,
+                Answer::PassWindow { is_over } => {
+                    let left = left.unwrap_or_default();
+                    now = now + if is_over { left } else { left.saturating_sub(MICROSECOND) };
+                }
+            }
+        }
     });
 }

@@ -188,12 +188,17 @@ impl Client {
 
     /// Sends a body to an endpoint from a source address.
     fn of_from<E: Endpoint>(address: &str, body: &Value) -> Self {
+        Self::within::<E>(0, address, body)
+    }
+
+    /// The same where so many wrong passwords of one source address are answered.
+    fn within<E: Endpoint>(failures_per_ip: u32, address: &str, body: &Value) -> Self {
         let mut event: Value =
             serde_json::from_str(include_str!("../../events/signin/without_session.json")).unwrap();
         event["body"] = body.to_string().into();
         event["requestContext"]["http"]["sourceIp"] = address.into();
         Self::new(move |aws| {
-            let (function, event) = (start::<E>(aws), event.to_string());
+            let (function, event) = (start_within::<E>(failures_per_ip, aws), event.to_string());
             Box::new(move || {
                 let function = Arc::clone(&function);
                 let request = lambda_http::request::from_str(&event).unwrap();
@@ -230,7 +235,18 @@ impl Client {
 
     /// Signs in with this name, from this source address.
     pub(crate) fn signs_in_from(address: &str, username: &str, password: &str) -> Self {
-        Self::of_from::<Signin>(address, &json!({"username": username, "password": password}))
+        Self::signs_in_within(0, address, username, password)
+    }
+
+    /// The same where so many wrong passwords of one source address are answered.
+    pub(crate) fn signs_in_within(
+        failures_per_ip: u32,
+        address: &str,
+        username: &str,
+        password: &str,
+    ) -> Self {
+        let body = json!({"username": username, "password": password});
+        Self::within::<Signin>(failures_per_ip, address, &body)
     }
 
     /// Signs in without staying logged in.
@@ -312,7 +328,7 @@ impl Client {
         payload["action"] = json!(action);
         payload["username"] = json!(USERNAME);
         Self::new(move |aws| {
-            let function = Arc::new(ManageUsers::new(&environment(), aws).unwrap());
+            let function = Arc::new(ManageUsers::new(&environment(0), aws).unwrap());
             let payload = payload.clone();
             Box::new(move || {
                 let payload = serde_json::value::to_raw_value(&payload).unwrap();
@@ -360,19 +376,24 @@ impl Client {
 }
 
 fn start<E: Endpoint>(aws: &SdkConfig) -> Arc<E> {
-    Arc::new(<E as Endpoint>::new(&environment(), aws).unwrap())
+    start_within(0, aws)
 }
 
-fn environment() -> Environment {
-    Environment::new(|variable| {
+fn start_within<E: Endpoint>(failures_per_ip: u32, aws: &SdkConfig) -> Arc<E> {
+    Arc::new(<E as Endpoint>::new(&environment(failures_per_ip), aws).unwrap())
+}
+
+fn environment(failures_per_ip: u32) -> Environment {
+    Environment::new(move |variable| {
         let value = match variable {
+            "SIGNIN_FAILURES_PER_IP" => return Some(failures_per_ip.to_string()),
             // A search may take longer than codes live by default. To let one expire takes an hour off.
             "RESET_CODE_TTL_SECONDS" => "3600",
             "ARGON2_MEMORY_KIB" => "128",
             "ARGON2_ITERATIONS" => "1",
             "MAIL_FROM" => "no-reply@example.com",
             // All clients have one address, whose budget would be one more item between them.
-            "SIGNIN_FAILURES_PER_IP" | "CODE_FAILURES_PER_IP" | "RESET_MAILS_PER_IP" => "0",
+            "CODE_FAILURES_PER_IP" | "RESET_MAILS_PER_IP" => "0",
             _ => return None,
         };
         Some(value.to_owned())
@@ -457,7 +478,7 @@ impl Beginning {
     /// The store of these tables, whose calls are answered at once.
     pub(crate) fn store(&self) -> Store {
         let _context = self.runtime.enter();
-        Store::new(&environment(), &self.world.connect(None))
+        Store::new(&environment(0), &self.world.connect(None))
     }
 
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
@@ -471,6 +492,28 @@ impl Beginning {
         item[format!("{budget}_attempt")] = json!({"S": "earlier"});
         item[format!("{budget}_attempt_at")] = json!({"N": last_at.to_string()});
         self.put(USERS, &item);
+    }
+
+    /// When DynamoDB may remove the counters of the unknown name, in seconds since the Unix epoch.
+    pub(crate) fn end_of_stub(&self) -> Option<i64> {
+        end_of_life(&self.world.items(ATTEMPTS))
+    }
+
+    /// When DynamoDB may remove the counter of the source address.
+    pub(crate) fn end_of_address(&self) -> Option<i64> {
+        end_of_life(&self.world.items(SOURCE_IPS))
+    }
+
+    /// Makes it so that a source address has used up its budget of wrong passwords in a window that is over.
+    pub(crate) fn end_window(&self, address: &str) {
+        let item = json!({
+            "subject": {"S": format!("signin#{address}")},
+            "failures": {"N": "1000000"},
+            "attempt": {"S": "earlier"},
+            "window_ends_at": {"N": "1"},
+            "ttl": {"N": "1"},
+        });
+        self.put(SOURCE_IPS, &item);
     }
 
     /// Gives the user a code with this id, which never expires.
@@ -739,6 +782,11 @@ impl End<'_> {
         failures_of(&self.tables[ATTEMPTS], "other")
     }
 
+    /// The failures that are counted against the only source address.
+    pub(crate) fn failures_of_address(&self) -> usize {
+        self.tables[SOURCE_IPS][0]["failures"]["N"].as_str().unwrap().parse().unwrap()
+    }
+
     /// How many items there are in all tables.
     pub(crate) fn items(&self) -> usize {
         self.tables.values().map(Vec::len).sum()
@@ -770,6 +818,11 @@ impl End<'_> {
             |mail: &Value| mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap().to_owned();
         self.mails.iter().filter(|mail| subject(mail).starts_with("Reset")).collect()
     }
+}
+
+/// The time to live of the first of these items.
+fn end_of_life(items: &[Value]) -> Option<i64> {
+    items.first().map(|item| item["ttl"]["N"].as_str().unwrap().parse().unwrap())
 }
 
 /// The failures in a budget of the first of these items.

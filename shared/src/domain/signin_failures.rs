@@ -31,8 +31,9 @@ impl Failures {
     /// The time until the next attempt is let through; `None` if it is let through now.
     #[must_use]
     pub(crate) fn wait(&self, now: Timestamp) -> Option<Duration> {
-        let last_at = self.last_at.filter(|_| self.forgotten_at(now).is_none())?;
-        Some((last_at + wait_after(self.count)).since(now)).filter(|wait| !wait.is_zero())
+        // The longest wait is over long before failures are forgotten.
+        let wait = (self.last_at? + wait_after(self.count)).since(now);
+        (!wait.is_zero()).then_some(wait)
     }
 
     /// The instant of the last failure if 24 quiet hours have cleared them all by now; `None` if they count.
@@ -77,6 +78,16 @@ mod tests {
             let now = Timestamp::from_micros(0) + 2 * QUIET_PERIOD;
             assert_eq!((failures.wait(now), failures.forgotten_at(now)), (None, None));
         }
+    }
+
+    #[test]
+    fn failures_are_forgotten_after_twenty_four_quiet_hours_and_no_sooner() {
+        let last_at = Timestamp::from_micros(0);
+        let failures = Failures::new(1, Some(last_at));
+        let next_day = Timestamp::from_micros(24 * 60 * 60 * 1_000_000);
+        assert_eq!(failures.forgotten_at(next_day - Duration::from_micros(1)), None);
+        assert_eq!(failures.forgotten_at(next_day), Some(last_at));
+        assert_eq!(Failures::forgotten_after(last_at), next_day);
     }
 
     proptest! {
