@@ -655,6 +655,18 @@ impl Service {
         self.put(&self.tables.reset_codes, item).await;
     }
 
+    /// Adds as many tries to each budget of the user's code as it has, with names of the same length.
+    pub(crate) async fn double_tries(&self, user: &User) {
+        let mut item = self.stored_code(user).await.unwrap();
+        for tries in ["known_tries", "other_tries"] {
+            let names = item[tries].as_ss().unwrap().clone();
+            let reversed = names.iter().map(|name| name.chars().rev().collect());
+            let doubled = names.iter().cloned().chain(reversed).collect();
+            item.insert(tries.to_owned(), AttributeValue::Ss(doubled));
+        }
+        self.put(&self.tables.reset_codes, item).await;
+    }
+
     /// Makes the sends of the user's codes happen so much earlier.
     pub(crate) async fn age_sends(&self, user: &User, by: Duration) {
         let mut item = self.stored_code(user).await.unwrap();

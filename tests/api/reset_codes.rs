@@ -349,7 +349,8 @@ async fn unlock_clears_the_tries_and_the_sends_of_both_budgets() {
     }
 }
 
-/// Mails with codes are refused once more than the owner can request, so the sets of tries are at their largest too.
+/// Sends are counted in full, and so are tries. There are twice as many as a code allows, because a refused mail leaves
+/// the tries of two codes together.
 #[tokio::test]
 async fn a_code_at_its_largest_costs_one_write_unit() {
     let service = Service::new();
@@ -369,11 +370,14 @@ async fn a_code_at_its_largest_costs_one_write_unit() {
         }
         service.age_sends(&user, 2 * HOUR).await;
     }
+    service.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
     for client in [&service, &stranger] {
-        client.set_tries(&user, 2 * TRIES).await;
+        use_up_tries(client, &user, TRIES).await;
     }
+    service.double_tries(&user).await;
 
     assert_eq!(service.sends(&user).await, 20);
+    assert_eq!((service.tries(&user).await, stranger.tries(&user).await), (2 * TRIES, 2 * TRIES));
     assert!((service.write_units_of_code(&user).await - 1.0).abs() < f64::EPSILON);
 }
 
@@ -455,6 +459,20 @@ async fn a_mail_that_is_refused_gives_the_send_back_in_its_own_budget() {
         client.send_email(&user.username).await.is(SENT);
         client.send_email(&user.username).await.is_refused_for(RATE_LIMIT_EXCEEDED);
     }
+}
+
+#[tokio::test]
+async fn refused_mails_pile_up_no_tries() {
+    let service = Service::new();
+    let user = service.user().create().await;
+    let code = service.code_for(&user).await;
+    service.set_tries(&user, 2 * TRIES).await;
+    service.make_unreachable(&user).await;
+
+    service.send_email(&user.username).await.is_refused_for(SERVICE_UNAVAILABLE);
+
+    assert_eq!(service.tries(&user).await, TRIES);
+    service.check_code(&user.username, &code).await.is(RATE_LIMIT_EXCEEDED);
 }
 
 #[tokio::test]
