@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use serde_json::{Number, Value, json};
 use sha2::{Digest, Sha256};
 use support::metric_filters::{Metric, MetricFilter};
+use support::template::MonthlyResources;
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, CODE_INCORRECT, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT};
@@ -293,15 +294,16 @@ fn the_runbook_names_and_counts_the_metrics_that_cost_money() {
     for Metric { name, .. } in &countable {
         assert!(include_str!("../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
     }
-    let own = countable.len();
-    let watched: usize = template().alarms().unwrap().values().map(Vec::len).sum();
-    let told = format!("({own} metrics, {watched} metrics in alarms, a dashboard, two secrets)");
+    let MonthlyResources { metrics, metrics_in_alarms, .. } = template().monthly_resources().unwrap();
+    assert_eq!(metrics, countable.len());
+    let told =
+        format!("({metrics} metrics, {metrics_in_alarms} metrics in alarms, a dashboard, two secrets)");
     assert!(include_str!("../../RUNBOOK.md").contains(&told), "{told}");
 }
 
 /// The line that API Gateway writes about an answered sign-in, by the template's format.
 fn access_log_line(request_id: &str, source_ip: &str) -> String {
-    let mut line = template().access_log_format().unwrap();
+    let mut line = template().access_log().unwrap().format;
     for (variable, value) in [
         ("requestId", request_id),
         ("identity.sourceIp", source_ip),

@@ -1,5 +1,5 @@
-//! The calls that are measured: the main path of every endpoint, for a user of its own each, so that none finds what
-//! another has changed.
+//! The calls that are measured: the main path of every endpoint, and a sign-in's other paths, for a user of its own each,
+//! so that none finds what another has changed.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -10,13 +10,24 @@ use crate::Result;
 /// The password of every user here.
 const PASSWORD: &str = "Password1234!";
 const NEW_PASSWORD: &str = "NewPassword1234!";
+const WRONG_PASSWORD: &str = "WrongPassword1234!";
+
+/// An address, of those for documentation, whose budget of failed sign-ins is used up.
+const USED_UP_ADDRESS: &str = "198.51.100.9";
+/// So many failed sign-ins use up the budget of any address.
+const MANY: usize = 1000;
 
 /// A call of a function.
+#[derive(Clone)]
 pub(crate) struct Call {
     /// What figures of it are called by.
     pub(crate) key: &'static str,
     pub(crate) function: &'static str,
     pub(crate) event: Bytes,
+    /// Whether the answer is a success, or else a refusal.
+    pub(crate) succeeds: bool,
+    /// How many password hashes are computed for it.
+    pub(crate) hashes: u8,
 }
 
 /// A stack's own functions, and its inbox.
@@ -29,30 +40,55 @@ pub(crate) struct Service {
 pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     let service = Service::of(stack)?;
     let mut calls = Vec::new();
-    let mut add = |key, function, event: Value| {
-        calls.push(Call { key, function, event: event.to_string().into() });
+    let mut add = |key, function, hashes, event: Value| {
+        let succeeds = !["signin_wrong", "refused"].contains(&key);
+        calls.push(Call { key, function, event: event.to_string().into(), succeeds, hashes });
     };
 
     let user = service.create_user("signin", false).await?;
     // The first sign-in from a network writes more than the ones after it, which are the ordinary ones.
     service.invoke("signin", &signin(&user)).await?;
-    add("signin", "signin", signin(&user));
+    add("signin", "signin", 1, signin(&user));
+
+    let user = service.create_user("signin_session", false).await?;
+    service.invoke("signin", &signin(&user)).await?;
+    add("signin_session", "signin", 1, signin_with_session(&user)?);
+
+    let user = service.create_user("signin_wrong", false).await?;
+    let wrong = |username: &str| {
+        let event = include_str!("../../events/signin/wrong_password.json");
+        filled(event, &json!({"username": username, "password": WRONG_PASSWORD}), None)
+    };
+    add("signin_wrong", "signin", 1, wrong(&user)?);
+
+    let user = service.create_user("refused", false).await?;
+    let from_used_up_address = |mut event: Value| {
+        event["requestContext"]["http"]["sourceIp"] = USED_UP_ADDRESS.into();
+        event
+    };
+    for unknown in 0..MANY {
+        let event = from_used_up_address(wrong(&format!("bench.unknown.{unknown}"))?);
+        if service.invoke("signin", &event).await?["headers"]["retry-after"].is_string() {
+            break;
+        }
+    }
+    add("refused", "signin", 0, from_used_up_address(signin(&user)));
 
     let user = service.create_user("check", false).await?;
     let code = service.code_for(&user).await?;
     let event = include_str!("../../events/forgot_password_check_code/string_code.json");
     let event = filled(event, &json!({"username": user, "code": code}), None)?;
-    add("check", "forgot_password_check_code", event);
+    add("check", "forgot_password_check_code", 0, event);
 
     let user = service.create_user("reset", false).await?;
     let code = service.code_for(&user).await?;
     let event = include_str!("../../events/forgot_password_reset_password/right_code.json");
     let body = json!({"username": user, "code": code, "new_password": NEW_PASSWORD});
-    add("reset", "forgot_password_reset_password", filled(event, &body, None)?);
+    add("reset", "forgot_password_reset_password", 1, filled(event, &body, None)?);
 
     let user = service.create_user("send", false).await?;
     let event = include_str!("../../events/forgot_password_send_email/known_username.json");
-    add("send", "forgot_password_send_email", filled(event, &json!({"username": user}), None)?);
+    add("send", "forgot_password_send_email", 0, filled(event, &json!({"username": user}), None)?);
 
     let user = service.create_user("change", false).await?;
     let (token, _) = service.tokens_of(&user).await?;
@@ -62,28 +98,53 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
         "new_password": NEW_PASSWORD,
         "new_password_check": NEW_PASSWORD,
     });
-    add("change", "change_password", filled(event, &body, Some(&token))?);
+    add("change", "change_password", 2, filled(event, &body, Some(&token))?);
 
     let user = service.create_user("change_my", false).await?;
     let (token, _) = service.tokens_of(&user).await?;
     let event = include_str!("../../events/change_my_password/change_with_header.json");
     let body = json!({"old_password": PASSWORD, "new_password": NEW_PASSWORD});
-    add("change_my", "change_my_password", filled(event, &body, Some(&token))?);
+    add("change_my", "change_my_password", 2, filled(event, &body, Some(&token))?);
+
+    let user = service.create_user("check_my", false).await?;
+    let (token, _) = service.tokens_of(&user).await?;
+    let event = include_str!("../../events/change_my_password/check_old_password.json");
+    add("check_my", "change_my_password", 1, filled(event, &json!({"password": PASSWORD}), Some(&token))?);
 
     let user = service.create_user("change_after_signin", true).await?;
-    let event = include_str!("../../events/change_password_after_signin/without_session.json");
-    let body = json!({"username": user, "old_password": PASSWORD, "new_password": NEW_PASSWORD});
-    add("change_after_signin", "change_password_after_signin", filled(event, &body, None)?);
+    let event = include_str!("../../events/change_password_after_signin/stay_logged_in.json");
+    let body = json!({
+        "username": user,
+        "old_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+        "stay_logged_in": true,
+    });
+    add("change_after_signin", "change_password_after_signin", 2, filled(event, &body, None)?);
 
     let user = service.create_user("session_signin", false).await?;
     let (_, session_token) = service.tokens_of(&user).await?;
     let event = include_str!("../../events/session_signin/good_token.json");
-    add("session_signin", "session_signin", filled(event, &json!({"session_token": session_token}), None)?);
+    add(
+        "session_signin",
+        "session_signin",
+        0,
+        filled(event, &json!({"session_token": session_token}), None)?,
+    );
 
     let user = service.create_user("sessions", false).await?;
     let (token, _) = service.tokens_of(&user).await?;
-    let event = include_str!("../../events/sessions/list_with_header.json");
-    add("sessions", "sessions", filled(event, &Value::Null, Some(&token))?);
+    let list = include_str!("../../events/sessions/list_with_header.json");
+    add("sessions", "sessions", 0, filled(list, &Value::Null, Some(&token))?);
+
+    let user = service.create_user("session_end", false).await?;
+    let (token, _) = service.tokens_of(&user).await?;
+    // A token ends with its session, so another one's is ended.
+    service.tokens_of(&user).await?;
+    let answer = service.invoke("sessions", &filled(list, &Value::Null, Some(&token))?).await?;
+    let answer: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
+    let mut event = filled(include_str!("../../events/sessions/delete.json"), &Value::Null, Some(&token))?;
+    event["pathParameters"]["id"] = answer["sessions"][1]["id"].to_string().into();
+    add("session_end", "sessions", 0, event);
     Ok(calls)
 }
 
@@ -91,6 +152,13 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
 pub(crate) fn signin(username: &str) -> Value {
     let event = include_str!("../../events/signin/without_session.json");
     filled(event, &json!({"username": username, "password": PASSWORD}), None).unwrap_or_default()
+}
+
+/// The event of a sign-in that opens a session.
+fn signin_with_session(username: &str) -> Result<Value> {
+    let event = include_str!("../../events/signin/stay_logged_in.json");
+    let body = json!({"username": username, "password": PASSWORD, "stay_logged_in": true});
+    filled(event, &body, None)
 }
 
 /// The event with another body and another token.
@@ -146,9 +214,7 @@ impl Service {
 
     /// A token and a session token.
     async fn tokens_of(&self, username: &str) -> Result<(String, String)> {
-        let event = include_str!("../../events/signin/stay_logged_in.json");
-        let body = json!({"username": username, "password": PASSWORD, "stay_logged_in": true});
-        let answer = self.invoke("signin", &filled(event, &body, None)?).await?;
+        let answer = self.invoke("signin", &signin_with_session(username)?).await?;
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
         match (body["token"].as_str(), body["session_token"].as_str()) {
             (Some(token), Some(session_token)) => Ok((token.to_owned(), session_token.to_owned())),

@@ -1,5 +1,6 @@
 //! HTTPS in front of the embedded stack's AWS services, as functions meet it in production: TLS 1.3 with a certificate
-//! that a root of its own vouches for. It notes every operation, and can answer from memory or late.
+//! that a root of its own vouches for. It notes every operation, and can answer from memory, or late and with the units
+//! that an operation consumes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,7 +18,7 @@ use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use support::tls;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -37,7 +38,8 @@ pub(crate) enum Mode {
     PassOn,
     /// By the stack the first time, and as then from then on: the time that the store takes is in no figure.
     Replay,
-    /// By the stack, and DynamoDB's not before so long after they arrived.
+    /// By the stack, and DynamoDB's not before so long after they arrived. DynamoDB is asked for the units that they
+    /// consume, of which the functions see nothing.
     Hold(Duration),
 }
 
@@ -55,6 +57,15 @@ pub(crate) struct Operation {
     pub(crate) name: String,
     pub(crate) began: Instant,
     pub(crate) answered: Instant,
+    /// Zero unless the endpoint held it.
+    pub(crate) units: Units,
+}
+
+/// The request units that DynamoDB reports an operation to consume.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Units {
+    pub(crate) write: f64,
+    pub(crate) read: f64,
 }
 
 impl Operation {
@@ -66,6 +77,16 @@ impl Operation {
     /// Such as `GetItem`.
     pub(crate) fn short_name(&self) -> &str {
         self.name.rsplit(['.', '/']).next().unwrap_or_default()
+    }
+
+    /// Whether it is a transaction, which takes longer and consumes twice as much.
+    pub(crate) fn is_transaction(&self) -> bool {
+        self.short_name().starts_with("Transact")
+    }
+
+    /// Whether it hands a mail over.
+    pub(crate) fn is_of_ses(&self) -> bool {
+        self.name.ends_with("/outbound-emails")
     }
 }
 
@@ -186,17 +207,21 @@ async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Resp
         Mode::Replay => front.state().answers.get(&kind(&name, &head.headers, &body)).cloned(),
         Mode::PassOn | Mode::Hold(_) => None,
     };
-    let answer = match kept {
-        Some(answer) => Ok(answer),
-        None => front.pass_on(&name, head, body).await,
+    let mut operation = Operation { name, began, answered: began, units: Units::default() };
+    let delay = match mode {
+        Mode::Hold(time) if operation.is_of_dynamodb() => Some(time),
+        _ => None,
     };
-    let mut operation = Operation { name, began, answered: Instant::now() };
-    if let Mode::Hold(time) = mode
-        && operation.is_of_dynamodb()
-    {
+    let body = if delay.is_some() { asking_for_units(&body).unwrap_or(body) } else { body };
+    let mut answer = match kept {
+        Some(answer) => Ok(answer),
+        None => front.pass_on(&operation.name, head, body).await,
+    };
+    if let (Some(time), Ok(answer)) = (delay, &mut answer) {
+        operation.units = take_units(operation.short_name(), &mut answer.body);
         sleep(time.saturating_sub(began.elapsed())).await;
-        operation.answered = Instant::now();
     }
+    operation.answered = Instant::now();
     front.state().operations.push(operation);
     match answer {
         Ok(answer) => {
@@ -208,6 +233,32 @@ async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Resp
             response
         }
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+    }
+}
+
+/// The body of a request to DynamoDB with the wish for the units that it consumes.
+fn asking_for_units(body: &[u8]) -> Option<Bytes> {
+    let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    request.insert("ReturnConsumedCapacity".to_owned(), "TOTAL".into());
+    Some(serde_json::to_vec(&request).ok()?.into())
+}
+
+/// Takes out of the body of an answer what it reports of the units that the operation consumed.
+fn take_units(operation: &str, body: &mut Bytes) -> Units {
+    let Ok(mut answer) = serde_json::from_slice::<Map<String, Value>>(body) else { return Units::default() };
+    // One for each table where an operation can have several.
+    let consumed = match answer.remove("ConsumedCapacity") {
+        Some(Value::Array(tables)) => tables,
+        Some(table) => vec![table],
+        None => return Units::default(),
+    };
+    if let Ok(rest) = serde_json::to_vec(&answer) {
+        *body = rest.into();
+    }
+    let units = consumed.iter().filter_map(|table| table["CapacityUnits"].as_f64()).sum();
+    match operation {
+        "BatchGetItem" | "GetItem" | "Query" => Units { read: units, ..Units::default() },
+        _ => Units { write: units, ..Units::default() },
     }
 }
 

@@ -63,6 +63,8 @@ pub(crate) struct Invocation {
     /// From the event's handing over to the answer.
     pub(crate) time: Duration,
     pub(crate) answer: Value,
+    /// The lines that the process logged meanwhile.
+    pub(crate) log: Vec<String>,
 }
 
 /// What a process has used up so far.
@@ -139,6 +141,7 @@ impl Environment {
     pub(crate) async fn invoke(&mut self, event: &Bytes) -> Result<Invocation> {
         // In the place of the poll that is answered, until there is another.
         let (nothing, _) = oneshot::channel();
+        let logged = usize::try_from(fs::metadata(&self.log)?.len())?;
         let next = std::mem::replace(&mut self.next, nothing);
         let began = Instant::now();
         if next.send(event.clone()).is_err() {
@@ -154,7 +157,10 @@ impl Environment {
             return Err(failure("it asked for no other invocation", &self.log).into());
         };
         self.next = next;
-        Ok(Invocation { time: arrived - began, answer })
+        let log = fs::read(&self.log)?;
+        let log = String::from_utf8_lossy(log.get(logged..).unwrap_or_default());
+        let log = log.lines().map(ToOwned::to_owned).collect();
+        Ok(Invocation { time: arrived - began, answer, log })
     }
 
     /// What the process has used up so far.

@@ -5,6 +5,7 @@
 #![expect(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
 
 mod calls;
+mod cost;
 mod endpoint;
 mod growth;
 mod lambda;
@@ -120,13 +121,16 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
         verification: Verification::new(parameters)?,
     };
     bench.sizes(&mut report)?;
-    bench.operations(&mut report).await?;
+    let calls = bench.operations(&mut report).await?;
+    let signin = bench.signin_bytes().await?;
+    cost::measure(&calls, &signin, stack.template(), &mut report)?;
     bench.light_memory(&mut report).await?;
     bench.warm_signins(&mut report).await?;
     bench.first_signins(&mut report).await?;
     bench.first_checks(&mut report).await?;
     bench.starts(&mut report).await?;
     bench.instructions(&mut report).await?;
+    bench.warm_instructions(&mut report).await?;
     if arguments.growth {
         growth::measure(bench.program("signin")?, &folder, &mut report).await?;
     }

@@ -5,15 +5,15 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use shared::aws::WHOLE_CORE_MB;
 
 use crate::Result;
 use crate::calls::Call;
-use crate::endpoint::{Endpoint, Mode, Operation};
-use crate::lambda::{Environment, Program};
+use crate::cost::{MeasuredCall, MeasuredSignin, wait_ms};
+use crate::endpoint::{Endpoint, Mode, Operation, Units};
+use crate::lambda::{Environment, Invocation, Program};
 use crate::peers::{Reference, Verification, find};
 use crate::report::{Report, median, progress, ratio};
 
@@ -67,10 +67,10 @@ impl Bench {
             return Ok(());
         };
         progress("instructions");
-        let hello = self.count(&self.hello, &valgrind).await?;
+        let hello = self.count(&self.hello, &valgrind, &[]).await?;
         let mut counts = Vec::new();
         for program in &self.functions {
-            counts.push((self.count(program, &valgrind).await? / hello, &program.function.name));
+            counts.push((self.count(program, &valgrind, &[]).await? / hello, &program.function.name));
         }
         let (count, name) = worst(counts)?;
         let remark = format!("{name}; hello has {:.2} million", hello / 1e6);
@@ -78,10 +78,28 @@ impl Bench {
         Ok(())
     }
 
-    async fn count(&self, program: &Program, valgrind: &Path) -> Result<f64> {
+    /// The instructions of a request that computes no hash, in an environment that has had others.
+    pub(crate) async fn warm_instructions(&self, report: &mut Report) -> Result<()> {
+        let Some(valgrind) = find("valgrind") else { return Ok(()) };
+        progress("instructions of a request");
+        self.endpoint.answer(Mode::Replay);
+        let call = self.call("session_signin")?;
+        let program = self.program(call.function)?;
+        let few = self.count(program, &valgrind, &[call; WARM_UP]).await?;
+        let many = self.count(program, &valgrind, &[call; WARM_UP + LIGHT_CALLS]).await?;
+        report.figure("instructions_session_signin", (many - few) / LIGHT_CALLS as f64);
+        Ok(())
+    }
+
+    /// The instructions from the start of a process to the poll after these calls.
+    async fn count(&self, program: &Program, valgrind: &Path, calls: &[&Call]) -> Result<f64> {
         let arguments = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
         let program = program.with_memory(WHOLE_CORE_MB).under(valgrind, &arguments);
-        let written = program.start(&self.endpoint).await?.terminate().await?;
+        let mut environment = program.start(&self.endpoint).await?;
+        for call in calls {
+            answered(&mut environment, call).await?;
+        }
+        let written = environment.terminate().await?;
         let (_, count) = written.lines().find_map(|line| line.split_once("refs:")).ok_or("no count")?;
         Ok(count.trim().replace(',', "").parse()?)
     }
@@ -135,14 +153,14 @@ impl Bench {
     pub(crate) async fn first_signins(&mut self, report: &mut Report) -> Result<()> {
         progress("first sign-ins");
         self.endpoint.answer(Mode::Replay);
-        let (signin, event) = self.call("signin")?;
+        let (signin, call) = (self.program("signin")?.clone(), self.call("signin")?.clone());
         let (mut times, mut verifications, mut node) = (Vec::new(), Vec::new(), Vec::new());
         let passed_on = self.endpoint.passed_on();
         for _ in 0..STARTS {
-            times.push(self.first(&signin, &event).await?);
+            times.push(self.first(&signin, &call).await?);
             verifications.push(self.verification.run()?.as_secs_f64());
             if let Some(program) = &self.node {
-                node.push(self.first(program, &event).await?);
+                node.push(self.first(program, &call).await?);
             }
         }
         self.answered_from_memory_since(passed_on)?;
@@ -155,9 +173,9 @@ impl Bench {
         Ok(())
     }
 
-    async fn first(&self, program: &Program, event: &Bytes) -> Result<f64> {
+    async fn first(&self, program: &Program, call: &Call) -> Result<f64> {
         let mut environment = program.start(&self.endpoint).await?;
-        let time = environment.start + answered(&mut environment, event).await?;
+        let time = environment.start + answered(&mut environment, call).await?.time;
         environment.stop().await?;
         Ok(time.as_secs_f64())
     }
@@ -166,7 +184,8 @@ impl Bench {
     pub(crate) async fn warm_signins(&mut self, report: &mut Report) -> Result<()> {
         progress("warm sign-ins");
         self.endpoint.answer(Mode::Replay);
-        let (signin, event) = self.call("signin")?;
+        let call = self.call("signin")?.clone();
+        let signin = self.program(call.function)?;
         let mut environment = signin.start(&self.endpoint).await?;
         let mut node = match &self.node {
             Some(program) => Some(program.start(&self.endpoint).await?),
@@ -183,10 +202,10 @@ impl Bench {
                     times.clear();
                 }
             }
-            times.push(answered(&mut environment, &event).await?.as_secs_f64());
+            times.push(answered(&mut environment, &call).await?.time.as_secs_f64());
             verifications.push(self.verification.run()?.as_secs_f64());
             if let Some(node) = &mut node {
-                node_times.push(answered(node, &event).await?.as_secs_f64());
+                node_times.push(answered(node, &call).await?.time.as_secs_f64());
             }
             if let Some(program) = &mut self.reference {
                 reference.push(program.run().await?.as_secs_f64());
@@ -231,7 +250,7 @@ impl Bench {
         for call in self.calls.iter().filter(|call| LIGHT.contains(&call.function)) {
             let mut environment = self.program(call.function)?.start(&self.endpoint).await?;
             for _ in 0..LIGHT_CALLS {
-                answered(&mut environment, &call.event).await?;
+                answered(&mut environment, call).await?;
             }
             sizes.push((memory_mb(environment.usage()?.rss), call.function));
             environment.stop().await?;
@@ -241,23 +260,55 @@ impl Bench {
         Ok(())
     }
 
-    /// The DynamoDB operations of each endpoint, and how many of them can only come one after the other.
-    pub(crate) async fn operations(&self, report: &mut Report) -> Result<()> {
+    /// The DynamoDB operations of each endpoint, the units that they consume, and how many of them can only come one after
+    /// the other.
+    pub(crate) async fn operations(&self, report: &mut Report) -> Result<Vec<MeasuredCall>> {
         self.endpoint.answer(Mode::Hold(HOLD));
+        let mut measured = Vec::new();
         for call in &self.calls {
-            progress(&format!("operations of {}", call.key));
-            let mut environment = self.program(call.function)?.start(&self.endpoint).await?;
+            let key = call.key;
+            progress(&format!("operations of {key}"));
+            let program = self.program(call.function)?;
+            let mut environment = program.start(&self.endpoint).await?;
             self.endpoint.operations();
-            answered(&mut environment, &call.event).await?;
+            answered(&mut environment, call).await?;
             let mut operations = self.endpoint.operations();
-            operations.retain(Operation::is_of_dynamodb);
             operations.sort_by_key(|operation| operation.began);
+            let waits_ms = longest_chain(&operations, wait_ms);
+            let mails = operations.iter().filter(|operation| operation.is_of_ses()).count();
+            operations.retain(Operation::is_of_dynamodb);
             let names: Vec<&str> = operations.iter().map(Operation::short_name).collect();
-            report.figure_of(&format!("ops_{}", call.key), operations.len() as f64, &names.join(" "));
-            report.figure(&format!("ops_{}_in_a_row", call.key), in_a_row(&operations) as f64);
+            let units = Units {
+                write: operations.iter().map(|operation| operation.units.write).sum(),
+                read: operations.iter().map(|operation| operation.units.read).sum(),
+            };
+            report.figure_of(&format!("ops_{key}"), operations.len() as f64, &names.join(" "));
+            report.figure(&format!("ops_{key}_in_a_row"), longest_chain(&operations, |_| 1.0));
+            report.figure(&format!("wru_{key}"), units.write);
+            report.figure(&format!("rru_{key}"), units.read);
+            let memory_mb = program.function.memory_size;
+            measured.push(MeasuredCall { key, units, memory_mb, hashes: call.hashes, waits_ms, mails });
             environment.stop().await?;
         }
-        Ok(())
+        Ok(measured)
+    }
+
+    /// The bytes of a sign-in that is not its environment's first.
+    pub(crate) async fn signin_bytes(&self) -> Result<MeasuredSignin> {
+        self.endpoint.answer(Mode::Replay);
+        let call = self.call("signin")?;
+        let mut environment = self.program(call.function)?.start(&self.endpoint).await?;
+        answered(&mut environment, call).await?;
+        let Invocation { answer, log, .. } = answered(&mut environment, call).await?;
+        environment.stop().await?;
+        let headers = answer["headers"].as_object().into_iter().flatten();
+        // Each with its colon, its space and its line break.
+        let headers = headers.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len) + 4);
+        let body = answer["body"].as_str().map_or(0, str::len);
+        Ok(MeasuredSignin {
+            log: log.iter().map(String::len).collect(),
+            answer: headers.sum::<usize>() + body,
+        })
     }
 
     /// The time on a processor that the first call of a light function takes, which at a small memory size is a
@@ -265,13 +316,14 @@ impl Bench {
     pub(crate) async fn first_checks(&self, report: &mut Report) -> Result<()> {
         progress("first checks");
         self.endpoint.answer(Mode::Replay);
-        let (check, event) = self.call("check")?;
+        let call = self.call("check")?;
+        let check = self.program(call.function)?;
         for (key, memory) in [("first_check_cpu_ms", WHOLE_CORE_MB), ("first_check_cpu_ms_connected", 256)] {
             let mut times = Vec::new();
             for _ in 0..STARTS {
                 let mut environment = check.with_memory(memory).start(&self.endpoint).await?;
                 let before = environment.usage()?.cpu;
-                answered(&mut environment, &event).await?;
+                answered(&mut environment, call).await?;
                 times.push(environment.usage()?.cpu.saturating_sub(before).as_secs_f64() * 1000.0);
                 environment.stop().await?;
             }
@@ -295,31 +347,32 @@ impl Bench {
         Ok(program.ok_or_else(|| format!("there is no function {name}"))?)
     }
 
-    fn call(&self, key: &str) -> Result<(Program, Bytes)> {
-        let call = self.calls.iter().find(|call| call.key == key).ok_or("there is no such call")?;
-        Ok((self.program(call.function)?.clone(), call.event.clone()))
+    fn call(&self, key: &str) -> Result<&Call> {
+        Ok(self.calls.iter().find(|call| call.key == key).ok_or("there is no such call")?)
     }
 }
 
-/// Has the process a call that it must not refuse, and returns how long it took.
-async fn answered(environment: &mut Environment, event: &Bytes) -> Result<Duration> {
-    let invocation = environment.invoke(event).await?;
-    if invocation.answer["statusCode"].as_u64().is_some_and(|status| (200..300).contains(&status)) {
-        Ok(invocation.time)
+/// Has the process a call, which it must answer as expected.
+async fn answered(environment: &mut Environment, call: &Call) -> Result<Invocation> {
+    let invocation = environment.invoke(&call.event).await?;
+    let status = invocation.answer["statusCode"].as_u64();
+    let expected = if call.succeeds { 200..300 } else { 400..401 };
+    if status.is_some_and(|status| expected.contains(&status)) {
+        Ok(invocation)
     } else {
-        Err(format!("a call was refused: {}", invocation.answer).into())
+        Err(format!("{} was answered {}", call.key, invocation.answer).into())
     }
 }
 
-/// The length of the longest chain of operations each of which began after the one before it was answered. They come in
-/// the order in which they began.
-fn in_a_row(operations: &[Operation]) -> usize {
-    let mut lengths: Vec<usize> = Vec::new();
+/// The greatest sum of `length` along a chain of operations each of which began after the one before it was answered.
+/// They come in the order in which they began.
+fn longest_chain(operations: &[Operation], length: impl Fn(&Operation) -> f64) -> f64 {
+    let mut sums: Vec<f64> = Vec::new();
     for operation in operations {
-        let before = operations.iter().zip(&lengths).filter(|(other, _)| other.answered <= operation.began);
-        lengths.push(1 + before.map(|(_, length)| *length).max().unwrap_or(0));
+        let before = operations.iter().zip(&sums).filter(|(other, _)| other.answered <= operation.began);
+        sums.push(length(operation) + before.map(|(_, sum)| *sum).fold(0.0, f64::max));
     }
-    lengths.into_iter().max().unwrap_or(0)
+    sums.into_iter().fold(0.0, f64::max)
 }
 
 /// The greatest, and whose it is.
@@ -353,6 +406,7 @@ mod tests {
             name: String::new(),
             began: start + Duration::from_millis(began),
             answered: start + Duration::from_millis(answered),
+            units: Units::default(),
         };
         for (expected, times) in [
             (0, &[][..]),
@@ -361,7 +415,8 @@ mod tests {
             (3, &[(0, 100), (0, 300), (100, 200), (200, 300)]),
         ] {
             let operations: Vec<_> = times.iter().copied().map(operation).collect();
-            assert_eq!(in_a_row(&operations), expected, "{times:?}");
+            let length = longest_chain(&operations, |_| 5.0);
+            assert!((length - 5.0 * f64::from(expected)).abs() < f64::EPSILON, "{times:?}");
         }
     }
 }

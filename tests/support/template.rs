@@ -66,6 +66,32 @@ pub struct Function {
     pub routes: Vec<Route>,
     /// All that its role allows it to do.
     pub statements: Vec<Statement>,
+    /// The least level of Lambda's own lines in the log, if it is not Lambda's default.
+    pub system_log_level: Option<String>,
+    /// Whether X-Ray samples by itself, `Active`, or only follows the caller.
+    pub tracing: String,
+}
+
+/// API Gateway's access log.
+#[derive(Clone, Debug)]
+pub struct AccessLog {
+    /// A line, with API Gateway's variables.
+    pub format: String,
+    /// Whether its group is of the class that costs half as much, Infrequent Access.
+    pub is_infrequent_access: bool,
+}
+
+/// What a stack pays for by the month, whatever its traffic.
+#[derive(Clone, Copy, Debug)]
+pub struct MonthlyResources {
+    /// Custom metrics, one for each combination of dimensions.
+    pub metrics: usize,
+    /// Metrics that alarms watch, each as often as an alarm does.
+    pub metrics_in_alarms: usize,
+    /// Dashboards.
+    pub dashboards: usize,
+    /// Secrets.
+    pub secrets: usize,
 }
 
 /// A route of the API.
@@ -228,6 +254,7 @@ const API: &str = "AWS::Serverless::HttpApi";
 const TABLE: &str = "AWS::DynamoDB::Table";
 const SECRET: &str = "AWS::SecretsManager::Secret";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
+const DASHBOARD: &str = "AWS::CloudWatch::Dashboard";
 const METRIC_FILTER: &str = "AWS::Logs::MetricFilter";
 
 static DOCUMENT: LazyLock<Result<Document, String>> =
@@ -298,6 +325,8 @@ impl Template {
             variables: self.read(&properties["Environment"]["Variables"])?,
             routes,
             statements: self.role(&self.target(&properties["Role"])?.properties)?,
+            system_log_level: self.read(&properties["LoggingConfig"]["SystemLogLevel"])?,
+            tracing: self.read(&properties["Tracing"])?,
         })
     }
 
@@ -409,10 +438,8 @@ impl Template {
 
     /// The widgets of the dashboard, in which other resources than the stack's name are left out.
     pub fn widgets(&self) -> Result<Vec<Value>> {
-        let (_, dashboard) = self
-            .of_kind("AWS::CloudWatch::Dashboard")
-            .next()
-            .ok_or_else(|| not_understood("no resource of", "AWS::CloudWatch::Dashboard"))?;
+        let (_, dashboard) =
+            self.of_kind(DASHBOARD).next().ok_or_else(|| not_understood("no resource of", DASHBOARD))?;
         let mut body = text(&dashboard.properties["DashboardBody"]["Fn::Sub"])?
             .replace("${AWS::StackName}", &text(&self.values["AWS::StackName"])?);
         while let Some((before, (_, after))) =
@@ -424,10 +451,25 @@ impl Template {
         serde_json::from_value(body["widgets"].take()).map_err(unreadable)
     }
 
-    /// The form of the access log's lines, with `$context.…` for their values.
-    pub fn access_log_format(&self) -> Result<String> {
+    /// The API's access log.
+    pub fn access_log(&self) -> Result<AccessLog> {
         let (_, api) = self.of_kind(API).next().ok_or_else(|| not_understood("no resource of", API))?;
-        self.read(&api.properties["AccessLogSettings"]["Format"])
+        let settings = &api.properties["AccessLogSettings"];
+        let group = self.target(&settings["DestinationArn"])?;
+        let class: Option<String> = self.read(&group.properties["LogGroupClass"])?;
+        let is_infrequent_access = class.as_deref() == Some("INFREQUENT_ACCESS");
+        Ok(AccessLog { format: self.read(&settings["Format"])?, is_infrequent_access })
+    }
+
+    /// What the stack pays for by the month, whatever its traffic.
+    pub fn monthly_resources(&self) -> Result<MonthlyResources> {
+        let metrics: BTreeSet<_> = self.metric_filters()?.values().flat_map(MetricFilter::metrics).collect();
+        Ok(MonthlyResources {
+            metrics: metrics.len(),
+            metrics_in_alarms: self.alarms()?.values().map(Vec::len).sum(),
+            dashboards: self.of_kind(DASHBOARD).count(),
+            secrets: self.of_kind(SECRET).count(),
+        })
     }
 
     fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&'static String, &'static Resource)> {
