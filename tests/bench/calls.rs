@@ -184,9 +184,10 @@ impl Service {
         Ok(self.http.post(url).body(payload.to_string()).send().await?.json().await?)
     }
 
-    /// Creates a user with [`PASSWORD`], and returns the name, which is the id as well.
+    /// Creates a user with [`PASSWORD`], and returns the name, which is the id as well, and as long as one that the
+    /// service makes up.
     pub(crate) async fn create_user(&self, purpose: &str, must_change_password: bool) -> Result<String> {
-        let username = format!("bench.{purpose}");
+        let username = format!("bench.{purpose:_<30}");
         let create = json!({
             "action": "create",
             "username": username,

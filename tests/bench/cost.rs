@@ -224,7 +224,8 @@ fn rest(
         Some(other) => return Err(format!("not understood: SystemLogLevel: {other}").into()),
     };
     let ours: usize = signin.log.iter().sum();
-    let bytes = ours + access_line + platform.iter().sum::<usize>();
+    let events = signin.log.len() + 1 + platform.len();
+    let bytes = ours + access_line + platform.iter().sum::<usize>() + events * BYTES_PER_EVENT;
     let remark = format!("{ours} of ours in {} lines, {access_line} of API Gateway's", signin.log.len());
     report.figure_of("log_bytes_signin", bytes as f64, &remark);
 
