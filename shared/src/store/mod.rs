@@ -109,7 +109,7 @@ pub use self::sessions::{NewSession, Session};
 pub use self::source_ips::{AddressBudget, AddressLimit};
 pub use self::users::{CreateUserError, PasswordChange, RenameUserError, UserUpdate};
 use crate::aws::Dependency::DynamoDb;
-use crate::aws::{Lazy, lazy};
+use crate::aws::{FixedUserAgent, Lazy, lazy};
 use crate::config::Environment;
 use crate::telemetry;
 
@@ -157,7 +157,8 @@ impl Store {
     #[must_use]
     pub fn new(environment: &Environment, aws: &SdkConfig) -> Self {
         let client = lazy(aws, |aws| {
-            Client::from_conf(Builder::from(aws).retry_classifier(TransactionConflicts).build())
+            let config = Builder::from(aws).retry_classifier(TransactionConflicts);
+            Client::from_conf(config.interceptor(FixedUserAgent).build())
         });
         Self { client: Arc::new(client), tables: TableNames::from_environment(environment) }
     }
