@@ -175,18 +175,6 @@ fn never_connected(error: &ConnectorError) -> bool {
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 pub const WHOLE_CORE_MB: u32 = 1769;
 
-/// Does `work`, such as opening connections, where it is better done before the first invocation: Lambda starts an
-/// environment with a whole core, but gives an invocation only as much of one as it has memory; and what was started
-/// ahead of its invocations has the time. Where an invocation has a whole core too, it would only be earlier, and the
-/// first one has to wait for either.
-pub async fn before_invocations(environment: &Environment, work: impl Future<Output = ()>) {
-    let memory = environment.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
-    let on_demand = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";
-    if !on_demand || memory.is_ok_and(|memory| memory < WHOLE_CORE_MB) {
-        work.await;
-    }
-}
-
 /// An AWS service that requests depend on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Dependency {

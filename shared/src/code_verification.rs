@@ -46,9 +46,14 @@ impl CodeVerification {
         })
     }
 
-    /// Opens the connections, and fetches the key, that it needs.
+    /// Opens the connection that it needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.keys.prefetch());
+        self.store.connect().await;
+    }
+
+    /// Fetches the key that it needs.
+    pub async fn prefetch(&self) {
+        self.keys.prefetch().await;
     }
 
     /// Verifies that `code` is the one that was sent to `username`. A wrong code and an unknown username are charged to the

@@ -1,6 +1,7 @@
 //! Lambda: the functions that it runs.
 
 use std::fmt::Debug;
+use std::sync::Once;
 
 use aws_types::SdkConfig;
 pub use lambda_runtime::Error;
@@ -8,6 +9,7 @@ use lambda_runtime::{LambdaEvent, run_concurrent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::aws::WHOLE_CORE_MB;
 use crate::config::{ConfigError, Environment};
 use crate::{aws, telemetry};
 
@@ -23,8 +25,13 @@ pub trait Function: Debug + Sized + Send + Sync + 'static {
     /// Creates the function with the deployment's settings. Fails if one is missing or out of bounds.
     fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError>;
 
-    /// Opens the connections and fetches the keys that invocations need.
-    fn warm_up(&self) -> impl Future<Output = ()> + Send {
+    /// Opens the connections that invocations need.
+    fn connect(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Fetches the keys that invocations need.
+    fn prefetch(&self) -> impl Future<Output = ()> + Send {
         async {}
     }
 
@@ -37,13 +44,33 @@ pub trait Function: Debug + Sized + Send + Sync + 'static {
 
 /// Runs `F` until Lambda ends this execution environment: one invocation at a time, or on Managed Instances as many as
 /// `AWS_LAMBDA_MAX_CONCURRENCY` says.
+///
+/// Connections are opened and keys are fetched before the first invocation if there is time for it. Otherwise the first
+/// invocation opens its connection to `DynamoDB` itself, and the keys are fetched meanwhile.
 pub async fn run<F: Function>() -> Result<(), Error> {
+    static FIRST_INVOCATION: Once = Once::new();
     telemetry::init();
     let environment = Environment::from_process();
     // It lives as long as the process.
     let function: &'static F = Box::leak(Box::new(F::new(&environment, &aws::config(&environment)?)?));
-    aws::before_invocations(&environment, function.warm_up()).await;
+    if has_time_before_invocations(&environment) {
+        tokio::join!(function.connect(), function.prefetch());
+    }
     telemetry::initialised();
-    // Boxed, because the runtime nests a future deeply, and each function's is deep by itself.
-    run_concurrent(service_fn(|event| Box::pin(function.invoke(event)))).await
+    let handle = |event| {
+        // A second connection to DynamoDB would only compete with the one that this invocation opens.
+        FIRST_INVOCATION.call_once(|| drop(tokio::spawn(function.prefetch())));
+        // Boxed, because the runtime nests a future deeply, and each function's is deep by itself.
+        Box::pin(function.invoke(event))
+    };
+    run_concurrent(service_fn(handle)).await
+}
+
+/// Returns whether work is better done before the first invocation: Lambda starts an environment with a whole core, but
+/// gives an invocation only as much of one as it has memory; and an environment that was started ahead of its invocations
+/// has the time. Where an invocation has a whole core too, it would have to wait for that work.
+fn has_time_before_invocations(environment: &Environment) -> bool {
+    let memory = environment.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
+    let on_demand = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";
+    !on_demand || memory.is_ok_and(|memory| memory < WHOLE_CORE_MB)
 }

@@ -49,9 +49,14 @@ impl OwnPassword {
         })
     }
 
-    /// Opens the connections, and fetches the key, that a request needs.
+    /// Opens the connection that it needs.
     pub async fn connect(&self) {
-        tokio::join!(self.store.connect(), self.tokens.prefetch());
+        self.store.connect().await;
+    }
+
+    /// Fetches the key that it needs.
+    pub async fn prefetch(&self) {
+        self.tokens.prefetch().await;
     }
 
     /// Finds the user whose `token` came from `source_ip`, and names the user in the log.

@@ -330,7 +330,9 @@ mod tests {
             Ok(Self)
         }
 
-        async fn warm_up(&self) {}
+        async fn connect(&self) {}
+
+        async fn prefetch(&self) {}
 
         async fn handle(&self, _: &Request, _: IpAddr) -> Result<Success, Error> {
             warn("nothing done", "no reason");

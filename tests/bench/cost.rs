@@ -69,7 +69,7 @@ const ROWS: &[(&str, &str)] = &[
     ("… without", "signin"),
     ("… wrong password", "signin_wrong"),
     ("… refused: user waits, or address used up", "refused"),
-    ("changePasswordAfterSignin", "change_after_signin"),
+    ("changePasswordAfterSignin with session", "change_after_signin"),
     ("resetPassword", "reset"),
     ("`change_password`, changePassword", "change"),
     ("checkOldPassword", "check_my"),
@@ -115,16 +115,14 @@ struct Price {
     mails: f64,
 }
 
-/// The wait for an operation, in milliseconds. Keys are in memory.
+/// The wait for an operation of DynamoDB or SES, in milliseconds.
 pub(crate) fn wait_ms(operation: &crate::endpoint::Operation) -> f64 {
     if operation.is_of_ses() {
         time::MAIL
     } else if operation.is_transaction() {
         time::TRANSACTION
-    } else if operation.is_of_dynamodb() {
-        time::OPERATION
     } else {
-        0.0
+        time::OPERATION
     }
 }
 

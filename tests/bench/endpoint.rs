@@ -38,8 +38,8 @@ pub(crate) enum Mode {
     PassOn,
     /// By the stack the first time, and as then from then on: the time that the store takes is in no figure.
     Replay,
-    /// By the stack, and DynamoDB's not before so long after they arrived. DynamoDB is asked for the units that they
-    /// consume, of which the functions see nothing.
+    /// By the stack, and not before so long after they arrived, mails apart. DynamoDB is asked for the units that its
+    /// operations consume, of which the functions see nothing.
     Hold(Duration),
 }
 
@@ -209,10 +209,14 @@ async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Resp
     };
     let mut operation = Operation { name, began, answered: began, units: Units::default() };
     let delay = match mode {
-        Mode::Hold(time) if operation.is_of_dynamodb() => Some(time),
+        Mode::Hold(time) if !operation.is_of_ses() => Some(time),
         _ => None,
     };
-    let body = if delay.is_some() { asking_for_units(&body).unwrap_or(body) } else { body };
+    let body = if delay.is_some() && operation.is_of_dynamodb() {
+        asking_for_units(&body).unwrap_or(body)
+    } else {
+        body
+    };
     let mut answer = match kept {
         Some(answer) => Ok(answer),
         None => front.pass_on(&operation.name, head, body).await,

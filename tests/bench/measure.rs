@@ -274,6 +274,10 @@ impl Bench {
             answered(&mut environment, call).await?;
             let mut operations = self.endpoint.operations();
             operations.sort_by_key(|operation| operation.began);
+            if key == "signin" {
+                report.figure("first_signin_in_a_row", longest_chain(&operations, |_| 1.0));
+            }
+            operations.retain(|operation| operation.is_of_dynamodb() || operation.is_of_ses());
             let waits_ms = longest_chain(&operations, wait_ms);
             let mails = operations.iter().filter(|operation| operation.is_of_ses()).count();
             operations.retain(Operation::is_of_dynamodb);

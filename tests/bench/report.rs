@@ -56,6 +56,8 @@ impl fmt::Display for Goal {
 const GOALS: &[Goal] = &[
     steady("init_instructions_vs_hello", 2.5),
     varying("start_vs_hello", 1.1),
+    // A request that computes no hash.
+    nearly_steady("instructions_session_signin", 1_480_000.0),
     varying("first_signin_vs_verify", 1.7),
     varying("warm_signin_vs_verify", 1.05),
     steady("faults_per_warm_signin", 10.0),
@@ -71,6 +73,8 @@ const GOALS: &[Goal] = &[
     // All that decides the attempt is read in one call; then it is charged or cleared.
     exactly("ops_signin", 2.0),
     exactly("ops_signin_in_a_row", 2.0),
+    // In a new environment the key is fetched while they run.
+    exactly("first_signin_in_a_row", 2.0),
     exactly("ops_signin_session", 3.0),
     exactly("ops_signin_session_in_a_row", 3.0),
     // The address is charged as well.

@@ -51,8 +51,12 @@ impl Endpoint for ChangeMyPassword {
         })
     }
 
-    async fn warm_up(&self) {
+    async fn connect(&self) {
         self.passwords.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.passwords.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {

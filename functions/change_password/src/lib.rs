@@ -116,8 +116,12 @@ impl Endpoint for ChangePassword {
         })
     }
 
-    async fn warm_up(&self) {
+    async fn connect(&self) {
         self.passwords.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.passwords.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {

@@ -37,8 +37,12 @@ impl Endpoint for CheckCode {
         Ok(Self { verification: CodeVerification::new(environment, aws, Store::new(environment, aws))? })
     }
 
-    async fn warm_up(&self) {
+    async fn connect(&self) {
         self.verification.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.verification.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {

@@ -75,8 +75,12 @@ impl Endpoint for ResetPassword {
         })
     }
 
-    async fn warm_up(&self) {
+    async fn connect(&self) {
         self.verification.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.verification.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {

@@ -61,8 +61,12 @@ impl Endpoint for SendEmail {
         })
     }
 
-    async fn warm_up(&self) {
-        tokio::join!(self.store.connect(), self.keys.prefetch());
+    async fn connect(&self) {
+        self.store.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.keys.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {

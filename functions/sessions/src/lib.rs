@@ -55,8 +55,12 @@ impl Endpoint for Sessions {
         Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
     }
 
-    async fn warm_up(&self) {
-        tokio::join!(self.store.connect(), self.tokens.prefetch());
+    async fn connect(&self) {
+        self.store.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.tokens.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, _: IpAddr) -> Result<Success, Error> {

@@ -68,8 +68,12 @@ impl Endpoint for Signin {
         Ok(Self { store, hasher, authentication, tokens: Tokens::new(environment, aws)? })
     }
 
-    async fn warm_up(&self) {
-        tokio::join!(self.store.connect(), self.tokens.prefetch());
+    async fn connect(&self) {
+        self.store.connect().await;
+    }
+
+    async fn prefetch(&self) {
+        self.tokens.prefetch().await;
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {

@@ -38,9 +38,11 @@ pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
     /// Creates the endpoint with the deployment's settings. Fails if one is missing or out of bounds.
     fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError>;
 
-    /// Opens the connections and fetches the keys that requests need. Requests work without this as well, but the first
-    /// one takes longer.
-    fn warm_up(&self) -> impl Future<Output = ()> + Send;
+    /// Opens the connections that requests need. Requests work without this as well, but the first one takes longer.
+    fn connect(&self) -> impl Future<Output = ()> + Send;
+
+    /// Fetches the keys that requests need, if they are not in memory. Requests do without this as well.
+    fn prefetch(&self) -> impl Future<Output = ()> + Send;
 
     /// Handles a request that came from `source_ip`, the address that API Gateway saw.
     fn handle(
@@ -59,8 +61,12 @@ impl<E: Endpoint> Function for E {
         E::new(environment, aws)
     }
 
-    fn warm_up(&self) -> impl Future<Output = ()> + Send {
-        E::warm_up(self)
+    fn connect(&self) -> impl Future<Output = ()> + Send {
+        E::connect(self)
+    }
+
+    fn prefetch(&self) -> impl Future<Output = ()> + Send {
+        E::prefetch(self)
     }
 
     async fn invoke(
