@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::config::{ConfigError, Environment};
 use crate::domain::{Network, Password, User, Username};
 use crate::error::Failure;
-use crate::hashing::{PasswordHasher, Verdict};
+use crate::hashing::{PasswordHasher, Verification};
 use crate::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, Store};
 use crate::telemetry::{identify, identify_unknown};
 use crate::{clock, random};
@@ -124,33 +124,33 @@ impl Authentication {
             if let Some(wait) = candidate.wait(&network, clock::now()) {
                 return Err(AuthenticationError::RateLimited(wait));
             }
-            // Every change of the password replaces the stamp, so that one verdict holds for one stamp.
+            // Every change of the password replaces the stamp, so that one verification holds for one stamp.
             let stamp = candidate.user().map(|user| user.security_stamp.clone());
-            let verdict = match compared.take() {
-                Some((of, verdict)) if of == stamp => verdict,
+            let verification = match compared.take() {
+                Some((of, verification)) if of == stamp => verification,
                 _ => self.compare(&candidate, password).await,
             };
             let attempt = Attempt {
                 id: &id,
                 network: &network,
-                is_right: matches!(verdict, Ok(Verdict::Right { .. })),
+                is_right: matches!(verification, Ok(Verification::Correct { .. })),
                 is_signin: matches!(purpose, Purpose::SignIn { .. })
                     && candidate.user().is_some_and(|user| user.activated && !user.must_change_password),
                 opens_session: purpose == Purpose::SignIn { opens_session: true },
                 now: clock::now(),
             };
             match self.store.commit_attempt(&candidate, &attempt).await? {
-                Commit::Made(user) => return self.reveal(user, verdict, source_ip).await,
-                Commit::Refused(current) => (candidate, compared) = (*current, Some((stamp, verdict))),
+                Commit::Made(user) => return self.reveal(user, verification, source_ip).await,
+                Commit::Refused(current) => (candidate, compared) = (*current, Some((stamp, verification))),
             }
         }
         Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
     }
 
     /// Compares the password with the stored hash, or with the decoy where there is none that can be read.
-    async fn compare(&self, candidate: &Candidate, password: &Password) -> Result<Verdict, Failure> {
-        let verdict = self.hasher.verify(password, candidate.password_hash()).await;
-        candidate.defect().map_or(verdict, Err)
+    async fn compare(&self, candidate: &Candidate, password: &Password) -> Result<Verification, Failure> {
+        let verification = self.hasher.verify(password, candidate.password_hash()).await;
+        candidate.defect().map_or(verification, Err)
     }
 
     /// Answers an attempt that was charged or cleared. A wrong one is first charged to the address, so that no more
@@ -158,10 +158,10 @@ impl Authentication {
     async fn reveal(
         &self,
         user: Option<Box<(User, u32)>>,
-        verdict: Result<Verdict, Failure>,
+        verification: Result<Verification, Failure>,
         source_ip: IpAddr,
     ) -> Result<Authenticated, AuthenticationError> {
-        if let (Ok(Verdict::Right { outdated }), Some(user)) = (&verdict, user) {
+        if let (Ok(Verification::Correct { outdated }), Some(user)) = (&verification, user) {
             let (user, sessions_opened) = *user;
             return Ok(Authenticated { user, outdated_hash: *outdated, sessions_opened });
         }
@@ -169,6 +169,6 @@ impl Authentication {
             let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
             charged.map_err(AuthenticationError::RateLimited)?;
         }
-        Err(verdict.err().map_or(AuthenticationError::Incorrect, AuthenticationError::Failure))
+        Err(verification.err().map_or(AuthenticationError::Incorrect, AuthenticationError::Failure))
     }
 }

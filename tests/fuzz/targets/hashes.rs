@@ -38,8 +38,8 @@ fuzz_target!(|text: &str| {
     assert!(memory <= MAX_MEMORY && time <= MAX_TIME, "{text}: {memory} bytes, {time} ns");
     if time <= CHEAP {
         let password = Password::parse("Password1234!".to_owned()).unwrap();
-        let verdict = SERVICE.run(HASHER.verify(&password, Some(&hash)));
-        assert!(verdict.is_ok(), "{text}: {verdict:?}");
+        let verification = SERVICE.run(HASHER.verify(&password, Some(&hash)));
+        assert!(verification.is_ok(), "{text}: {verification:?}");
     }
 });
 
