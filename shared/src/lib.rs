@@ -10,6 +10,7 @@
 //! | [`endpoint`] | API Gateway: what an endpoint is, and the one place that turns an outcome into an answer. |
 //! | [`fields`] | The fields of requests, and the messages of those that are wrong. |
 //! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
+//! | [`password_changes`] | Changing a password: the one way in which that is done. |
 //! | [`own_password`] | The password of a signed-in user: verified, changed, and the notice of it. |
 //! | [`code_verification`] | Verifying a reset code within its tries. |
 //! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
@@ -31,6 +32,7 @@ pub mod function;
 pub mod hashing;
 pub mod mail;
 pub mod own_password;
+pub mod password_changes;
 pub mod random;
 pub mod secrets;
 pub mod store;

@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 
 use crate::authentication::{Authentication, AuthenticationError, Purpose};
+use crate::clock;
 use crate::config::{ConfigError, Environment};
-use crate::domain::{Network, NewPassword, Password};
+use crate::domain::{NewPassword, Password};
 use crate::endpoint::Error;
 use crate::hashing::PasswordHasher;
-use crate::mail::{Mailer, PasswordChanged};
+use crate::password_changes::PasswordChanges;
 use crate::store::{Candidate, PasswordChange, Store};
 use crate::telemetry::identify;
 use crate::tokens::{SignedIn, TokenError, Tokens};
-use crate::{clock, random};
 
 /// Verifies and changes the passwords of signed-in users.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct OwnPassword {
     hasher: PasswordHasher,
     authentication: Authentication,
     tokens: Tokens,
-    mailer: Mailer,
+    changes: PasswordChanges,
 }
 
 /// The user whose token came with the present request.
@@ -42,10 +42,10 @@ impl OwnPassword {
         let hasher = PasswordHasher::from_environment(environment)?;
         Ok(Self {
             authentication: Authentication::new(environment, store.clone(), hasher.clone())?,
+            changes: PasswordChanges::new(environment, aws, store.clone())?,
             store,
             hasher,
             tokens: Tokens::new(environment, aws)?,
-            mailer: Mailer::new(environment, aws)?,
         })
     }
 
@@ -97,13 +97,8 @@ impl OwnPassword {
         // As read with the token: if the stamp has been replaced since, perhaps the token was revoked with it.
         let SignedIn { user, jti } = &account.signed_in;
         let password_hash = self.hasher.hash(&new_password()?).await?;
-        let (now, stamp) = (clock::now(), random::security_stamp());
-        let (source_ip, network) = (Some(account.source_ip), Network::from(account.source_ip));
-        let change = PasswordChange::signed_in(user, &password_hash, &stamp, jti, &network, now)?;
-        if self.store.change_password(change).await? {
-            let notice =
-                PasswordChanged { changed_at: now, source_ip, information: None, begins_session: false };
-            self.mailer.notify_password_changed(user, &notice).await;
+        let change = PasswordChange::signed_in(user, &password_hash, jti, account.source_ip, clock::now())?;
+        if self.changes.make(&change).await? {
             return Ok(());
         }
         // Another change came first. It revoked this token, or kept it and made the old password a wrong one.

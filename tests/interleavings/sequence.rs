@@ -13,7 +13,7 @@ use proptest::sample::Index;
 use serde_json::json;
 use shared::config::Environment;
 use shared::domain::{CodeId, Network, PasswordHash, SecurityStamp, Timestamp, User, Username};
-use shared::random;
+use shared::password_changes::PasswordChanges;
 use shared::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, PasswordChange, Store};
 
 use crate::service::{Beginning, USERNAME};
@@ -179,6 +179,7 @@ fn address(network: u8) -> IpAddr {
 struct Sequence<'a> {
     tables: &'a Beginning,
     store: Store,
+    changes: PasswordChanges,
     username: Username,
     rule: Rule,
     now: Timestamp,
@@ -198,6 +199,7 @@ impl<'a> Sequence<'a> {
         let mut sequence = Self {
             tables,
             store: tables.store(),
+            changes: tables.password_changes(),
             username,
             rule: Rule { is_user, ..Rule::default() },
             now: Timestamp::from_micros(START),
@@ -345,30 +347,23 @@ impl<'a> Sequence<'a> {
     }
 
     fn change_password(&mut self, event: &Event) {
-        let (user, stamp) = (self.user(), random::security_stamp());
+        let user = self.user();
         let (hash, code) = (PasswordHash::parse(HASH).unwrap(), CodeId::new("code".to_owned()));
-        let network = |network: u8| Network::from(address(network));
         let (change, networks) = match event {
-            Event::Reset { network: number } => {
+            Event::Reset { network } => {
                 self.tables.put_code(code.as_str());
-                let network = network(*number);
-                let change = PasswordChange::reset(&user, &hash, &stamp, &code, &network, self.now);
-                (self.tables.block_on(self.store.change_password(change)), vec![*number])
+                (PasswordChange::reset(&user, &hash, &code, address(*network), self.now), vec![*network])
             }
-            Event::Change { network: number } => {
-                let network = network(*number);
+            Event::Change { network } => {
                 // At most ten a day.
-                let change = PasswordChange::signed_in(&user, &hash, &stamp, "jti", &network, self.now);
+                let change = PasswordChange::signed_in(&user, &hash, "jti", address(*network), self.now);
                 let Ok(change) = change else { return };
-                (self.tables.block_on(self.store.change_password(change)), vec![*number])
+                (change, vec![*network])
             }
-            _ => {
-                let change = PasswordChange::set(&user, &hash, &stamp, false, self.now);
-                (self.tables.block_on(self.store.change_password(change)), Vec::new())
-            }
+            _ => (PasswordChange::set(&user, &hash, false, self.now), Vec::new()),
         };
-        assert!(change.unwrap());
-        self.stamps.push(stamp);
+        assert!(self.tables.block_on(self.changes.make(&change)).unwrap());
+        self.stamps.push(self.user().security_stamp);
         self.rule.changes += 1;
         self.rule.networks = networks;
         if matches!(event, Event::Reset { .. }) {

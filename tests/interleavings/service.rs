@@ -38,6 +38,7 @@ use sha2::{Digest, Sha256};
 use shared::config::Environment;
 use shared::endpoint::{Endpoint, answer};
 use shared::function::Function;
+use shared::password_changes::PasswordChanges;
 use shared::store::Store;
 use signin::Signin;
 use tokio::runtime::Runtime;
@@ -479,6 +480,11 @@ impl Beginning {
     pub(crate) fn store(&self) -> Store {
         let _context = self.runtime.enter();
         Store::new(&environment(0), &self.world.connect(None))
+    }
+
+    pub(crate) fn password_changes(&self) -> PasswordChanges {
+        let store = self.store();
+        PasswordChanges::new(&environment(0), &self.world.connect(None), store).unwrap()
     }
 
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {

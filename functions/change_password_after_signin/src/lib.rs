@@ -8,11 +8,11 @@ use lambda_http::Request;
 use serde::Deserialize;
 use shared::authentication::{Authentication, Purpose};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{Network, NewPassword, Password, PasswordPolicy, SessionToken, User, Username};
+use shared::domain::{NewPassword, Password, PasswordPolicy, SessionToken, User, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
-use shared::mail::{Mailer, PasswordChanged};
+use shared::password_changes::PasswordChanges;
 use shared::store::{NewSession, PasswordChange, Store};
 use shared::tokens::Tokens;
 use shared::{clock, random};
@@ -25,7 +25,7 @@ pub struct ChangePasswordAfterSignin {
     hasher: PasswordHasher,
     authentication: Authentication,
     tokens: Tokens,
-    mailer: Mailer,
+    changes: PasswordChanges,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,10 +75,10 @@ impl Endpoint for ChangePasswordAfterSignin {
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
             authentication: Authentication::new(environment, store.clone(), hasher.clone())?,
-            store,
             hasher,
             tokens: Tokens::new(environment, aws)?,
-            mailer: Mailer::new(environment, aws)?,
+            changes: PasswordChanges::new(environment, aws, store.clone())?,
+            store,
         })
     }
 
@@ -122,20 +122,20 @@ impl ChangePasswordAfterSignin {
             information: change.session.information.as_ref(),
             created_at: now,
         });
-        let network = Network::from(source_ip);
-        let password_change =
-            PasswordChange::due(user, &password_hash, &security_stamp, session, &network, now)?;
-        if !self.store.change_password(password_change).await? {
+        let information = change.session.information.as_ref();
+        let password_change = PasswordChange::due(
+            user,
+            &password_hash,
+            security_stamp.clone(),
+            session,
+            information,
+            source_ip,
+            now,
+        )?;
+        if !self.changes.make(&password_change).await? {
             // The user changed since the password was verified, which therefore counts for nothing any more.
             return Err(Error::UsernameOrPasswordIncorrect);
         }
-        let notice = PasswordChanged {
-            changed_at: now,
-            source_ip: Some(source_ip),
-            information: change.session.information.as_ref(),
-            begins_session: session_token.is_some(),
-        };
-        self.mailer.notify_password_changed(user, &notice).await;
         Success::tokens("password_changed", &token, session_token.as_ref())
     }
 }

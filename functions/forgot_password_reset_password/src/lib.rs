@@ -5,16 +5,16 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
+use shared::clock;
 use shared::code_verification::{CodeVerification, Verified};
 use shared::config::{ConfigError, Environment};
-use shared::domain::{Network, NewPassword, PasswordHash, PasswordPolicy, SubmittedCode, Username};
+use shared::domain::{NewPassword, PasswordPolicy, SubmittedCode, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::error::Failure;
 use shared::fields::{Field, Validator};
 use shared::hashing::PasswordHasher;
-use shared::mail::{Mailer, PasswordChanged};
+use shared::password_changes::PasswordChanges;
 use shared::store::{PasswordChange, Store};
-use shared::{clock, random};
 
 /// How often a reset starts over because the user or the code changed while it ran.
 const ROUNDS: usize = 3;
@@ -25,8 +25,7 @@ pub struct ResetPassword {
     policy: PasswordPolicy,
     verification: CodeVerification,
     hasher: PasswordHasher,
-    store: Store,
-    mailer: Mailer,
+    changes: PasswordChanges,
 }
 
 #[derive(Default, Deserialize)]
@@ -70,8 +69,7 @@ impl Endpoint for ResetPassword {
             policy: PasswordPolicy::from_environment(environment)?,
             verification: CodeVerification::new(environment, aws, store.clone())?,
             hasher: PasswordHasher::from_environment(environment)?,
-            store,
-            mailer: Mailer::new(environment, aws)?,
+            changes: PasswordChanges::new(environment, aws, store)?,
         })
     }
 
@@ -98,7 +96,10 @@ impl ResetPassword {
                 Some(hash) => hash,
                 None => self.hasher.hash(&reset.new_password).await?,
             };
-            let changed = self.change(&verified, &password_hash, source_ip).await;
+            let Verified { user, reserved } = &verified;
+            let code_id = &reserved.code.code_id;
+            let change = PasswordChange::reset(user, &password_hash, code_id, source_ip, clock::now());
+            let changed = self.changes.make(&change).await;
             if let Ok(true) = changed {
                 return Success::new("password_reset", &Answer { msg: "Changed password successful" });
             }
@@ -108,27 +109,5 @@ impl ResetPassword {
             hash = Some(password_hash);
         }
         Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
-    }
-
-    async fn change(
-        &self,
-        Verified { user, reserved }: &Verified,
-        password_hash: &PasswordHash,
-        source_ip: IpAddr,
-    ) -> Result<bool, Failure> {
-        let (now, stamp) = (clock::now(), random::security_stamp());
-        let (code_id, network) = (&reserved.code.code_id, Network::from(source_ip));
-        let change = PasswordChange::reset(user, password_hash, &stamp, code_id, &network, now);
-        if !self.store.change_password(change).await? {
-            return Ok(false);
-        }
-        let notice = PasswordChanged {
-            changed_at: now,
-            source_ip: Some(source_ip),
-            information: None,
-            begins_session: false,
-        };
-        self.mailer.notify_password_changed(user, &notice).await;
-        Ok(true)
     }
 }

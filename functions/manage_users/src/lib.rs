@@ -17,7 +17,7 @@ use shared::error::Failure;
 use shared::fields::FieldErrors;
 use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
-use shared::mail::{Mailer, PasswordChanged};
+use shared::password_changes::PasswordChanges;
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
 use shared::telemetry::{self, Audit, Summary, identify};
 use shared::{clock, random};
@@ -36,7 +36,7 @@ pub struct ManageUsers {
     policy: PasswordPolicy,
     store: Store,
     hasher: PasswordHasher,
-    mailer: Mailer,
+    changes: PasswordChanges,
 }
 
 /// Why a command was not carried out.
@@ -123,11 +123,12 @@ impl Function for ManageUsers {
     type Event = Box<RawValue>;
 
     fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(environment, aws);
         Ok(Self {
             policy: PasswordPolicy::from_environment(environment)?,
-            store: Store::new(environment, aws),
+            changes: PasswordChanges::new(environment, aws, store.clone())?,
+            store,
             hasher: PasswordHasher::from_environment(environment)?,
-            mailer: Mailer::new(environment, aws)?,
         })
     }
 
@@ -329,16 +330,9 @@ impl ManageUsers {
         let password_hash = self.hasher.hash(password).await?;
         for _ in 0..ROUNDS {
             let user = self.user(username).await?;
-            let (now, stamp) = (clock::now(), random::security_stamp());
-            let change = PasswordChange::set(&user, &password_hash, &stamp, must_change_password, now);
-            if self.store.change_password(change).await? {
-                let notice = PasswordChanged {
-                    changed_at: now,
-                    source_ip: None,
-                    information: None,
-                    begins_session: false,
-                };
-                self.mailer.notify_password_changed(&user, &notice).await;
+            let now = clock::now();
+            let change = PasswordChange::set(&user, &password_hash, must_change_password, now);
+            if self.changes.make(&change).await? {
                 return Ok(User { must_change_password, password_changed_at: Some(now), ..user });
             }
         }

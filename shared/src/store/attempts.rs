@@ -13,7 +13,8 @@ use super::Store;
 use super::item::{Item, condition_failure, instant, name_hash, number, text, texts, ttl};
 use super::reset_codes::{CODE_KEY, code_key, tries_and_sends};
 use super::source_ips::{AddressLimit, address_key, wait_of_address};
-use super::users::{Row, defect, user_attributes};
+use super::transaction::defect;
+use super::users::{Row, user_attributes};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     Budget, FREE_FAILURES, Failures, LONGEST_WAIT, Network, PasswordHash, Timestamp, User, UserId,

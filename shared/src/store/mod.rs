@@ -89,9 +89,11 @@
 
 mod attempts;
 mod item;
+mod password_change;
 mod reset_codes;
 mod sessions;
 mod source_ips;
+mod transaction;
 mod users;
 
 use std::sync::Arc;
@@ -104,10 +106,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_types::SdkConfig;
 
 pub use self::attempts::{Attempt, Candidate, Commit};
+pub use self::password_change::PasswordChange;
 pub use self::reset_codes::{LiveCode, NewCode, ReplacedCode, ReservedTry, TryError};
 pub use self::sessions::{NewSession, Session};
 pub use self::source_ips::{AddressBudget, AddressLimit};
-pub use self::users::{CreateUserError, PasswordChange, RenameUserError, UserUpdate};
+pub use self::users::{CreateUserError, RenameUserError, UserUpdate};
 use crate::aws::Dependency::DynamoDb;
 use crate::aws::{FixedUserAgent, Lazy, lazy};
 use crate::config::Environment;

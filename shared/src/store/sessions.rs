@@ -68,7 +68,7 @@ struct Row {
 const LIVE: &str = "stamp_hash = :stamp_hash AND created_at > :created_after AND last_used_at > :used_after";
 
 impl NewSession<'_> {
-    pub(super) fn into_item(self) -> HashMap<String, AttributeValue> {
+    pub(super) fn to_item(&self) -> HashMap<String, AttributeValue> {
         let mut item = key(self.token.key());
         item.extend([
             ("token_hash".to_owned(), bytes(self.token.hash().as_bytes())),
@@ -93,7 +93,7 @@ impl Store {
             .client
             .put_item()
             .table_name(&self.tables.sessions)
-            .set_item(Some(session.into_item()))
+            .set_item(Some(session.to_item()))
             .condition_expression("attribute_not_exists(session_id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()

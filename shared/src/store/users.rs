@@ -1,18 +1,16 @@
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
 
-use super::attempts::COUNTERS;
-use super::item::{Item, boolean, condition_failure, instant, instants, name_hash, number, text, texts};
-use super::reset_codes::{CODE_ATTRIBUTES, CODE_KEY, TRIES_ATTRIBUTES, code_key};
-use super::{NewSession, Store};
+use super::Store;
+use super::item::{Item, boolean, condition_failure, instant, instants, name_hash, number, text};
+use super::reset_codes::{CODE_KEY, code_key};
+use super::transaction::{defect, failed_conditions};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    CodeId, EmailAddress, Locale, Network, Networks, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp,
-    SessionOwner, Timestamp, TooManyChanges, User, UserId, UserWithHash, Username,
+    EmailAddress, Locale, Networks, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp, SessionOwner,
+    User, UserId, UserWithHash, Username,
 };
 use crate::error::Failure;
 use crate::{random, telemetry};
@@ -52,89 +50,6 @@ pub enum RenameUserError {
     Changed,
     /// A dependency failed.
     Failure(Failure),
-}
-
-/// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the reset
-/// code of the user, but for what its kind excepts.
-#[derive(Debug)]
-pub struct PasswordChange<'a> {
-    user: &'a User,
-    password_hash: &'a PasswordHash,
-    security_stamp: &'a SecurityStamp,
-    now: Timestamp,
-    kind: ChangeKind<'a>,
-}
-
-/// The occasion of a change of a password.
-#[derive(Debug)]
-enum ChangeKind<'a> {
-    /// The user made the change that was due, and thereby signs in.
-    Due { changes: OwnChanges, session: Option<NewSession<'a>>, network: &'a Network },
-    /// The user made it with a token, which stays valid.
-    SignedIn { changes: OwnChanges, kept_jti: &'a str, network: &'a Network },
-    /// A reset, which uses up the code and clears the failed sign-ins of both budgets.
-    Reset { code_id: &'a CodeId, network: &'a Network },
-    /// An operator set the password.
-    Set { must_change_password: bool },
-}
-
-impl<'a> PasswordChange<'a> {
-    /// The change that was due, by the user, who signs in with it; `session` begins then. Counts as one of the user's
-    /// own changes.
-    ///
-    /// Of every kind of change, `user` is the user as read before (if the security stamp is another one by now,
-    /// nothing is changed) and `security_stamp` the one that replaces the user's. The networks from which the replaced
-    /// password came are forgotten, but for `network`, from which the new one comes.
-    pub fn due(
-        user: &'a User,
-        password_hash: &'a PasswordHash,
-        security_stamp: &'a SecurityStamp,
-        session: Option<NewSession<'a>>,
-        network: &'a Network,
-        now: Timestamp,
-    ) -> Result<Self, TooManyChanges> {
-        let kind = ChangeKind::Due { changes: user.own_changes.and_one_at(now)?, session, network };
-        Ok(Self { user, password_hash, security_stamp, now, kind })
-    }
-
-    /// A change by the signed-in user. The token with the id `kept_jti` stays valid. Counts as one of the user's own
-    /// changes.
-    pub fn signed_in(
-        user: &'a User,
-        password_hash: &'a PasswordHash,
-        security_stamp: &'a SecurityStamp,
-        kept_jti: &'a str,
-        network: &'a Network,
-        now: Timestamp,
-    ) -> Result<Self, TooManyChanges> {
-        let kind = ChangeKind::SignedIn { changes: user.own_changes.and_one_at(now)?, kept_jti, network };
-        Ok(Self { user, password_hash, security_stamp, now, kind })
-    }
-
-    /// A reset, which uses up a code and clears the failed sign-ins. If the code is no longer live, nothing is changed.
-    #[must_use]
-    pub fn reset(
-        user: &'a User,
-        password_hash: &'a PasswordHash,
-        security_stamp: &'a SecurityStamp,
-        code_id: &'a CodeId,
-        network: &'a Network,
-        now: Timestamp,
-    ) -> Self {
-        Self { user, password_hash, security_stamp, now, kind: ChangeKind::Reset { code_id, network } }
-    }
-
-    /// A change by an operator.
-    #[must_use]
-    pub fn set(
-        user: &'a User,
-        password_hash: &'a PasswordHash,
-        security_stamp: &'a SecurityStamp,
-        must_change_password: bool,
-        now: Timestamp,
-    ) -> Self {
-        Self { user, password_hash, security_stamp, now, kind: ChangeKind::Set { must_change_password } }
-    }
 }
 
 /// A row of the users table, as much of it as is read.
@@ -542,121 +457,6 @@ impl Store {
             Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
         }
     }
-
-    /// Changes a password, in one transaction. False when the user or the code is not as it was read, in which
-    /// case nothing is changed. After an error, it may still change if a call of it is on its way.
-    pub async fn change_password(&self, change: PasswordChange<'_>) -> Result<bool, Failure> {
-        let username = &change.user.username;
-        let user = self.password_update(&change)?;
-        let mut items = vec![TransactWriteItem::builder().update(user).build()];
-        match change.kind {
-            ChangeKind::Reset { code_id, .. } => {
-                let code = Update::builder()
-                    .table_name(&self.tables.reset_codes)
-                    .key(CODE_KEY, code_key(username.normalised()))
-                    .condition_expression("code_id = :code_id AND expires_at > :now")
-                    .update_expression(format!(
-                        "REMOVE {}",
-                        [&CODE_ATTRIBUTES[..], &TRIES_ATTRIBUTES].concat().join(", ")
-                    ))
-                    .expression_attribute_values(":code_id", text(code_id.as_str()))
-                    .expression_attribute_values(":now", instant(change.now))
-                    .build()
-                    .map_err(defect)?;
-                items.push(TransactWriteItem::builder().update(code).build());
-            }
-            ChangeKind::Due { session: Some(session), .. } => {
-                // Without a condition: a session that has this id is one that the change ends.
-                let session = Put::builder()
-                    .table_name(&self.tables.sessions)
-                    .set_item(Some(session.into_item()))
-                    .build()
-                    .map_err(defect)?;
-                items.push(TransactWriteItem::builder().put(session).build());
-            }
-            ChangeKind::Due { session: None, .. } | ChangeKind::SignedIn { .. } | ChangeKind::Set { .. } => {}
-        }
-        match self.transact("change password", items).await {
-            // Perhaps all that failed were the answers. No other change makes this stamp.
-            Err(failure) => match self.user(username).await {
-                Ok(Some(user)) if user.security_stamp == *change.security_stamp => Ok(true),
-                _ => Err(failure),
-            },
-            changed => changed,
-        }
-    }
-
-    /// Writes all `items` or none; false when a condition of theirs does not hold. To repeat it because its answer got
-    /// lost is harmless: the SDK gives it a token.
-    pub(super) async fn transact(&self, name: &str, items: Vec<TransactWriteItem>) -> Result<bool, Failure> {
-        match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
-            Ok(_) => Ok(true),
-            Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(DynamoDb.failure(&format!("TransactWriteItems {name}"), &error)),
-        }
-    }
-
-    fn password_update(&self, change: &PasswordChange<'_>) -> Result<Update, Failure> {
-        let mut condition = "security_stamp = :read_stamp".to_owned();
-        let mut assignments = "password_hash = :hash, security_stamp = :security_stamp, \
-                               recovery_stamp = :recovery_stamp, must_change_password = :must_change, \
-                               password_changed_at = :now"
-            .to_owned();
-        let mut removals = vec!["kept_jti".to_owned()];
-        let must_change_password = matches!(change.kind, ChangeKind::Set { must_change_password: true });
-        let mut update = Update::builder()
-            .table_name(&self.tables.users)
-            .key("username", text(change.user.username.normalised()))
-            .expression_attribute_values(":read_stamp", text(change.user.security_stamp.as_str()))
-            .expression_attribute_values(":hash", text(change.password_hash.expose()))
-            .expression_attribute_values(":security_stamp", text(change.security_stamp.as_str()))
-            .expression_attribute_values(":recovery_stamp", text(random::recovery_stamp().as_str()))
-            .expression_attribute_values(":must_change", boolean(must_change_password))
-            .expression_attribute_values(":now", instant(change.now));
-        match &change.kind {
-            ChangeKind::Due { changes, session, .. } => {
-                assignments += ", own_changes = :changes, last_signin_at = :now, \
-                                sessions_opened = sessions_opened + :opened";
-                update = update
-                    .expression_attribute_values(":changes", instants(changes.instants()))
-                    .expression_attribute_values(":opened", number(i64::from(session.is_some())));
-            }
-            ChangeKind::SignedIn { changes, kept_jti, .. } => {
-                assignments += ", own_changes = :changes, kept_jti = :jti";
-                removals.clear();
-                update = update
-                    .expression_attribute_values(":changes", instants(changes.instants()))
-                    .expression_attribute_values(":jti", text(*kept_jti));
-            }
-            ChangeKind::Reset { .. } => {
-                // Addresses that changed since the code was verified revoked it, and replaced no security stamp.
-                condition += " AND recovery_stamp = :read_recovery_stamp";
-                removals.extend(COUNTERS.map(str::to_owned));
-                update = update.expression_attribute_values(
-                    ":read_recovery_stamp",
-                    text(change.user.recovery_stamp.as_str()),
-                );
-            }
-            ChangeKind::Set { .. } => {}
-        }
-        match change.kind {
-            ChangeKind::Due { network, .. }
-            | ChangeKind::SignedIn { network, .. }
-            | ChangeKind::Reset { network, .. } => {
-                assignments += ", networks = :networks";
-                let networks = texts(std::iter::once(network.as_str()));
-                update = update.expression_attribute_values(":networks", networks);
-            }
-            ChangeKind::Set { .. } => removals.push("networks".to_owned()),
-        }
-        let removals =
-            if removals.is_empty() { String::new() } else { format!(" REMOVE {}", removals.join(", ")) };
-        update
-            .condition_expression(condition)
-            .update_expression(format!("SET {assignments}{removals}"))
-            .build()
-            .map_err(defect)
-    }
 }
 
 impl From<Failure> for RenameUserError {
@@ -669,27 +469,6 @@ impl From<Failure> for CreateUserError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
-}
-
-pub(super) fn defect(error: impl std::fmt::Display) -> Failure {
-    Failure::Defect(format!("building a transaction: {error}"))
-}
-
-/// Which of a transaction's conditions did not hold, in the order of its items; empty when it failed otherwise.
-fn failed_conditions(error: &TransactWriteItemsError) -> Vec<bool> {
-    let TransactWriteItemsError::TransactionCanceledException(cancelled) = error else {
-        return Vec::new();
-    };
-    cancelled
-        .cancellation_reasons()
-        .iter()
-        .map(|reason| reason.code() == Some("ConditionalCheckFailed"))
-        .collect()
-}
-
-/// Whether a transaction was cancelled because a condition did not hold.
-fn has_failed_condition<R>(error: &SdkError<TransactWriteItemsError, R>) -> bool {
-    error.as_service_error().is_some_and(|error| failed_conditions(error).contains(&true))
 }
 
 /// Returns whether two lists have the same addresses, in any order.
