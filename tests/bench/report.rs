@@ -57,7 +57,7 @@ const GOALS: &[Goal] = &[
     steady("init_instructions_vs_hello", 2.5),
     varying("start_vs_hello", 1.1),
     // A request that computes no hash.
-    nearly_steady("instructions_session_signin", 1_480_000.0),
+    nearly_steady("instructions_session_signin", 1_350_000.0),
     varying("first_signin_vs_verify", 1.7),
     varying("warm_signin_vs_verify", 1.05),
     steady("faults_per_warm_signin", 10.0),
