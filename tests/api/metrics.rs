@@ -289,7 +289,7 @@ fn alarms_and_the_dashboard_have_metrics_that_the_filters_count() {
 }
 
 #[test]
-fn the_runbook_names_and_counts_the_metrics_that_cost_money() {
+fn the_runbook_names_the_metrics_and_the_page_of_costs_counts_them() {
     let countable = countable();
     for Metric { name, .. } in &countable {
         assert!(include_str!("../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
@@ -298,7 +298,7 @@ fn the_runbook_names_and_counts_the_metrics_that_cost_money() {
     assert_eq!(metrics, countable.len());
     let told =
         format!("({metrics} metrics, {metrics_in_alarms} metrics in alarms, a dashboard, two secrets)");
-    assert!(include_str!("../../RUNBOOK.md").contains(&told), "{told}");
+    assert!(include_str!("../../COSTS.md").contains(&told), "{told}");
 }
 
 /// The line that API Gateway writes about an answered sign-in, by the template's format.

@@ -1,4 +1,4 @@
-//! `SECURITY.md` names, for what it claims, the tests that show it.
+//! `SECURITY.md` and `STANDARDS.md` cite tests for their claims.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +8,11 @@ use std::path::Path;
 #[test]
 fn every_test_that_a_claim_rests_on_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    let cited = page.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains('…'));
+    let pages = ["SECURITY.md", "STANDARDS.md"].map(|page| fs::read_to_string(root.join(page)).unwrap());
+    let cited = pages
+        .iter()
+        .flat_map(|page| page.split('`').skip(1).step_by(2))
+        .filter(|name| name.contains("::") && !name.contains('…'));
     let mut count = 0;
     for name in cited {
         let (module, test) = name.rsplit_once("::").unwrap();

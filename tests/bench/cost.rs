@@ -1,5 +1,5 @@
 //! The price of a request and of a month, from what was measured, from the template, and from AWS's prices; and whether
-//! RUNBOOK.md and README.md say the same.
+//! COSTS.md and README.md say the same.
 
 use shared::aws::WHOLE_CORE_MB;
 use support::template::{AccessLog, Function, MonthlyResources, Template};
@@ -8,10 +8,10 @@ use crate::Result;
 use crate::endpoint::Units;
 use crate::report::Report;
 
-const RUNBOOK: &str = include_str!("../../RUNBOOK.md");
+const COSTS: &str = include_str!("../../COSTS.md");
 const README: &str = include_str!("../../README.md");
 
-/// US dollars in us-east-1: list prices without free tiers. RUNBOOK.md has their sources.
+/// US dollars in us-east-1: list prices without free tiers. COSTS.md has their sources.
 mod price {
     const MILLION: f64 = 1e6;
     const GB: f64 = 1e9;
@@ -63,7 +63,7 @@ const SIGNINS: f64 = 4.0;
 const SESSION_SIGNINS: f64 = 60.0;
 const RESETS: f64 = 1.0 / 50.0;
 
-/// The rows of RUNBOOK.md's table, by their first cells and the keys of their calls.
+/// The rows of COSTS.md's table, by their first cells and the keys of their calls.
 const ROWS: &[(&str, &str)] = &[
     ("**signin** with session²", "signin_session"),
     ("… without", "signin"),
@@ -147,7 +147,7 @@ impl Price {
     }
 }
 
-/// Adds the figures in dollars and bytes to `report`, and what RUNBOOK.md and README.md would have to say instead.
+/// Adds the figures in dollars and bytes to `report`, and what COSTS.md and README.md would have to say instead.
 pub(crate) fn measure(
     calls: &[MeasuredCall],
     signin: &MeasuredSignin,
@@ -188,8 +188,8 @@ pub(crate) fn measure(
     lines.push(format!("By the month, whatever the traffic: {fixed_text}"));
     lines.push(format!("logs {logs:.2} for {bytes} bytes"));
     for line in lines {
-        if !agrees(RUNBOOK, &line) {
-            report.contradiction(format!("RUNBOOK.md should say: {line}"));
+        if !agrees(COSTS, &line) {
+            report.contradiction(format!("COSTS.md should say: {line}"));
         }
     }
     let million = price("signin_session")?.1.sum(all);
@@ -272,7 +272,7 @@ fn fixed(resources: &MonthlyResources) -> f64 {
         + resources.secrets as f64 * price::SECRET
 }
 
-/// A row of RUNBOOK.md's table.
+/// A row of COSTS.md's table.
 fn row(name: &str, call: &MeasuredCall, price: &Price, rest: f64) -> String {
     let Units { write, read } = call.units;
     let ([arm64, x86_64], [arm64_price, x86_64_price]) = (price.ms, price.lambda);
