@@ -21,7 +21,7 @@ const ORIGIN: &str = "http://localhost:9110";
 /// A new password that the clients take: six characters are enough for them.
 const SIX_CHARACTERS: &str = "Sechs6";
 
-/// A deployment as the README advises for the original clients.
+/// A deployment as DEPLOYMENT.md advises for the original clients.
 async fn deployment() -> Service {
     Service::with_settings([("PASSWORD_MIN_LENGTH", "6"), ("CORS_ALLOW_ORIGINS", ORIGIN)]).await
 }

@@ -1,5 +1,5 @@
 //! Mixed traffic on the release binaries for a quarter of an hour. Not part of `cargo test`, because it takes that
-//! long: build the binaries, and run it by name (README.md).
+//! long: build the binaries, and run it by name (TESTING.md).
 
 use std::collections::BTreeMap;
 use std::fs;

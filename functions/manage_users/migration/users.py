@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Brings users into Postern and takes them out again. MIGRATION.md, beside this file, is the guide."""
+"""Imports users into Postern and exports them. README.md in this folder is the guide."""
 
 from __future__ import annotations
 
