@@ -22,6 +22,7 @@ mod fields;
 mod forgot_password;
 mod hostile;
 mod http;
+mod links;
 mod mails;
 mod manage_users;
 mod metrics;
