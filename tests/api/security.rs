@@ -17,7 +17,10 @@ fn every_test_that_a_claim_rests_on_exists() {
     for name in cited {
         let (module, test) = name.rsplit_once("::").unwrap();
         let file = match module.strip_prefix("shared::") {
-            Some(module) => format!("shared/src/{}.rs", module.replace("::", "/")),
+            Some(module) => {
+                let path = format!("shared/src/{}", module.replace("::", "/"));
+                if root.join(&path).is_dir() { format!("{path}/mod.rs") } else { format!("{path}.rs") }
+            }
             None => format!("tests/api/{module}.rs"),
         };
         let source = fs::read_to_string(root.join(&file)).unwrap_or_else(|error| panic!("{name}: {error}"));
