@@ -9,12 +9,11 @@
 //! wrong passwords do the same from the comparison to the response of that write; everything else follows it.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
-use crate::config::{ConfigError, Environment};
 use crate::domain::{Network, Password, User, Username};
-use crate::error::Failure;
+use crate::failure::{Failure, Refused};
 use crate::hashing::{PasswordHasher, Verification};
+use crate::settings::{ConfigError, Settings};
 use crate::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, Store};
 use crate::telemetry::{identify, identify_unknown};
 use crate::{clock, random};
@@ -25,22 +24,20 @@ const ROUNDS: usize = 50;
 
 /// Verifies passwords.
 #[derive(Debug)]
-pub struct Authentication {
+pub struct Authenticator {
     store: Store,
     hasher: PasswordHasher,
     /// The wrong passwords of one source address; `None` turns this budget off.
     address_limit: Option<AddressLimit>,
 }
 
-/// Why a password was not found right.
+/// The reason why a password was not found right.
 #[derive(Debug)]
 pub enum AuthenticationError {
-    /// A budget is used up, and an attempt will be let through after this time. Reveals nothing about the password.
-    RateLimited(Duration),
     /// The user is unknown or the password wrong.
     Incorrect,
-    /// The check could not be completed.
-    Failure(Failure),
+    /// A budget is used up, or the check could not be completed. Reveals nothing about the password.
+    Refused(Refused),
 }
 
 /// The purpose that a password is verified for.
@@ -66,16 +63,16 @@ pub struct Authenticated {
     pub sessions_opened: u32,
 }
 
-impl From<Failure> for AuthenticationError {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
+impl<R: Into<Refused>> From<R> for AuthenticationError {
+    fn from(refused: R) -> Self {
+        Self::Refused(refused.into())
     }
 }
 
-impl Authentication {
+impl Authenticator {
     /// Verification with the deployment's hashing parameters and `SIGNIN_FAILURES_PER_IP`.
-    pub fn new(environment: &Environment, store: Store, hasher: PasswordHasher) -> Result<Self, ConfigError> {
-        let address_limit = AddressLimit::from_environment(environment, AddressBudget::SigninFailures)?;
+    pub fn new(settings: &Settings, store: Store, hasher: PasswordHasher) -> Result<Self, ConfigError> {
+        let address_limit = AddressLimit::from_settings(settings, AddressBudget::SigninFailures)?;
         Ok(Self { store, hasher, address_limit })
     }
 
@@ -104,7 +101,7 @@ impl Authentication {
     /// Verifies that `password` is the one of `candidate`, who was read for the present request.
     ///
     /// A user whose stored hash or row cannot be read is treated like one with a wrong password, up to the answer: an
-    /// [`AuthenticationError::Failure`].
+    /// [`AuthenticationError::from`].
     pub async fn verify_candidate(
         &self,
         mut candidate: Candidate,
@@ -113,7 +110,7 @@ impl Authentication {
         purpose: Purpose,
     ) -> Result<Authenticated, AuthenticationError> {
         if let Some(wait) = candidate.address_wait() {
-            return Err(AuthenticationError::RateLimited(wait));
+            return Err(Refused::Wait(wait).into());
         }
         let (network, id) = (Network::from(source_ip), random::unique());
         let mut compared = None;
@@ -122,7 +119,7 @@ impl Authentication {
                 identify(&user.user_id);
             }
             if let Some(wait) = candidate.wait(&network, clock::now()) {
-                return Err(AuthenticationError::RateLimited(wait));
+                return Err(Refused::Wait(wait).into());
             }
             // Every change of the password replaces the stamp, so that one verification holds for one stamp.
             let stamp = candidate.user().map(|user| user.security_stamp.clone());
@@ -144,7 +141,7 @@ impl Authentication {
                 Commit::Refused(current) => (candidate, compared) = (*current, Some((stamp, verification))),
             }
         }
-        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
+        Err(Failure::conflict().into())
     }
 
     /// Compares the password with the stored hash, or with the decoy where there is none that can be read.
@@ -166,9 +163,8 @@ impl Authentication {
             return Ok(Authenticated { user, outdated_hash: *outdated, sessions_opened });
         }
         if let Some(limit) = self.address_limit {
-            let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
-            charged.map_err(AuthenticationError::RateLimited)?;
+            self.store.charge_address(source_ip, limit, clock::now()).await?;
         }
-        Err(verification.err().map_or(AuthenticationError::Incorrect, AuthenticationError::Failure))
+        Err(verification.err().map_or(AuthenticationError::Incorrect, AuthenticationError::from))
     }
 }

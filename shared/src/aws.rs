@@ -22,8 +22,8 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 use aws_types::SdkConfig;
 
-use crate::config::{ConfigError, Environment};
-use crate::error::Failure;
+use crate::failure::Failure;
+use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
 
 /// The authorities that AWS's endpoints have certificates of.
@@ -48,17 +48,17 @@ pub fn lazy<Client: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> Client) ->
 ///
 /// Three attempts of at most a second keep a call within three seconds; the SDK itself would wait a second before its
 /// first retry and never give up.
-pub fn config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
+pub fn config(settings: &Settings) -> Result<SdkConfig, ConfigError> {
     let credentials = Credentials::new(
-        environment.required("AWS_ACCESS_KEY_ID")?,
-        environment.required("AWS_SECRET_ACCESS_KEY")?,
-        environment.optional("AWS_SESSION_TOKEN"),
+        settings.required("AWS_ACCESS_KEY_ID")?,
+        settings.required("AWS_SECRET_ACCESS_KEY")?,
+        settings.optional("AWS_SESSION_TOKEN"),
         None,
         "Environment",
     );
     let refused =
         |error: &dyn std::fmt::Display| ConfigError::new("AWS_CA_BUNDLE", &format!("is refused: {error}"));
-    let roots = match environment.optional("AWS_CA_BUNDLE") {
+    let roots = match settings.optional("AWS_CA_BUNDLE") {
         Some(file) => fs::read(file).map_err(|error| refused(&error))?,
         None => AMAZON_ROOTS.to_vec(),
     };
@@ -77,12 +77,12 @@ pub fn config(environment: &Environment) -> Result<SdkConfig, ConfigError> {
         .with_max_backoff(Duration::from_millis(100));
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(environment.required("AWS_REGION")?))
+        .region(Region::new(settings.required("AWS_REGION")?))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(http)
         .timeout_config(timeouts)
         .retry_config(retries);
-    config.set_endpoint_url(environment.optional("AWS_ENDPOINT_URL"));
+    config.set_endpoint_url(settings.optional("AWS_ENDPOINT_URL"));
     Ok(config.build())
 }
 

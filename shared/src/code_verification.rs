@@ -6,11 +6,10 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 
 use crate::clock;
-use crate::config::{ConfigError, Environment};
-use crate::domain::{Budget, CodeHolder, Network, SubmittedCode, User, Username};
-use crate::endpoint::Error;
-use crate::error::Failure;
+use crate::domain::{Budget, CodeHolder, CodeId, Network, SubmittedCode, User, Username};
+use crate::failure::{Failure, Refused};
 use crate::secrets::SecretKeys;
+use crate::settings::{ConfigError, Settings};
 use crate::store::{AddressBudget, AddressLimit, ReservedTry, Store, TryError};
 use crate::telemetry::{self, identify, identify_unknown};
 
@@ -25,24 +24,44 @@ pub struct CodeVerification {
     address_limit: Option<AddressLimit>,
 }
 
-/// A user who showed the right code. The try still counts until it is
-/// [given back](CodeVerification::give_back), or the code is used up.
+/// The reason why a code was not found right.
 #[derive(Debug)]
-pub struct Verified {
-    /// The user as read when the code was verified.
-    pub user: User,
-    /// The reserved try.
-    pub reserved: ReservedTry,
+pub enum CodeError {
+    /// No user has the username.
+    UnknownUsername,
+    /// There is no code, or it is used, expired or revoked.
+    NoCodeRequested,
+    /// The tries of the code are used up.
+    TriesUsedUp,
+    /// The code is wrong.
+    Incorrect,
+    /// The budget of the source address is used up, or the check could not be completed.
+    Refused(Refused),
+}
+
+/// What became of a code that was found right.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CodeUse {
+    /// It is used up, and its tries with it.
+    UsedUp,
+    /// It can be used again, so its try is released.
+    Kept,
+}
+
+impl<R: Into<Refused>> From<R> for CodeError {
+    fn from(refused: R) -> Self {
+        Self::Refused(refused.into())
+    }
 }
 
 impl CodeVerification {
     /// Verification of the deployment's codes.
-    pub fn new(environment: &Environment, aws: &SdkConfig, store: Store) -> Result<Self, ConfigError> {
+    pub fn new(settings: &Settings, aws: &SdkConfig, store: Store) -> Result<Self, ConfigError> {
         Ok(Self {
             store,
-            keys: SecretKeys::for_codes(environment, aws)?,
-            conceal: environment.prevents_user_existence_errors()?,
-            address_limit: AddressLimit::from_environment(environment, AddressBudget::CodeFailures)?,
+            keys: SecretKeys::for_codes(settings, aws)?,
+            conceal: settings.prevents_user_existence_errors()?,
+            address_limit: AddressLimit::from_settings(settings, AddressBudget::CodeFailures)?,
         })
     }
 
@@ -56,26 +75,35 @@ impl CodeVerification {
         self.keys.prefetch().await;
     }
 
-    /// Verifies that `code` is the one that was sent to `username`. A wrong code and an unknown username are charged to the
-    /// address that the request came from before they are answered, so that no more such answers leave than it may get.
-    pub async fn verify(
+    /// Verifies that `code` is the one that was sent to `username`, and runs `action` if it is, with the user as read and
+    /// the code's id. The try that was reserved for the comparison is released afterwards, unless `action` used the code
+    /// up: a right code costs no try.
+    ///
+    /// A wrong code and an unknown username are charged to the address that the request came from before they are
+    /// answered, so that no more such answers leave than it may get.
+    pub async fn with_code(
         &self,
         username: &Username,
         code: &SubmittedCode,
         source_ip: IpAddr,
-    ) -> Result<Verified, Error> {
+        action: impl AsyncFnOnce(&User, &CodeId) -> Result<CodeUse, Failure>,
+    ) -> Result<CodeUse, CodeError> {
         let (wait, user) = tokio::join!(self.address_wait(source_ip), self.store.user(username));
         if let Some(wait) = wait? {
-            return Err(Error::RateLimitExceeded(Some(wait)));
+            return Err(Refused::Wait(wait).into());
         }
         let verified = self.verify_within_tries(username, user?, code, source_ip).await;
-        if let (Some(limit), Err(Error::CodeIncorrect | Error::UnknownUsername)) =
+        if let (Some(limit), Err(CodeError::Incorrect | CodeError::UnknownUsername)) =
             (self.address_limit, &verified)
         {
-            let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
-            charged.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
+            self.store.charge_address(source_ip, limit, clock::now()).await?;
         }
-        verified
+        let (user, reserved) = verified?;
+        let outcome = action(&user, &reserved.code.code_id).await;
+        if outcome != Ok(CodeUse::UsedUp) {
+            self.release(username, &reserved).await;
+        }
+        Ok(outcome?)
     }
 
     async fn address_wait(&self, source_ip: IpAddr) -> Result<Option<Duration>, Failure> {
@@ -95,13 +123,13 @@ impl CodeVerification {
         user: Option<User>,
         code: &SubmittedCode,
         source_ip: IpAddr,
-    ) -> Result<Verified, Error> {
+    ) -> Result<(User, ReservedTry), CodeError> {
         if let Some(user) = &user {
             identify(&user.user_id);
         } else {
             identify_unknown(username);
             if !self.conceal {
-                return Err(Error::UnknownUsername);
+                return Err(CodeError::UnknownUsername);
             }
         }
         let holder = user.as_ref().map_or_else(CodeHolder::unknown, CodeHolder::from);
@@ -109,7 +137,7 @@ impl CodeVerification {
         let required_holder = (!self.conceal).then_some(&holder);
         let reserved = match self.store.reserve_try(username, required_holder, budget, clock::now()).await {
             Ok(reserved) => reserved,
-            Err(TryError::Exhausted) => return Err(Error::RateLimitExceeded(None)),
+            Err(TryError::Exhausted) => return Err(CodeError::TriesUsedUp),
             Err(TryError::NoCode) => return Err(self.no_code()),
             Err(TryError::Failure(failure)) => return Err(failure.into()),
         };
@@ -120,30 +148,26 @@ impl CodeVerification {
             Ok(None) => return Err(self.no_code()),
             Err(failure) => {
                 // Nothing was compared.
-                self.give_back_try(username, &reserved).await;
+                self.release(username, &reserved).await;
                 return Err(failure.into());
             }
         };
         let right = code.matches(key.expose(), &holder, &live.code_id, &live.hash);
         match user {
-            Some(user) if right => Ok(Verified { user, reserved }),
-            _ => Err(Error::CodeIncorrect),
+            Some(user) if right => Ok((user, reserved)),
+            _ => Err(CodeError::Incorrect),
         }
     }
 
-    /// The answer where there is no live code. In safe mode, "no code requested" would reveal that the user exists.
-    fn no_code(&self) -> Error {
-        if self.conceal { Error::CodeIncorrect } else { Error::NoCodeRequested }
+    /// The error if there is no live code. In safe mode, "no code requested" would reveal that the user exists.
+    fn no_code(&self) -> CodeError {
+        if self.conceal { CodeError::Incorrect } else { CodeError::NoCodeRequested }
     }
 
-    /// Gives back the try of a right code. Where this fails, only more is counted than happened.
-    pub async fn give_back(&self, verified: &Verified) {
-        self.give_back_try(&verified.user.username, &verified.reserved).await;
-    }
-
-    async fn give_back_try(&self, username: &Username, reserved: &ReservedTry) {
-        if let Err(failure) = self.store.give_back_try(username, reserved).await {
-            telemetry::warn("try not given back", failure);
+    /// Releases a try. If that fails, more is counted than happened.
+    async fn release(&self, username: &Username, reserved: &ReservedTry) {
+        if let Err(failure) = self.store.release_try(username, reserved).await {
+            telemetry::warn("try not released", failure);
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::aws::WHOLE_CORE_MB;
-use crate::config::{ConfigError, Environment};
+use crate::settings::{ConfigError, Settings};
 use crate::{aws, telemetry};
 
 /// A Lambda function. Those that answer HTTP requests implement [`Endpoint`](crate::endpoint::Endpoint) instead, which
@@ -23,7 +23,7 @@ pub trait Function: Debug + Sized + Send + Sync + 'static {
     type Event: DeserializeOwned + Send + 'static;
 
     /// Creates the function with the deployment's settings. Fails if one is missing or out of bounds.
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError>;
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError>;
 
     /// Opens the connections that invocations need.
     fn connect(&self) -> impl Future<Output = ()> + Send {
@@ -50,10 +50,10 @@ pub trait Function: Debug + Sized + Send + Sync + 'static {
 pub async fn run<F: Function>() -> Result<(), Error> {
     static FIRST_INVOCATION: Once = Once::new();
     telemetry::init();
-    let environment = Environment::from_process();
+    let settings = Settings::from_environment();
     // It lives as long as the process.
-    let function: &'static F = Box::leak(Box::new(F::new(&environment, &aws::config(&environment)?)?));
-    if has_time_before_invocations(&environment) {
+    let function: &'static F = Box::leak(Box::new(F::new(&settings, &aws::config(&settings)?)?));
+    if has_time_before_invocations(&settings) {
         tokio::join!(function.connect(), function.prefetch());
     }
     telemetry::initialised();
@@ -69,8 +69,8 @@ pub async fn run<F: Function>() -> Result<(), Error> {
 /// Returns whether work is better done before the first invocation: Lambda starts an environment with a whole core, but
 /// gives an invocation only as much of one as it has memory; and an environment that was started ahead of its invocations
 /// has the time. Where an invocation has a whole core too, it would have to wait for that work.
-fn has_time_before_invocations(environment: &Environment) -> bool {
-    let memory = environment.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
-    let on_demand = environment.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";
+fn has_time_before_invocations(settings: &Settings) -> bool {
+    let memory = settings.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
+    let on_demand = settings.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";
     !on_demand || memory.is_ok_and(|memory| memory < WHOLE_CORE_MB)
 }

@@ -15,18 +15,17 @@
 //! | [`code_verification`] | Verifying a reset code within its tries. |
 //! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
 //! | [`tokens`] | JSON Web Tokens: issuing, verifying, and whom they stand for. |
-//! | [`error`] | What can go wrong on our side. |
+//! | [`failure`] | What can go wrong on our side. |
 //! | [`telemetry`] | Logs and metrics. |
-//! | [`config`], [`aws`], [`clock`], [`random`] | Environment variables, the SDK's settings and errors, the time, the operating system's randomness. |
+//! | [`settings`], [`aws`], [`clock`], [`random`] | Environment variables, the SDK's settings and errors, the time, the operating system's randomness. |
 
 pub mod authentication;
 pub mod aws;
 pub mod clock;
 pub mod code_verification;
-pub mod config;
 pub mod domain;
 pub mod endpoint;
-pub mod error;
+pub mod failure;
 pub mod fields;
 pub mod function;
 pub mod hashing;
@@ -35,6 +34,7 @@ pub mod own_password;
 pub mod password_changes;
 pub mod random;
 pub mod secrets;
+pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use aws_types::SdkConfig;
 
-use crate::authentication::{Authentication, AuthenticationError, Purpose};
+use crate::authentication::{AuthenticationError, Authenticator, Purpose};
 use crate::clock;
-use crate::config::{ConfigError, Environment};
 use crate::domain::{NewPassword, Password};
 use crate::endpoint::Error;
 use crate::hashing::PasswordHasher;
 use crate::password_changes::PasswordChanges;
+use crate::settings::{ConfigError, Settings};
 use crate::store::{Candidate, PasswordChange, Store};
 use crate::telemetry::identify;
 use crate::tokens::{SignedIn, TokenError, Tokens};
@@ -21,7 +21,7 @@ use crate::tokens::{SignedIn, TokenError, Tokens};
 pub struct OwnPassword {
     store: Store,
     hasher: PasswordHasher,
-    authentication: Authentication,
+    authentication: Authenticator,
     tokens: Tokens,
     changes: PasswordChanges,
 }
@@ -37,15 +37,15 @@ pub struct Account {
 
 impl OwnPassword {
     /// Verification and changes with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
-        let hasher = PasswordHasher::from_environment(environment)?;
+    pub fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(settings, aws);
+        let hasher = PasswordHasher::from_settings(settings)?;
         Ok(Self {
-            authentication: Authentication::new(environment, store.clone(), hasher.clone())?,
-            changes: PasswordChanges::new(environment, aws, store.clone())?,
+            authentication: Authenticator::new(settings, store.clone(), hasher.clone())?,
+            changes: PasswordChanges::new(settings, aws, store.clone())?,
             store,
             hasher,
-            tokens: Tokens::new(environment, aws)?,
+            tokens: Tokens::new(settings, aws)?,
         })
     }
 

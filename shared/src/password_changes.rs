@@ -2,9 +2,9 @@
 
 use aws_types::SdkConfig;
 
-use crate::config::{ConfigError, Environment};
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::mail::{Mailer, PasswordChanged};
+use crate::settings::{ConfigError, Settings};
 use crate::store::{PasswordChange, Store};
 
 /// Makes changes of passwords.
@@ -16,8 +16,8 @@ pub struct PasswordChanges {
 
 impl PasswordChanges {
     /// Changes of passwords with the deployment's settings.
-    pub fn new(environment: &Environment, aws: &SdkConfig, store: Store) -> Result<Self, ConfigError> {
-        Ok(Self { store, mailer: Mailer::new(environment, aws)? })
+    pub fn new(settings: &Settings, aws: &SdkConfig, store: Store) -> Result<Self, ConfigError> {
+        Ok(Self { store, mailer: Mailer::new(settings, aws)? })
     }
 
     /// Makes a change, and tells the user by e-mail at all addresses. Returns false if the user or the code is no longer

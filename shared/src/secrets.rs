@@ -14,9 +14,9 @@ use tokio::sync::Mutex;
 use crate::aws::Dependency::SecretsManager;
 use crate::aws::{Lazy, lazy};
 use crate::clock;
-use crate::config::{ConfigError, Environment};
 use crate::domain::Timestamp;
-use crate::error::Failure;
+use crate::failure::Failure;
+use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
 
 /// The shortest key: as long as HMAC-SHA-256's output (RFC 7518 §3.2).
@@ -101,17 +101,17 @@ impl fmt::Debug for SecretKey {
 
 impl SecretKeys {
     /// The key that signs JSON Web Tokens, in the secret named by `JWT_SECRET_ID`.
-    pub fn for_tokens(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Self::new(environment, aws, environment.text("JWT_SECRET_ID", "postern/jwt-secret"))
+    pub fn for_tokens(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Self::new(settings, aws, settings.text("JWT_SECRET_ID", "postern/jwt-secret"))
     }
 
     /// The key that hashes reset codes, in the secret named by `CODE_KEY_SECRET_ID`.
-    pub fn for_codes(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Self::new(environment, aws, environment.text("CODE_KEY_SECRET_ID", "postern/code-key"))
+    pub fn for_codes(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Self::new(settings, aws, settings.text("CODE_KEY_SECRET_ID", "postern/code-key"))
     }
 
-    fn new(environment: &Environment, aws: &SdkConfig, secret_id: String) -> Result<Self, ConfigError> {
-        let seconds = environment.number("SECRETS_CACHE_SECONDS", 300, 0..=3600)?;
+    fn new(settings: &Settings, aws: &SdkConfig, secret_id: String) -> Result<Self, ConfigError> {
+        let seconds = settings.number("SECRETS_CACHE_SECONDS", 300, 0..=3600)?;
         Ok(Self {
             client: lazy(aws, Client::new),
             secret_id,

@@ -41,7 +41,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::aws::Dependency;
 use crate::domain::{UserId, Username};
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::random;
 
 /// The time at which the process started its log.
@@ -316,8 +316,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::config::{ConfigError, Environment};
     use crate::endpoint::{Endpoint, Error, Success, answer};
+    use crate::settings::{ConfigError, Settings};
 
     /// An endpoint that logs what it could not do, and panics.
     #[derive(Debug)]
@@ -326,7 +326,7 @@ mod tests {
     impl Endpoint for Panics {
         const NAME: &'static str = "panics";
 
-        fn new(_: &Environment, _: &aws_types::SdkConfig) -> Result<Self, ConfigError> {
+        fn new(_: &Settings, _: &aws_types::SdkConfig) -> Result<Self, ConfigError> {
             Ok(Self)
         }
 

@@ -18,11 +18,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sha2::Sha256;
 
 use crate::clock;
-use crate::config::{ConfigError, Environment};
 use crate::domain::{SecurityStamp, SessionKey, Timestamp, User, UserId};
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::random;
 use crate::secrets::SecretKeys;
+use crate::settings::{ConfigError, Settings};
 use crate::store::{AddressLimit, Candidate, Store};
 
 /// “A JSON Web Token is only for an hour valid.” The life of every token that is issued, and the longest that is
@@ -144,16 +144,16 @@ impl From<Failure> for TokenError {
 
 impl Tokens {
     /// The deployment's tokens, issued by `JWT_ISSUER`.
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+    pub fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         // Another of this process may have installed it.
         let _ = HS256.install_default();
-        let issuer = environment.text("JWT_ISSUER", "lumen-jwt");
+        let issuer = settings.text("JWT_ISSUER", "lumen-jwt");
         // RFC 8725 §3.1: one algorithm, whatever the token says.
         let mut signatures = Validation::new(Algorithm::HS256);
         signatures.required_spec_claims.clear();
         signatures.validate_exp = false;
         signatures.validate_aud = false;
-        Ok(Self { keys: SecretKeys::for_tokens(environment, aws)?, issuer, signatures })
+        Ok(Self { keys: SecretKeys::for_tokens(settings, aws)?, issuer, signatures })
     }
 
     /// Fetches the key before it is needed.

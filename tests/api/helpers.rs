@@ -16,7 +16,7 @@ use jsonwebtoken::{Algorithm, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha384, Sha512};
-use shared::config::{ConfigError, Environment};
+use shared::settings::{ConfigError, Settings};
 use shared::store::TableNames;
 use support::{Options, Stack};
 use uuid::Uuid;
@@ -106,7 +106,7 @@ impl Service {
             .timeout_config(TimeoutConfig::disabled())
             .build();
         let deployed = stack.as_ref().map(|stack| stack.template().functions().unwrap().remove(0).variables);
-        let environment = Environment::new(move |name| match &deployed {
+        let settings = Settings::new(move |name| match &deployed {
             Some(variables) => variables.get(name).cloned(),
             None => std::env::var(name).ok(),
         });
@@ -116,9 +116,9 @@ impl Service {
             address,
             http,
             store: aws_sdk_dynamodb::Client::new(&store),
-            tables: TableNames::from_environment(&environment),
-            jwt_secret_id: environment.text("JWT_SECRET_ID", "postern/jwt-secret"),
-            code_key_id: environment.text("CODE_KEY_SECRET_ID", "postern/code-key"),
+            tables: TableNames::from_settings(&settings),
+            jwt_secret_id: settings.text("JWT_SECRET_ID", "postern/jwt-secret"),
+            code_key_id: settings.text("CODE_KEY_SECRET_ID", "postern/code-key"),
             stack: stack.map(Arc::new),
         }
     }
@@ -902,7 +902,7 @@ pub(crate) fn claims(token: &str) -> Value {
 /// The SDK's configuration for the AWS services at `url`, as a function has it, with this `AWS_CA_BUNDLE`.
 pub(crate) fn client_of_aws(url: &str, ca_bundle: Option<&str>) -> Result<SdkConfig, ConfigError> {
     let (url, ca_bundle) = (url.to_owned(), ca_bundle.map(str::to_owned));
-    shared::aws::config(&Environment::new(move |name| match name {
+    shared::aws::config(&Settings::new(move |name| match name {
         "AWS_REGION" => Some("eu-central-1".to_owned()),
         "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
         "AWS_ENDPOINT_URL" => Some(url.clone()),

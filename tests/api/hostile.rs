@@ -3,8 +3,8 @@
 use aws_sdk_dynamodb::config::BehaviorVersion;
 use aws_types::SdkConfig;
 use serde_json::{Value, json};
-use shared::config::Environment;
 use shared::domain::is_invisible;
+use shared::settings::Settings;
 
 use crate::answers::{
     CODE_CORRECT, MALFORMED_JSON, NO_SESSIONS, SENT, TOKEN_NOT_PROVIDED, UNKNOWN_USERNAME,
@@ -232,12 +232,12 @@ async fn the_name_in_the_subject_is_one_line() {
     for (name, fits) in
         [("R&D", true), ("x\r\nBcc: everybody@example.com", false), ("x\u{2028}y", false), ("\t", false)]
     {
-        let environment = Environment::new(move |variable| match variable {
+        let settings = Settings::new(move |variable| match variable {
             "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
             "PRODUCT_NAME" => Some(name.to_owned()),
             _ => None,
         });
-        let refused = shared::mail::Mailer::new(&environment, &aws).err().map(|error| error.to_string());
+        let refused = shared::mail::Mailer::new(&settings, &aws).err().map(|error| error.to_string());
         assert_eq!(refused, (!fits).then(|| "PRODUCT_NAME must be one line of text".to_owned()), "{name:?}");
     }
 }

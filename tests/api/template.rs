@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_dynamodb::config::BehaviorVersion;
 use aws_types::SdkConfig;
 use serde_json::{Value, json};
-use shared::config::{ConfigError, Environment};
+use shared::settings::{ConfigError, Settings};
 use support::Permission;
 use support::template::{Function, Template};
 use uuid::Uuid;
@@ -59,7 +59,7 @@ const REVISION: &str = "SETTINGS_REVISION";
 /// The stack with the default of every parameter that has one.
 pub(crate) fn template() -> Template {
     let sender = |setting: &str| (setting == "MAIL_FROM").then(|| "no-reply@example.com".to_owned());
-    Template::for_stack("postern", &Environment::new(sender)).unwrap()
+    Template::for_stack("postern", &Settings::new(sender)).unwrap()
 }
 
 pub(crate) fn functions() -> Vec<Function> {
@@ -67,10 +67,10 @@ pub(crate) fn functions() -> Vec<Function> {
 }
 
 /// Starts a function, and shows what it made of its settings.
-fn start(function: &str, environment: &Environment) -> Result<String, ConfigError> {
+fn start(function: &str, settings: &Settings) -> Result<String, ConfigError> {
     let aws = &SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let function = functions::find(function).expect("a function of this name");
-    Ok(format!("{:?}", function.start(environment, aws)?))
+    Ok(format!("{:?}", function.start(settings, aws)?))
 }
 
 /// Starts a function with its variables, one of which has this value or is not there.
@@ -78,22 +78,22 @@ fn start_with(function: &Function, setting: &str, value: Option<&str>) -> Result
     let mut variables = function.variables.clone();
     variables.remove(setting);
     variables.extend(value.map(|value| (setting.to_owned(), value.to_owned())));
-    start(&function.name, &Environment::new(move |name| variables.get(name).cloned()))
+    start(&function.name, &Settings::new(move |name| variables.get(name).cloned()))
 }
 
 /// The settings that a function looks up when it is started.
 fn read_by(function: &Function) -> BTreeSet<String> {
     let (variables, read) = (function.variables.clone(), Arc::new(Mutex::new(BTreeSet::new())));
     let noted = Arc::clone(&read);
-    let environment = Environment::new(move |name| {
+    let settings = Settings::new(move |name| {
         // What begins with AWS is Lambda's to set.
         if !name.starts_with("AWS_") {
             noted.lock().unwrap().insert(name.to_owned());
         }
         variables.get(name).cloned()
     });
-    start(&function.name, &environment).unwrap();
-    drop(environment);
+    start(&function.name, &settings).unwrap();
+    drop(settings);
     Arc::into_inner(read).unwrap().into_inner().unwrap()
 }
 

@@ -7,8 +7,8 @@ use aws_types::SdkConfig;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
-use shared::config::{ConfigError, Environment};
 use shared::function::Function;
+use shared::settings::{ConfigError, Settings};
 
 /// All functions of the service.
 pub const FUNCTIONS: &[Entry] = &[
@@ -34,7 +34,7 @@ pub struct Entry {
     start: Start,
 }
 
-type Start = fn(&Environment, &SdkConfig) -> Result<Box<dyn Started>, ConfigError>;
+type Start = fn(&Settings, &SdkConfig) -> Result<Box<dyn Started>, ConfigError>;
 
 /// A function that was started with its settings, and takes events as Lambda sends them. Its Debug output shows the
 /// settings.
@@ -54,12 +54,12 @@ pub enum Error {
 
 impl Entry {
     const fn of<F: Function>() -> Self {
-        Self { name: F::NAME, start: |environment, aws| Ok(Box::new(Instance(F::new(environment, aws)?))) }
+        Self { name: F::NAME, start: |settings, aws| Ok(Box::new(Instance(F::new(settings, aws)?))) }
     }
 
     /// Starts the function with its own settings.
-    pub fn start(&self, environment: &Environment, aws: &SdkConfig) -> Result<Box<dyn Started>, ConfigError> {
-        (self.start)(environment, aws)
+    pub fn start(&self, settings: &Settings, aws: &SdkConfig) -> Result<Box<dyn Started>, ConfigError> {
+        (self.start)(settings, aws)
     }
 }
 

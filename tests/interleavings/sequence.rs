@@ -11,9 +11,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::json;
-use shared::config::Environment;
 use shared::domain::{CodeId, Network, PasswordHash, SecurityStamp, Timestamp, User, Username};
+use shared::failure::Refused;
 use shared::password_changes::PasswordChanges;
+use shared::settings::Settings;
 use shared::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, PasswordChange, Store};
 
 use crate::service::{Beginning, USERNAME};
@@ -469,8 +470,8 @@ fn answers_to_an_address_follow_the_sequential_rule() {
     let answers = prop::collection::vec(answer(), 1..30);
     proptest!(ProptestConfig::with_cases(CASES), |(budget in prop::sample::select(budgets), answers in answers)| {
         let (budget, setting, length) = budget;
-        let environment = Environment::new(move |name| (name == setting).then(|| "3".to_owned()));
-        let limit = AddressLimit::from_environment(&environment, budget).unwrap().unwrap();
+        let settings = Settings::new(move |name| (name == setting).then(|| "3".to_owned()));
+        let limit = AddressLimit::from_settings(&settings, budget).unwrap().unwrap();
         let tables = beginning.copy();
         let (store, address) = (tables.store(), address(0));
         let (mut now, mut window_end, mut counted) = (Timestamp::from_micros(START), None, 0);
@@ -481,8 +482,8 @@ fn answers_to_an_address_follow_the_sequential_rule() {
             prop_assert_eq!(read, wait);
             match answer {
                 Answer::Charge => {
-                    let charged = tables.block_on(store.charge_address(address, limit, now)).unwrap();
-                    prop_assert_eq!(charged, wait.map_or(Ok(()), Err));
+                    let charged = tables.block_on(store.charge_address(address, limit, now));
+                    prop_assert_eq!(charged, wait.map_or(Ok(()), |wait| Err(Refused::Wait(wait))));
                     if left.is_none() {
                         (window_end, counted) = (Some(now + length), 0);
                     }

@@ -35,10 +35,10 @@ use serde_json::{Value, json};
 use session_signin::SessionSignin;
 use sessions::Sessions;
 use sha2::{Digest, Sha256};
-use shared::config::Environment;
 use shared::endpoint::{Endpoint, answer};
 use shared::function::Function;
 use shared::password_changes::PasswordChanges;
+use shared::settings::Settings;
 use shared::store::Store;
 use signin::Signin;
 use tokio::runtime::Runtime;
@@ -329,7 +329,7 @@ impl Client {
         payload["action"] = json!(action);
         payload["username"] = json!(USERNAME);
         Self::new(move |aws| {
-            let function = Arc::new(ManageUsers::new(&environment(0), aws).unwrap());
+            let function = Arc::new(ManageUsers::new(&settings(0), aws).unwrap());
             let payload = payload.clone();
             Box::new(move || {
                 let payload = serde_json::value::to_raw_value(&payload).unwrap();
@@ -381,11 +381,11 @@ fn start<E: Endpoint>(aws: &SdkConfig) -> Arc<E> {
 }
 
 fn start_within<E: Endpoint>(failures_per_ip: u32, aws: &SdkConfig) -> Arc<E> {
-    Arc::new(<E as Endpoint>::new(&environment(failures_per_ip), aws).unwrap())
+    Arc::new(<E as Endpoint>::new(&settings(failures_per_ip), aws).unwrap())
 }
 
-fn environment(failures_per_ip: u32) -> Environment {
-    Environment::new(move |variable| {
+fn settings(failures_per_ip: u32) -> Settings {
+    Settings::new(move |variable| {
         let value = match variable {
             "SIGNIN_FAILURES_PER_IP" => return Some(failures_per_ip.to_string()),
             // A search may take longer than codes live by default. To let one expire takes an hour off.
@@ -479,12 +479,12 @@ impl Beginning {
     /// The store of these tables, whose calls are answered at once.
     pub(crate) fn store(&self) -> Store {
         let _context = self.runtime.enter();
-        Store::new(&environment(0), &self.world.connect(None))
+        Store::new(&settings(0), &self.world.connect(None))
     }
 
     pub(crate) fn password_changes(&self) -> PasswordChanges {
         let store = self.store();
-        PasswordChanges::new(&environment(0), &self.world.connect(None), store).unwrap()
+        PasswordChanges::new(&settings(0), &self.world.connect(None), store).unwrap()
     }
 
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {

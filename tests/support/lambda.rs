@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use functions::Started;
 use lambda_runtime::Context;
 use serde_json::json;
-use shared::config::Environment;
+use shared::settings::Settings;
 use tokio::sync::{RwLock, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -182,11 +182,11 @@ fn handler(deployed: &template::Function, region: &str, aws_url: &str) -> Result
     let of_aws = aws::variables(deployed, region, aws_url);
     variables.extend(of_aws.map(|(variable, value)| (variable.to_owned(), value)));
     variables.insert("AWS_LAMBDA_MAX_CONCURRENCY".to_owned(), CONCURRENCY.to_string());
-    let environment = &Environment::new(move |variable| variables.get(variable).cloned());
-    let aws = &shared::aws::config(environment)?;
+    let settings = &Settings::new(move |variable| variables.get(variable).cloned());
+    let aws = &shared::aws::config(settings)?;
     let function = functions::find(&deployed.name)
         .ok_or_else(|| StartError::new(&deployed.name, "there is no such function"))?;
-    let function: Arc<dyn Started> = function.start(environment, aws)?.into();
+    let function: Arc<dyn Started> = function.start(settings, aws)?.into();
     Ok(Box::new(move |payload, context| {
         let function = Arc::clone(&function);
         Box::pin(async move {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use aws_types::SdkConfig;
 use serde_json::{Value, json};
-use shared::config::{ConfigError, Environment};
 use shared::mail::Mailer;
+use shared::settings::{ConfigError, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -305,8 +305,8 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 }
 
 /// The settings given, then those of this process, and a sender for mail, which no one receives here.
-fn environment(settings: HashMap<String, String>) -> Environment {
-    Environment::new(move |variable| {
+fn environment(settings: HashMap<String, String>) -> Settings {
+    Settings::new(move |variable| {
         settings
             .get(variable)
             .cloned()

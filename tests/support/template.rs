@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
-use shared::config::Environment;
+use shared::settings::Settings;
 
 use crate::aws::{self, arn};
 use crate::iam::Permission;
@@ -265,12 +265,12 @@ type Result<T, E = StartError> = std::result::Result<T, E>;
 impl Template {
     /// The template for the stack called `stack_name`. Each parameter takes its value from the setting of its name,
     /// such as `PasswordMinLength` from `PASSWORD_MIN_LENGTH`, or else its default.
-    pub fn for_stack(stack_name: &str, settings: &Environment) -> Result<Self> {
+    pub fn for_stack(stack_name: &str, settings: &Settings) -> Result<Self> {
         let document = DOCUMENT.as_ref().map_err(unreadable)?;
         Ok(Self::new(document, stack_name, settings))
     }
 
-    fn new(document: &'static Document, stack_name: &str, settings: &Environment) -> Self {
+    fn new(document: &'static Document, stack_name: &str, settings: &Settings) -> Self {
         let mut values = BTreeMap::from([
             ("AWS::AccountId".to_owned(), json!(aws::ACCOUNT)),
             ("AWS::NoValue".to_owned(), Value::Null),
@@ -730,7 +730,7 @@ mod tests {
     fn template(settings: &'static [(&str, &str)]) -> Template {
         let document = Box::leak(Box::new(parse(YAML).unwrap()));
         let setting = |name: &str| settings.iter().find(|(setting, _)| *setting == name);
-        let settings = Environment::new(move |name| setting(name).map(|(_, value)| (*value).to_owned()));
+        let settings = Settings::new(move |name| setting(name).map(|(_, value)| (*value).to_owned()));
         Template::new(document, "test", &settings)
     }
 

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Environment};
 use shared::domain::PasswordPolicy;
 use shared::endpoint::{Endpoint, Error, Success, parse, route_key};
 use shared::fields::{Field, Validator};
 use shared::own_password::{Account, OwnPassword};
+use shared::settings::{ConfigError, Settings};
 use shared::tokens::token_of;
 
 /// The route that checks a password. The other one changes it.
@@ -37,18 +37,15 @@ struct ChangeFields {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     msg: &'static str,
 }
 
 impl Endpoint for ChangeMyPassword {
     const NAME: &'static str = "change_my_password";
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self {
-            policy: PasswordPolicy::from_environment(environment)?,
-            passwords: OwnPassword::new(environment, aws)?,
-        })
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { policy: settings.password_policy()?, passwords: OwnPassword::new(settings, aws)? })
     }
 
     async fn connect(&self) {
@@ -77,7 +74,7 @@ impl ChangeMyPassword {
             return Err(fields.into_errors().into());
         };
         self.passwords.verify(account, &password).await?;
-        Success::new("old_password_correct", &Answer { msg: "Password correct" })
+        Success::new("old_password_correct", &Response { msg: "Password correct" })
     }
 
     async fn change(&self, account: &Account, body: ChangeFields) -> Result<Success, Error> {
@@ -95,6 +92,6 @@ impl ChangeMyPassword {
             Ok(new_password)
         };
         self.passwords.change(account, &old_password, unless_unchanged).await?;
-        Success::new("password_changed", &Answer { msg: "Password changed" })
+        Success::new("password_changed", &Response { msg: "Password changed" })
     }
 }

@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Environment};
 use shared::domain::{NewPassword, Password, PasswordPolicy};
 use shared::endpoint::{Endpoint, Envelope, Error, Success, parse};
 use shared::fields::Field;
 use shared::own_password::{Account, OwnPassword};
+use shared::settings::{ConfigError, Settings};
 use shared::tokens::bearer_token;
 
 use self::errors::{PasswordChangeError, refusal};
@@ -32,7 +32,7 @@ struct Body {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     success: bool,
     code: u8,
     message: &'static str,
@@ -109,11 +109,8 @@ impl Endpoint for ChangePassword {
     const NAME: &'static str = "change_password";
     const ENVELOPE: Envelope = Envelope::Profile;
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self {
-            policy: PasswordPolicy::from_environment(environment)?,
-            passwords: OwnPassword::new(environment, aws)?,
-        })
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { policy: settings.password_policy()?, passwords: OwnPassword::new(settings, aws)? })
     }
 
     async fn connect(&self) {
@@ -129,7 +126,7 @@ impl Endpoint for ChangePassword {
         let account = self.passwords.authenticate(token, source_ip).await?;
         self.change(&account, Fields::new(parse(request)?, self.policy)).await?;
         let message = "New password is set for user.";
-        Success::new("password_changed", &Answer { success: true, code: 100, message })
+        Success::new("password_changed", &Response { success: true, code: 100, message })
     }
 }
 

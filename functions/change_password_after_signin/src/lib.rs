@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::Deserialize;
-use shared::authentication::{Authentication, Purpose};
-use shared::config::{ConfigError, Environment};
+use shared::authentication::{Authenticator, Purpose};
 use shared::domain::{NewPassword, Password, PasswordPolicy, SessionToken, User, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
 use shared::password_changes::PasswordChanges;
+use shared::settings::{ConfigError, Settings};
 use shared::store::{NewSession, PasswordChange, Store};
 use shared::tokens::Tokens;
 use shared::{clock, random};
@@ -23,7 +23,7 @@ pub struct ChangePasswordAfterSignin {
     policy: PasswordPolicy,
     store: Store,
     hasher: PasswordHasher,
-    authentication: Authentication,
+    authentication: Authenticator,
     tokens: Tokens,
     changes: PasswordChanges,
 }
@@ -69,15 +69,15 @@ impl ForcedChange {
 impl Endpoint for ChangePasswordAfterSignin {
     const NAME: &'static str = "change_password_after_signin";
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
-        let hasher = PasswordHasher::from_environment(environment)?;
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(settings, aws);
+        let hasher = PasswordHasher::from_settings(settings)?;
         Ok(Self {
-            policy: PasswordPolicy::from_environment(environment)?,
-            authentication: Authentication::new(environment, store.clone(), hasher.clone())?,
+            policy: settings.password_policy()?,
+            authentication: Authenticator::new(settings, store.clone(), hasher.clone())?,
             hasher,
-            tokens: Tokens::new(environment, aws)?,
-            changes: PasswordChanges::new(environment, aws, store.clone())?,
+            tokens: Tokens::new(settings, aws)?,
+            changes: PasswordChanges::new(settings, aws, store.clone())?,
             store,
         })
     }

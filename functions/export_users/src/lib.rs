@@ -6,11 +6,11 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use shared::config::{ConfigError, Environment};
 use shared::domain::{EmailAddress, Locale, PasswordHash, Timestamp, UserWithHash};
-use shared::error::Failure;
+use shared::failure::Failure;
 use shared::fields::{FieldErrors, Page, Payload, Validator};
 use shared::function::{Error, Function};
+use shared::settings::{ConfigError, Settings};
 use shared::store::Store;
 use shared::telemetry::{Audit, Summary};
 
@@ -51,8 +51,8 @@ impl Function for ExportUsers {
 
     type Event = Box<RawValue>;
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { store: Store::new(environment, aws) })
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { store: Store::new(settings, aws) })
     }
 
     /// Answers one payload `{"limit"?: …, "cursor"?: …}`.

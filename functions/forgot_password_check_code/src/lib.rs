@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
-use shared::code_verification::CodeVerification;
-use shared::config::{ConfigError, Environment};
+use shared::code_verification::{CodeUse, CodeVerification};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::fields::{Field, Validator};
+use shared::settings::{ConfigError, Settings};
 use shared::store::Store;
 
 /// The endpoint of `forgot_password_check_code`.
@@ -25,7 +25,7 @@ struct Body {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     msg: &'static str,
     success_code: &'static str,
 }
@@ -33,8 +33,8 @@ struct Answer {
 impl Endpoint for CheckCode {
     const NAME: &'static str = "forgot_password_check_code";
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { verification: CodeVerification::new(environment, aws, Store::new(environment, aws))? })
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { verification: CodeVerification::new(settings, aws, Store::new(settings, aws))? })
     }
 
     async fn connect(&self) {
@@ -51,8 +51,7 @@ impl Endpoint for CheckCode {
         let (Some(username), Some(code)) = (fields.username(body.username), fields.code(body.code)) else {
             return Err(fields.into_errors().into());
         };
-        let verified = self.verification.verify(&username, &code, source_ip).await?;
-        self.verification.give_back(&verified).await;
-        Success::new("code_correct", &Answer { msg: "Code correct", success_code: "code_correct" })
+        self.verification.with_code(&username, &code, source_ip, async |_, _| Ok(CodeUse::Kept)).await?;
+        Success::new("code_correct", &Response { msg: "Code correct", success_code: "code_correct" })
     }
 }

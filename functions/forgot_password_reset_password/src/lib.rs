@@ -6,18 +6,15 @@ use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::clock;
-use shared::code_verification::{CodeVerification, Verified};
-use shared::config::{ConfigError, Environment};
-use shared::domain::{NewPassword, PasswordPolicy, SubmittedCode, Username};
+use shared::code_verification::{CodeUse, CodeVerification};
+use shared::domain::{CodeId, NewPassword, PasswordPolicy, SubmittedCode, User, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
-use shared::error::Failure;
+use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
 use shared::fields::{Field, Validator};
 use shared::hashing::PasswordHasher;
 use shared::password_changes::PasswordChanges;
+use shared::settings::{ConfigError, Settings};
 use shared::store::{PasswordChange, Store};
-
-/// How often a reset starts over because the user or the code changed while it ran.
-const ROUNDS: usize = 3;
 
 /// The endpoint of `forgot_password_reset_password`.
 #[derive(Debug)]
@@ -56,20 +53,20 @@ impl Reset {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     msg: &'static str,
 }
 
 impl Endpoint for ResetPassword {
     const NAME: &'static str = "forgot_password_reset_password";
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(settings, aws);
         Ok(Self {
-            policy: PasswordPolicy::from_environment(environment)?,
-            verification: CodeVerification::new(environment, aws, store.clone())?,
-            hasher: PasswordHasher::from_environment(environment)?,
-            changes: PasswordChanges::new(environment, aws, store)?,
+            policy: settings.password_policy()?,
+            verification: CodeVerification::new(settings, aws, store.clone())?,
+            hasher: PasswordHasher::from_settings(settings)?,
+            changes: PasswordChanges::new(settings, aws, store)?,
         })
     }
 
@@ -90,24 +87,22 @@ impl Endpoint for ResetPassword {
 impl ResetPassword {
     async fn reset(&self, reset: &Reset, source_ip: IpAddr) -> Result<Success, Error> {
         let mut hash = None;
-        for _ in 0..ROUNDS {
-            let verified = self.verification.verify(&reset.username, &reset.code, source_ip).await?;
-            let password_hash = match hash.take() {
-                Some(hash) => hash,
-                None => self.hasher.hash(&reset.new_password).await?,
+        for _ in 0..MAX_CONFLICT_RETRIES {
+            let change = async |user: &User, code_id: &CodeId| {
+                let password_hash = match &hash {
+                    Some(password_hash) => password_hash,
+                    None => hash.insert(self.hasher.hash(&reset.new_password).await?),
+                };
+                let change = PasswordChange::reset(user, password_hash, code_id, source_ip, clock::now());
+                Ok(if self.changes.make(&change).await? { CodeUse::UsedUp } else { CodeUse::Kept })
             };
-            let Verified { user, reserved } = &verified;
-            let code_id = &reserved.code.code_id;
-            let change = PasswordChange::reset(user, &password_hash, code_id, source_ip, clock::now());
-            let changed = self.changes.make(&change).await;
-            if let Ok(true) = changed {
-                return Success::new("password_reset", &Answer { msg: "Changed password successful" });
+            if self.verification.with_code(&reset.username, &reset.code, source_ip, change).await?
+                == CodeUse::UsedUp
+            {
+                return Success::new("password_reset", &Response { msg: "Changed password successful" });
             }
-            self.verification.give_back(&verified).await;
-            changed?;
-            // The user or the code is another by now: start over, and answer as if this had come in just now.
-            hash = Some(password_hash);
+            // The user or the code changed meanwhile: start over, and answer as if the request had just arrived.
         }
-        Err(Failure::Unavailable("others changed the user each time".to_owned()).into())
+        Err(Failure::conflict().into())
     }
 }

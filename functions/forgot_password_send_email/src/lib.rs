@@ -6,13 +6,13 @@ use std::time::Duration;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
-use shared::config::{ConfigError, Environment};
 use shared::domain::{Budget, CodeHolder, Network, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
-use shared::error::Failure;
+use shared::failure::{Failure, Refused};
 use shared::fields::{Field, Validator};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
 use shared::secrets::SecretKeys;
+use shared::settings::{ConfigError, Settings};
 use shared::store::{AddressBudget, AddressLimit, NewCode, Store};
 use shared::telemetry::{self, identify, identify_unknown};
 use shared::{clock, random};
@@ -41,7 +41,7 @@ struct Body {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     msg: &'static str,
 }
 
@@ -49,15 +49,15 @@ impl Endpoint for SendEmail {
     const NAME: &'static str = "forgot_password_send_email";
 
     /// Creates the endpoint with the deployment's settings; codes live for `RESET_CODE_TTL_SECONDS`.
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let seconds = environment.number("RESET_CODE_TTL_SECONDS", 600, 1..=86_400)?;
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let seconds = settings.number("RESET_CODE_TTL_SECONDS", 600, 1..=86_400)?;
         Ok(Self {
             time_to_live: Duration::from_secs(seconds.into()),
-            conceal: environment.prevents_user_existence_errors()?,
-            address_limit: AddressLimit::from_environment(environment, AddressBudget::ResetMails)?,
-            store: Store::new(environment, aws),
-            keys: SecretKeys::for_codes(environment, aws)?,
-            mailer: Mailer::new(environment, aws)?,
+            conceal: settings.prevents_user_existence_errors()?,
+            address_limit: AddressLimit::from_settings(settings, AddressBudget::ResetMails)?,
+            store: Store::new(settings, aws),
+            keys: SecretKeys::for_codes(settings, aws)?,
+            mailer: Mailer::new(settings, aws)?,
         })
     }
 
@@ -87,8 +87,7 @@ impl SendEmail {
     async fn send(&self, username: &Username, source_ip: IpAddr) -> Result<Success, Error> {
         // Every request counts, before anything is told of the user.
         if let Some(limit) = self.address_limit {
-            let charged = self.store.charge_address(source_ip, limit, clock::now()).await?;
-            charged.map_err(|wait| Error::RateLimitExceeded(Some(wait)))?;
+            self.store.charge_address(source_ip, limit, clock::now()).await?;
         }
         let user = self.store.user(username).await?;
         match &user {
@@ -113,13 +112,13 @@ impl SendEmail {
             budget: Budget::of(user.as_ref(), &Network::from(source_ip)),
         };
         // Stored before it is mailed: after a lost response, a code that arrives must work.
-        let replaced = match self.store.replace_code(username, &new_code, now).await? {
+        let replaced = match self.store.replace_code(username, &new_code, now).await {
             Ok(replaced) => replaced,
-            Err(_) if self.conceal => {
+            Err(Refused::Wait(_)) if self.conceal => {
                 telemetry::warn("code not sent", "rate limit exceeded");
                 return sent();
             }
-            Err(wait) => return Err(Error::RateLimitExceeded(Some(wait))),
+            Err(refused) => return Err(refused.into()),
         };
         let Some(user) = user.filter(|user| !user.email_addresses.is_empty()) else {
             return sent();
@@ -145,5 +144,5 @@ impl SendEmail {
 }
 
 fn sent() -> Result<Success, Error> {
-    Success::new("code_sent", &Answer { msg: "Sent" })
+    Success::new("code_sent", &Response { msg: "Sent" })
 }

@@ -8,24 +8,21 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use shared::config::{ConfigError, Environment};
 use shared::domain::{
     EmailAddress, Locale, Networks, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash,
     Username,
 };
-use shared::error::Failure;
+use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
 use shared::fields::FieldErrors;
 use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
 use shared::password_changes::PasswordChanges;
+use shared::settings::{ConfigError, Settings};
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
 use shared::telemetry::{self, Audit, Summary, identify};
 use shared::{clock, random};
 
 use crate::payload::{Command, Constraints, Credential, ImportedUser, NewUser};
-
-/// How many times a change is tried on a user who changes between being read and being written.
-const ROUNDS: usize = 3;
 
 /// How many users of an import are created at the same time.
 const IMPORTED_AT_A_TIME: usize = 10;
@@ -122,13 +119,13 @@ impl Function for ManageUsers {
 
     type Event = Box<RawValue>;
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(settings, aws);
         Ok(Self {
-            policy: PasswordPolicy::from_environment(environment)?,
-            changes: PasswordChanges::new(environment, aws, store.clone())?,
+            policy: settings.password_policy()?,
+            changes: PasswordChanges::new(settings, aws, store.clone())?,
             store,
-            hasher: PasswordHasher::from_environment(environment)?,
+            hasher: PasswordHasher::from_settings(settings)?,
         })
     }
 
@@ -269,7 +266,7 @@ impl ManageUsers {
     }
 
     async fn update(&self, username: &Username, update: &UserUpdate) -> Result<User, Refusal> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
             if let Some(updated) = self.store.update_user(&user, update).await? {
                 return Ok(updated);
@@ -279,7 +276,7 @@ impl ManageUsers {
     }
 
     async fn revoke_sessions(&self, username: &Username) -> Result<(), Refusal> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
             if self.store.revoke_sessions(&user).await? {
                 return Ok(());
@@ -289,7 +286,7 @@ impl ManageUsers {
     }
 
     async fn rename(&self, username: &Username, new_username: &Username) -> Result<User, Refusal> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             match self.store.rename_user(username, new_username).await {
                 Ok(user) => return Ok(user),
                 Err(RenameUserError::UnknownUsername) => return Err(Refusal::UnknownUsername),
@@ -302,7 +299,7 @@ impl ManageUsers {
     }
 
     async fn unlock(&self, username: &Username) -> Result<(), Refusal> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
             if self.store.unlock(&user, clock::now()).await? {
                 return Ok(());
@@ -312,7 +309,7 @@ impl ManageUsers {
     }
 
     async fn delete(&self, username: &Username) -> Result<(), Refusal> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
             if self.store.delete_user(&user).await? {
                 return Ok(());
@@ -328,7 +325,7 @@ impl ManageUsers {
         must_change_password: bool,
     ) -> Result<User, Refusal> {
         let password_hash = self.hasher.hash(password).await?;
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
             let now = clock::now();
             let change = PasswordChange::set(&user, &password_hash, must_change_password, now);
@@ -341,7 +338,7 @@ impl ManageUsers {
 }
 
 fn contended() -> Refusal {
-    Failure::Unavailable("others changed the user each time".to_owned()).into()
+    Failure::conflict().into()
 }
 
 /// Returns whether the user has this address, without regard to case.

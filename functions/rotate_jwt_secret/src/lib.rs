@@ -18,10 +18,10 @@ use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use shared::aws::Dependency::SecretsManager;
 use shared::aws::{Lazy, lazy};
-use shared::config::{ConfigError, Environment};
-use shared::error::Failure;
+use shared::failure::Failure;
 use shared::function::{Error, Function};
 use shared::random;
+use shared::settings::{ConfigError, Settings};
 use shared::telemetry::{Audit, Summary};
 
 /// The labels of the new version: the current one, and, as Secrets Manager wants it at the end of a rotation, not
@@ -69,8 +69,8 @@ impl Function for RotateJwtSecret {
 
     /// Creates the function with the deployment's settings. `JWT_ROTATION_MIN_INTERVAL_SECONDS` is the life of a token and
     /// the longest that a function may go on signing with a replaced version, unless set.
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let seconds = environment.number("JWT_ROTATION_MIN_INTERVAL_SECONDS", 2 * 3600, 0..=365 * 86_400)?;
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let seconds = settings.number("JWT_ROTATION_MIN_INTERVAL_SECONDS", 2 * 3600, 0..=365 * 86_400)?;
         Ok(Self { client: lazy(aws, Client::new), min_interval: Duration::from_secs(seconds.into()) })
     }
 

@@ -7,10 +7,10 @@ use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::aws::patient;
 use shared::clock;
-use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionInformation, SessionToken};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::fields::{Field, Validator};
+use shared::settings::{ConfigError, Settings};
 use shared::store::Store;
 use shared::telemetry::identify;
 use shared::tokens::Tokens;
@@ -30,7 +30,7 @@ struct Body {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Response<'a> {
     msg: &'static str,
     token: &'a str,
 }
@@ -40,9 +40,9 @@ impl Endpoint for SessionSignin {
 
     /// Creates the endpoint with the deployment's settings. It tries harder than others before it answers 503, because the web
     /// client of the original system signs its user out over any error here.
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let aws = patient(aws);
-        Ok(Self { store: Store::new(environment, &aws), tokens: Tokens::new(environment, &aws)? })
+        Ok(Self { store: Store::new(settings, &aws), tokens: Tokens::new(settings, &aws)? })
     }
 
     async fn connect(&self) {
@@ -83,7 +83,7 @@ impl SessionSignin {
         }
         let session = Some(session_token.key());
         let token = self.tokens.issue(&user.user_id, &user.security_stamp, session, now).await?;
-        let answer = Answer { msg: "Session token is good", token: token.expose() };
+        let answer = Response { msg: "Session token is good", token: token.expose() };
         Ok(Success::new("session_signed_in", &answer)?.accepted())
     }
 }

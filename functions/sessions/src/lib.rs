@@ -7,10 +7,10 @@ use lambda_http::http::Method;
 use lambda_http::{Request, RequestExt};
 use serde::{Deserialize, Serialize};
 use shared::clock;
-use shared::config::{ConfigError, Environment};
 use shared::domain::{SessionId, User};
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::fields::{Field, Validator};
+use shared::settings::{ConfigError, Settings};
 use shared::store::Store;
 use shared::telemetry::identify;
 use shared::tokens::{Tokens, token_of};
@@ -44,15 +44,15 @@ struct SessionView {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct Response {
     msg: &'static str,
 }
 
 impl Endpoint for Sessions {
     const NAME: &'static str = "sessions";
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { store: Store::new(environment, aws), tokens: Tokens::new(environment, aws)? })
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Ok(Self { store: Store::new(settings, aws), tokens: Tokens::new(settings, aws)? })
     }
 
     async fn connect(&self) {
@@ -95,7 +95,7 @@ impl Sessions {
             return Err(Error::SessionNotFound);
         }
         let msg = "Successfully deleted session";
-        Success::new("session_deleted", &Answer { msg })
+        Success::new("session_deleted", &Response { msg })
     }
 
     async fn log_out(&self, user: &User, request: &Request) -> Result<Success, Error> {
@@ -109,6 +109,6 @@ impl Sessions {
             return Err(Error::SessionTokenUnknown);
         }
         let msg = "Successfully logged out and deleted session";
-        Success::new("logged_out", &Answer { msg })
+        Success::new("logged_out", &Response { msg })
     }
 }

@@ -5,26 +5,23 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::Deserialize;
-use shared::authentication::{Authenticated, Authentication, Purpose};
-use shared::config::{ConfigError, Environment};
+use shared::authentication::{Authenticated, Authenticator, Purpose};
 use shared::domain::{Password, SessionInformation, SessionToken, Timestamp, User, Username};
 use shared::endpoint::{Endpoint, Error, Success, parse};
-use shared::error::Failure;
+use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
 use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
+use shared::settings::{ConfigError, Settings};
 use shared::store::{NewSession, Store};
 use shared::tokens::{Token, Tokens};
 use shared::{clock, random, telemetry};
-
-/// How many tokens to draw for a session before giving up, each after one whose id another session has.
-const ROUNDS: usize = 3;
 
 /// The endpoint of `signin`.
 #[derive(Debug)]
 pub struct Signin {
     store: Store,
     hasher: PasswordHasher,
-    authentication: Authentication,
+    authentication: Authenticator,
     tokens: Tokens,
 }
 
@@ -61,11 +58,11 @@ impl TryFrom<Body> for Credentials {
 impl Endpoint for Signin {
     const NAME: &'static str = "signin";
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let store = Store::new(environment, aws);
-        let hasher = PasswordHasher::from_environment(environment)?;
-        let authentication = Authentication::new(environment, store.clone(), hasher.clone())?;
-        Ok(Self { store, hasher, authentication, tokens: Tokens::new(environment, aws)? })
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        let store = Store::new(settings, aws);
+        let hasher = PasswordHasher::from_settings(settings)?;
+        let authentication = Authenticator::new(settings, store.clone(), hasher.clone())?;
+        Ok(Self { store, hasher, authentication, tokens: Tokens::new(settings, aws)? })
     }
 
     async fn connect(&self) {
@@ -127,7 +124,7 @@ impl Signin {
         now: Timestamp,
         mut drawn: (Token, SessionToken),
     ) -> Result<(Token, SessionToken), Failure> {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let session = NewSession {
                 token: &drawn.1,
                 username: &user.username,

@@ -9,7 +9,7 @@ mod password;
 mod password_hash;
 mod reset_code;
 mod session;
-mod signin_failures;
+mod throttling;
 mod timestamp;
 mod user;
 mod username;
@@ -23,13 +23,13 @@ pub use own_changes::{OwnChanges, TooManyChanges};
 pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
 pub use password_hash::{Form, Function, PasswordHash, PasswordHashError};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
-pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, TRIES};
+pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, SendLimit, TRIES};
 pub(crate) use session::{LiveSessions, MAX_SESSIONS, idle_session_end};
 pub use session::{SessionId, SessionInformation, SessionKey, SessionOwner, SessionToken, SessionTokenHash};
-pub(crate) use signin_failures::{FREE_FAILURES, Failures, LONGEST_WAIT, wait_after};
+pub(crate) use throttling::{FREE_FAILURES, Failures, LONGEST_WAIT, wait_after};
 pub use timestamp::Timestamp;
 pub use user::{Locale, RecoveryStamp, SecurityStamp, StoredHash, User, UserId, UserWithHash};
 pub use username::{NewUsernameError, Username, UsernameError};
 
 /// The longest username, session information, session token and user id, in Unicode scalar values.
-pub(crate) const MAX_NAME_CHARS: usize = 190;
+pub(crate) const MAX_IDENTIFIER_CHARS: usize = 190;

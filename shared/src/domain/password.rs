@@ -1,7 +1,5 @@
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{ConfigError, Environment};
-
 /// A password as somebody typed it: any 1–256 Unicode scalar values, never trimmed, never cut short.
 #[derive(Clone, Debug)]
 pub struct Password(SecretString);
@@ -68,11 +66,6 @@ impl PasswordPolicy {
     #[must_use]
     pub fn new(min_chars: u32) -> Self {
         Self { min_chars: min_chars as usize }
-    }
-
-    /// The deployment's policy, by `PASSWORD_MIN_LENGTH`.
-    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
-        environment.number("PASSWORD_MIN_LENGTH", 8, 1..=256).map(Self::new)
     }
 
     /// The shortest new password, in Unicode scalar values.

@@ -11,11 +11,20 @@ use super::User;
 /// Wrong tries that one code allows.
 pub(crate) const TRIES: u32 = 12;
 
-/// Codes that may be sent to one user in any such period: 5 in 60 minutes.
-pub(crate) const HOURLY_SENDS: (usize, Duration) = (5, Duration::from_hours(1));
+/// A limit on the codes that may be sent to one user in any period of a length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SendLimit {
+    /// The number of codes.
+    pub(crate) sends: usize,
+    /// The length of the period.
+    pub(crate) period: Duration,
+}
 
-/// Codes that may be sent to one user in any such period: 10 in 24 hours.
-pub(crate) const DAILY_SENDS: (usize, Duration) = (10, Duration::from_hours(24));
+/// 5 codes in any 60 minutes.
+pub(crate) const HOURLY_SENDS: SendLimit = SendLimit { sends: 5, period: Duration::from_hours(1) };
+
+/// 10 codes in any 24 hours.
+pub(crate) const DAILY_SENDS: SendLimit = SendLimit { sends: 10, period: Duration::from_hours(24) };
 
 /// A code that was sent by e-mail: six digits, of which the first is not 0. (A numeric input field drops leading zeros.)
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{MAX_NAME_CHARS, Timestamp};
+use super::{MAX_IDENTIFIER_CHARS, Timestamp};
 
 /// A session ends when it was not used for this long.
 const IDLE_LIFETIME: Duration = Duration::from_hours(30 * 24);
@@ -219,7 +219,7 @@ impl SessionInformation {
     /// Parses what a client sent; `None` when it is empty or too long.
     #[must_use]
     pub fn parse(written: String) -> Option<Self> {
-        (1..=MAX_NAME_CHARS).contains(&written.chars().count()).then_some(Self(written))
+        (1..=MAX_IDENTIFIER_CHARS).contains(&written.chars().count()).then_some(Self(written))
     }
 
     /// The text as it was sent.

@@ -3,7 +3,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::{
-    EmailAddress, MAX_NAME_CHARS, Networks, OwnChanges, PasswordHash, PasswordHashError, SessionOwner,
+    EmailAddress, MAX_IDENTIFIER_CHARS, Networks, OwnChanges, PasswordHash, PasswordHashError, SessionOwner,
     Timestamp, Username,
 };
 
@@ -64,7 +64,7 @@ impl UserId {
     /// Parses what an administrator chose or a token names; `None` when it is out of bounds.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
-        let well_formed = (1..=MAX_NAME_CHARS).contains(&written.len())
+        let well_formed = (1..=MAX_IDENTIFIER_CHARS).contains(&written.len())
             && written.bytes().all(|byte| byte.is_ascii_graphic());
         well_formed.then(|| Self(written.to_owned()))
     }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::{MAX_NAME_CHARS, is_invisible};
+use super::{MAX_IDENTIFIER_CHARS, is_invisible};
 
 /// The name a user signs in with: 1–190 Unicode scalar values, not only white space.
 ///
@@ -37,14 +37,14 @@ pub enum NewUsernameError {
 impl Username {
     /// Parses what a client sent or an administrator chose.
     pub fn parse(written: &str) -> Result<Self, UsernameError> {
-        if written.chars().count() > MAX_NAME_CHARS {
+        if written.chars().count() > MAX_IDENTIFIER_CHARS {
             return Err(UsernameError::TooLong);
         }
         let normalised = normalise(written);
         if normalised.trim().is_empty() {
             return Err(UsernameError::Blank);
         }
-        if normalised.chars().count() > MAX_NAME_CHARS {
+        if normalised.chars().count() > MAX_IDENTIFIER_CHARS {
             return Err(UsernameError::TooLong);
         }
         Ok(Self { normalised, display: written.to_owned() })
@@ -177,7 +177,7 @@ mod tests {
         #[test]
         fn a_parsed_username_is_within_its_bounds(written in any::<String>()) {
             if let Ok(username) = Username::parse(&written) {
-                prop_assert!((1..=MAX_NAME_CHARS).contains(&username.normalised().chars().count()));
+                prop_assert!((1..=MAX_IDENTIFIER_CHARS).contains(&username.normalised().chars().count()));
                 prop_assert_eq!(username.display(), written);
             }
         }

@@ -7,8 +7,9 @@ use lambda_http::http::StatusCode;
 use serde::Serialize;
 
 use crate::authentication::AuthenticationError;
+use crate::code_verification::CodeError;
 use crate::domain::TooManyChanges;
-use crate::error::Failure;
+use crate::failure::{Failure, Refused};
 use crate::fields::{BodyError, FieldErrors};
 use crate::tokens::TokenError;
 
@@ -191,12 +192,32 @@ impl From<Failure> for Error {
     }
 }
 
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wait(wait) => Self::RateLimitExceeded(Some(wait)),
+            Refused::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
 impl From<AuthenticationError> for Error {
     fn from(error: AuthenticationError) -> Self {
         match error {
-            AuthenticationError::RateLimited(wait) => Self::RateLimitExceeded(Some(wait)),
             AuthenticationError::Incorrect => Self::UsernameOrPasswordIncorrect,
-            AuthenticationError::Failure(failure) => Self::Failure(failure),
+            AuthenticationError::Refused(refused) => refused.into(),
+        }
+    }
+}
+
+impl From<CodeError> for Error {
+    fn from(error: CodeError) -> Self {
+        match error {
+            CodeError::UnknownUsername => Self::UnknownUsername,
+            CodeError::NoCodeRequested => Self::NoCodeRequested,
+            CodeError::TriesUsedUp => Self::RateLimitExceeded(None),
+            CodeError::Incorrect => Self::CodeIncorrect,
+            CodeError::Refused(refused) => refused.into(),
         }
     }
 }

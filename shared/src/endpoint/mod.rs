@@ -21,10 +21,10 @@ use serde::de::DeserializeOwned;
 pub use self::error::{Error, NumberedError};
 use self::response::render;
 pub use self::response::{Envelope, Success};
-use crate::config::{ConfigError, Environment};
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::fields;
 use crate::function::Function;
+use crate::settings::{ConfigError, Settings};
 use crate::telemetry::{Audit, Summary};
 
 /// An endpoint of the HTTP API: the Lambda function that answers one or several of its routes.
@@ -36,7 +36,7 @@ pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
     const ENVELOPE: Envelope = Envelope::Auth;
 
     /// Creates the endpoint with the deployment's settings. Fails if one is missing or out of bounds.
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError>;
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError>;
 
     /// Opens the connections that requests need. Requests work without this as well, but the first one takes longer.
     fn connect(&self) -> impl Future<Output = ()> + Send;
@@ -57,8 +57,8 @@ impl<E: Endpoint> Function for E {
 
     type Event = LambdaRequest;
 
-    fn new(environment: &Environment, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        E::new(environment, aws)
+    fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        E::new(settings, aws)
     }
 
     fn connect(&self) -> impl Future<Output = ()> + Send {

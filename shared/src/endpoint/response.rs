@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::error::{Error, NumberedError};
 use crate::domain::SessionToken;
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::fields::FieldErrors;
 use crate::tokens::Token;
 

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use super::{Field, FieldErrors};
 use crate::domain::{
-    MAX_NAME_CHARS, NewPassword, NewUsernameError, Password, PasswordError, PasswordPolicy,
+    MAX_IDENTIFIER_CHARS, NewPassword, NewUsernameError, Password, PasswordError, PasswordPolicy,
     SessionInformation, SessionToken, SubmittedCode, Username, UsernameError,
 };
 
@@ -28,7 +28,7 @@ impl Validator {
         match Username::parse(&text) {
             Ok(username) => Some(username),
             Err(UsernameError::Blank) => self.required("username"),
-            Err(UsernameError::TooLong) => self.at_most("username", MAX_NAME_CHARS),
+            Err(UsernameError::TooLong) => self.at_most("username", MAX_IDENTIFIER_CHARS),
         }
     }
 
@@ -38,7 +38,9 @@ impl Validator {
         match Username::parse_new(&text) {
             Ok(username) => Some(username),
             Err(NewUsernameError::Username(UsernameError::Blank)) => self.required(name),
-            Err(NewUsernameError::Username(UsernameError::TooLong)) => self.at_most(name, MAX_NAME_CHARS),
+            Err(NewUsernameError::Username(UsernameError::TooLong)) => {
+                self.at_most(name, MAX_IDENTIFIER_CHARS)
+            }
             Err(NewUsernameError::SurroundingWhiteSpace) => {
                 self.refuse(name, "may not begin or end with white space")
             }
@@ -92,7 +94,7 @@ impl Validator {
             Field::Text(text) => SessionInformation::parse(text).map(Some).or_else(|| {
                 self.refuse(
                     "session_information",
-                    &format!("must be between 1 and {MAX_NAME_CHARS} characters"),
+                    &format!("must be between 1 and {MAX_IDENTIFIER_CHARS} characters"),
                 )
             }),
             _ => self.refuse("session_information", "must be a string"),
@@ -102,8 +104,8 @@ impl Validator {
     /// A `session_token`; `Some(None)` is a text that may stand there but is no session's token.
     pub fn session_token(&mut self, field: Field) -> Option<Option<SessionToken>> {
         let text = self.text("session_token", field)?;
-        if text.chars().count() > MAX_NAME_CHARS {
-            return self.at_most("session_token", MAX_NAME_CHARS);
+        if text.chars().count() > MAX_IDENTIFIER_CHARS {
+            return self.at_most("session_token", MAX_IDENTIFIER_CHARS);
         }
         Some(SessionToken::parse(text))
     }

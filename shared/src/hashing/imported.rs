@@ -8,7 +8,7 @@ use argon2_rust::Hasher;
 
 use super::argon2::compute_argon2;
 use crate::domain::{Form, Function, PasswordHash};
-use crate::error::Failure;
+use crate::failure::Failure;
 
 /// bcrypt looks at no more of a password, and repeats a shorter one, with a NUL after it, up to this length. What
 /// is longer or has a NUL is therefore wrong, or else different passwords would be right; its user has to reset it.

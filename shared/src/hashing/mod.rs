@@ -13,9 +13,9 @@ use tokio::sync::Semaphore;
 
 use self::argon2::{Arenas, decoy, hash_argon2id};
 use self::imported::is_right;
-use crate::config::{ConfigError, Environment};
 use crate::domain::{Form, Function, NewPassword, Password, PasswordHash};
-use crate::error::Failure;
+use crate::failure::Failure;
+use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
 
 /// Hashes passwords with the deployment's Argon2id parameters.
@@ -45,16 +45,16 @@ pub enum Verification {
 impl PasswordHasher {
     /// A hasher with the parameters of `ARGON2_MEMORY_KIB`, `ARGON2_ITERATIONS` and `ARGON2_PARALLELISM`. Their
     /// defaults are OWASP's (Password Storage Cheat Sheet): m=19456 KiB, t=2, p=1.
-    pub fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
-        let memory = environment.number("ARGON2_MEMORY_KIB", 19_456, 8 * 16..=256 * 1024)?;
-        let iterations = environment.number("ARGON2_ITERATIONS", 2, 1..=16)?;
-        let parallelism = environment.number("ARGON2_PARALLELISM", 1, 1..=16)?;
+    pub fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
+        let memory = settings.number("ARGON2_MEMORY_KIB", 19_456, 8 * 16..=256 * 1024)?;
+        let iterations = settings.number("ARGON2_ITERATIONS", 2, 1..=16)?;
+        let parallelism = settings.number("ARGON2_PARALLELISM", 1, 1..=16)?;
         let params = Params::new(memory, iterations, parallelism, Some(Params::DEFAULT_OUTPUT_LEN))
             .map_err(|error| ConfigError::new("ARGON2_MEMORY_KIB", &format!("is refused: {error}")))?;
         let decoy = decoy(&params)
             .ok_or_else(|| ConfigError::new("ARGON2_MEMORY_KIB", "is out of the bounds of stored hashes"))?;
         // Set on Managed Instances; elsewhere there is one request at a time.
-        let is_shared = environment.number("AWS_LAMBDA_MAX_CONCURRENCY", 1, 0..=u32::MAX)? > 1;
+        let is_shared = settings.number("AWS_LAMBDA_MAX_CONCURRENCY", 1, 0..=u32::MAX)? > 1;
         let cores = || Arc::new(Semaphore::new(available_parallelism().map_or(1, Into::into)));
         let cores = is_shared.then(cores);
         Ok(Self { params, decoy: Arc::new(decoy), cores, arenas: Arenas::default() })
@@ -158,12 +158,12 @@ mod tests {
 
     /// A hasher of a process with so many requests at a time.
     fn hasher_among(memory: &'static str, requests: &'static str) -> PasswordHasher {
-        let environment = Environment::new(move |variable| match variable {
+        let settings = Settings::new(move |variable| match variable {
             "ARGON2_MEMORY_KIB" => Some(memory.to_owned()),
             "AWS_LAMBDA_MAX_CONCURRENCY" => Some(requests.to_owned()),
             _ => None,
         });
-        PasswordHasher::from_environment(&environment).unwrap()
+        PasswordHasher::from_settings(&settings).unwrap()
     }
 
     pub(super) fn password(text: &str) -> Password {

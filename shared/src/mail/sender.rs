@@ -1,10 +1,10 @@
 //! The `From` and `Reply-To` of all mails.
 
-use crate::config::{ConfigError, Environment};
 use crate::domain::{EmailAddress, is_invisible};
+use crate::settings::{ConfigError, Settings};
 
 /// The most characters of the sender's name.
-const MAX_NAME_CHARS: usize = 100;
+const MAX_IDENTIFIER_CHARS: usize = 100;
 
 /// The longest encoded word in a header (RFC 2047 §2), without its frame `=?UTF-8?Q?` and `?=`.
 const MAX_ENCODED_WORD: usize = 75 - 12;
@@ -20,18 +20,18 @@ pub(super) struct Sender {
 
 impl Sender {
     /// The address `MAIL_FROM`, with the name `MAIL_FROM_NAME` if that is set, and `MAIL_REPLY_TO` for answers.
-    pub(super) fn from_environment(environment: &Environment) -> Result<Self, ConfigError> {
+    pub(super) fn from_settings(settings: &Settings) -> Result<Self, ConfigError> {
         let address = |variable: &str, written: &str| {
             EmailAddress::parse(written)
                 .map_err(|_| ConfigError::new(variable, "must be an e-mail address that SES takes"))
         };
-        let from = address("MAIL_FROM", &environment.required("MAIL_FROM")?)?;
-        let reply_to = environment.optional("MAIL_REPLY_TO");
+        let from = address("MAIL_FROM", &settings.required("MAIL_FROM")?)?;
+        let reply_to = settings.optional("MAIL_REPLY_TO");
         let reply_to = reply_to.map(|written| address("MAIL_REPLY_TO", &written)).transpose()?;
-        let from = match environment.optional("MAIL_FROM_NAME") {
+        let from = match settings.optional("MAIL_FROM_NAME") {
             None => from.as_str().to_owned(),
-            Some(name) if name.contains(is_invisible) || name.chars().count() > MAX_NAME_CHARS => {
-                let problem = format!("must be one line of at most {MAX_NAME_CHARS} characters");
+            Some(name) if name.contains(is_invisible) || name.chars().count() > MAX_IDENTIFIER_CHARS => {
+                let problem = format!("must be one line of at most {MAX_IDENTIFIER_CHARS} characters");
                 return Err(ConfigError::new("MAIL_FROM_NAME", &problem));
             }
             Some(name) => format!("{} <{}>", phrase(&name), from.as_str()),
@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     fn sender(name: &'static str, reply_to: &'static str) -> Result<Sender, String> {
-        let environment = Environment::new(move |variable| match variable {
+        let settings = Settings::new(move |variable| match variable {
             "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
             "MAIL_FROM_NAME" => Some(name.to_owned()),
             "MAIL_REPLY_TO" => Some(reply_to.to_owned()),
             _ => None,
         });
-        Sender::from_environment(&environment).map_err(|error| error.to_string())
+        Sender::from_settings(&settings).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::domain::{
     Budget, FREE_FAILURES, Failures, LONGEST_WAIT, Network, PasswordHash, Timestamp, User, UserId,
     UserWithHash, Username, wait_after,
 };
-use crate::error::Failure;
+use crate::failure::Failure;
 
 /// How many times keys that DynamoDB left out of a batch are asked for.
 const BATCH_ROUNDS: usize = 3;

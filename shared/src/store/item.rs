@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::domain::Timestamp;
-use crate::error::Failure;
+use crate::failure::Failure;
 
 /// An item's attributes, read by name and type. One that is missing or of another type is a defect: only this
 /// service writes these tables.

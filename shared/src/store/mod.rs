@@ -113,7 +113,7 @@ pub use self::source_ips::{AddressBudget, AddressLimit};
 pub use self::users::{CreateUserError, RenameUserError, UserUpdate};
 use crate::aws::Dependency::DynamoDb;
 use crate::aws::{FixedUserAgent, Lazy, lazy};
-use crate::config::Environment;
+use crate::settings::Settings;
 use crate::telemetry;
 
 /// The deployment's data.
@@ -143,14 +143,14 @@ pub struct TableNames {
 impl TableNames {
     /// The names of this deployment's tables.
     #[must_use]
-    pub fn from_environment(environment: &Environment) -> Self {
+    pub fn from_settings(settings: &Settings) -> Self {
         Self {
-            users: environment.text("USERS_TABLE", "postern-users"),
-            user_ids: environment.text("USER_IDS_TABLE", "postern-user-ids"),
-            reset_codes: environment.text("RESET_CODES_TABLE", "postern-reset-codes"),
-            sessions: environment.text("SESSIONS_TABLE", "postern-sessions"),
-            attempts: environment.text("ATTEMPTS_TABLE", "postern-attempts"),
-            source_ips: environment.text("SOURCE_IPS_TABLE", "postern-source-ips"),
+            users: settings.text("USERS_TABLE", "postern-users"),
+            user_ids: settings.text("USER_IDS_TABLE", "postern-user-ids"),
+            reset_codes: settings.text("RESET_CODES_TABLE", "postern-reset-codes"),
+            sessions: settings.text("SESSIONS_TABLE", "postern-sessions"),
+            attempts: settings.text("ATTEMPTS_TABLE", "postern-attempts"),
+            source_ips: settings.text("SOURCE_IPS_TABLE", "postern-source-ips"),
         }
     }
 }
@@ -158,12 +158,12 @@ impl TableNames {
 impl Store {
     /// The deployment's data.
     #[must_use]
-    pub fn new(environment: &Environment, aws: &SdkConfig) -> Self {
+    pub fn new(settings: &Settings, aws: &SdkConfig) -> Self {
         let client = lazy(aws, |aws| {
             let config = Builder::from(aws).retry_classifier(TransactionConflicts);
             Client::from_conf(config.interceptor(FixedUserAgent).build())
         });
-        Self { client: Arc::new(client), tables: TableNames::from_environment(environment) }
+        Self { client: Arc::new(client), tables: TableNames::from_settings(settings) }
     }
 
     /// Opens a connection, by asking for a user whose name nobody can have. If that fails, it is logged,

@@ -11,7 +11,7 @@ use crate::domain::{
     CodeId, Network, OwnChanges, PasswordHash, SecurityStamp, SessionInformation, Timestamp, TooManyChanges,
     User,
 };
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::random;
 
 /// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the reset

@@ -1,6 +1,5 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
@@ -8,9 +7,9 @@ use super::Store;
 use super::item::{Item, bytes, condition_failure, instant, name_hash, number, text, ttl};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
-    Budget, CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, TRIES, Timestamp, Username,
+    Budget, CodeHash, CodeHolder, CodeId, DAILY_SENDS, HOURLY_SENDS, SendLimit, TRIES, Timestamp, Username,
 };
-use crate::error::Failure;
+use crate::failure::{Failure, Refused};
 use crate::random;
 
 /// A code that is about to be sent.
@@ -87,9 +86,9 @@ impl Store {
         username: &Username,
         code: &NewCode,
         now: Timestamp,
-    ) -> Result<Result<ReplacedCode, Duration>, Failure> {
+    ) -> Result<ReplacedCode, Refused> {
         // The last sends move down by one. All of an update's right sides are read before anything is written.
-        let moves = (1..DAILY_SENDS.0)
+        let moves = (1..DAILY_SENDS.sends)
             .map(|place| {
                 let (moved, later) = (send(code.budget, place), send(code.budget, place - 1));
                 format!("{moved} = if_not_exists({later}, :never)")
@@ -116,34 +115,34 @@ impl Store {
                 tries = TRIES_ATTRIBUTES.join(", ")
             ))
             .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":hour_ago", instant(now - HOURLY_SENDS.1))
-            .expression_attribute_values(":day_ago", instant(now - DAILY_SENDS.1))
+            .expression_attribute_values(":hour_ago", instant(now - HOURLY_SENDS.period))
+            .expression_attribute_values(":day_ago", instant(now - DAILY_SENDS.period))
             .expression_attribute_values(":never", number(0))
             .expression_attribute_values(":code_id", text(code.code_id.as_str()))
             .expression_attribute_values(":holder", bytes(code.holder.as_bytes()))
             .expression_attribute_values(":code_hash", bytes(code.hash.as_bytes()))
             .expression_attribute_values(":key_version", text(&code.key_version))
             .expression_attribute_values(":expires_at", instant(code.expires_at))
-            .expression_attribute_values(":ttl", ttl(code.expires_at.max(now + DAILY_SENDS.1)))
+            .expression_attribute_values(":ttl", ttl(code.expires_at.max(now + DAILY_SENDS.period)))
             .expression_attribute_values(":now", instant(now))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match outcome {
-            Ok(output) => Ok(Ok(ReplacedCode(output.attributes.unwrap_or_default()))),
+            Ok(output) => Ok(ReplacedCode(output.attributes.unwrap_or_default())),
             Err(error) => match condition_failure(&error) {
                 Some(item) if item.optional_text("code_id") == Some(code.code_id.as_str()) => {
-                    Ok(Ok(ReplacedCode(HashMap::new())))
+                    Ok(ReplacedCode(HashMap::new()))
                 }
                 Some(item) => {
                     let next = [HOURLY_SENDS, DAILY_SENDS].into_iter().filter_map(|limit| {
                         let sent = item.optional_instant(&oldest(limit)).ok()??;
-                        Some((sent + limit.1).since(now))
+                        Some((sent + limit.period).since(now))
                     });
-                    Ok(Err(next.max().unwrap_or_default()))
+                    Err(Refused::Wait(next.max().unwrap_or_default()))
                 }
-                None => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
+                None => Err(DynamoDb.failure("UpdateItem reset codes", &error).into()),
             },
         }
     }
@@ -197,7 +196,7 @@ impl Store {
         if is_untried {
             conditions.extend(TRIES_ATTRIBUTES.map(|tries| format!("attribute_not_exists({tries})")));
             // The sends move back up by one. The one that had moved out was too old to count.
-            for place in 1..DAILY_SENDS.0 {
+            for place in 1..DAILY_SENDS.sends {
                 let (moved, earlier) = (send(code.budget, place - 1), send(code.budget, place));
                 set.push(format!("{moved} = if_not_exists({earlier}, :never)"));
             }
@@ -297,8 +296,8 @@ impl Store {
         }
     }
 
-    /// Gives back a try that matched, or with which nothing was compared.
-    pub async fn give_back_try(&self, username: &Username, reserved: &ReservedTry) -> Result<(), Failure> {
+    /// Releases a try that matched, or with which nothing was compared.
+    pub async fn release_try(&self, username: &Username, reserved: &ReservedTry) -> Result<(), Failure> {
         let outcome = self
             .client
             .update_item()
@@ -338,7 +337,7 @@ pub(super) fn code_key(username: &str) -> AttributeValue {
 
 /// The attributes that count the tries and the sends of both budgets.
 pub(super) fn tries_and_sends() -> Vec<String> {
-    let sends = |budget| (0..DAILY_SENDS.0).map(move |place| send(budget, place));
+    let sends = |budget| (0..DAILY_SENDS.sends).map(move |place| send(budget, place));
     let sends = [Budget::Known, Budget::Other].into_iter().flat_map(sends);
     TRIES_ATTRIBUTES.map(str::to_owned).into_iter().chain(sends).collect()
 }
@@ -361,6 +360,6 @@ fn send(budget: Budget, place: usize) -> String {
 }
 
 /// The attribute of the send that has to be old enough before another is allowed.
-fn oldest_send(budget: Budget, (limit, _): (usize, Duration)) -> String {
-    send(budget, limit - 1)
+fn oldest_send(budget: Budget, limit: SendLimit) -> String {
+    send(budget, limit.sends - 1)
 }

@@ -13,16 +13,13 @@ use crate::domain::{
     LiveSessions, MAX_SESSIONS, SecurityStamp, SessionId, SessionInformation, SessionKey, SessionOwner,
     SessionToken, Timestamp, User, Username, idle_session_end,
 };
-use crate::error::Failure;
+use crate::failure::{Failure, MAX_CONFLICT_RETRIES};
 use crate::{random, telemetry};
 
 /// From how many sessions on the rows are counted when one more is opened. It is less than [`MAX_SESSIONS`], because
 /// sign-ins overtake each other: one that is counted early and writes its session late is not seen by those that
 /// count meanwhile, and has to count by itself.
 const COUNTED_SESSIONS: u32 = 50;
-
-/// How many times to count again because a session that was to end was used meanwhile.
-const ROUNDS: usize = 3;
 
 /// How many sessions of a user who is gone to delete at the same time.
 const DELETIONS_AT_ONCE: usize = 10;
@@ -237,7 +234,7 @@ impl Store {
         if opened <= COUNTED_SESSIONS {
             return Ok(());
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let mut rows = self.session_rows(user, now).await?;
             // The dead ones go first. All sign-ins of the moment choose the same.
             rows.sort_by_key(|row| (row.is_live, row.session.last_used_at, row.session.id));

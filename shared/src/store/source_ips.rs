@@ -8,14 +8,10 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use super::Store;
 use super::item::{Item, condition_failure, instant, number, text, ttl};
 use crate::aws::Dependency::DynamoDb;
-use crate::config::{ConfigError, Environment};
 use crate::domain::{Timestamp, ipv6_network};
-use crate::error::Failure;
+use crate::failure::{Failure, MAX_CONFLICT_RETRIES, Refused};
 use crate::random;
-
-/// How many times to restart an ended window. A round fails only if another request restarted it first; the next round
-/// then counts on in that window.
-const ROUNDS: usize = 3;
+use crate::settings::{ConfigError, Settings};
 
 /// The kinds of answers that are counted for each source address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,12 +59,9 @@ impl AddressBudget {
 
 impl AddressLimit {
     /// The deployment's limit of `budget`; `None` if it is turned off.
-    pub fn from_environment(
-        environment: &Environment,
-        budget: AddressBudget,
-    ) -> Result<Option<Self>, ConfigError> {
+    pub fn from_settings(settings: &Settings, budget: AddressBudget) -> Result<Option<Self>, ConfigError> {
         let (setting, default) = budget.setting();
-        let limit = environment.number(setting, default, 0..=1_000_000)?;
+        let limit = settings.number(setting, default, 0..=1_000_000)?;
         Ok(NonZeroU32::new(limit).map(|limit| Self { budget, limit }))
     }
 
@@ -97,14 +90,14 @@ impl Store {
         output.item.map_or(Ok(None), |item| wait_of_address(&Item(item), limit, now))
     }
 
-    /// Counts an answer to `source_ip`, unless as many as `limit` allows were counted in the current window; then nothing
-    /// is counted, and `Err` is the time until the window ends.
+    /// Counts an answer to `source_ip`, unless as many as `limit` allows were counted in the current window. Then nothing
+    /// is counted, and the wait lasts until the window ends.
     pub async fn charge_address(
         &self,
         source_ip: IpAddr,
         limit: AddressLimit,
         now: Timestamp,
-    ) -> Result<Result<(), Duration>, Failure> {
+    ) -> Result<(), Refused> {
         let (window_end, attempt) = (now + limit.budget.window(), random::unique());
         let update = || {
             self.client
@@ -118,7 +111,7 @@ impl Store {
                 .expression_attribute_values(":ttl", ttl(window_end))
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
         };
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_CONFLICT_RETRIES {
             let count_on = update()
                 .condition_expression(
                     "attribute_not_exists(subject) \
@@ -132,15 +125,15 @@ impl Store {
                 )
                 .expression_attribute_values(":zero", number(0));
             let Some(item) = refused(count_on).await? else {
-                return Ok(Ok(()));
+                return Ok(());
             };
             // The response was lost, and this is the SDK's retry of what was written.
             if item.optional_text("attempt") == Some(attempt.as_str()) {
-                return Ok(Ok(()));
+                return Ok(());
             }
             let ended_at = item.instant("window_ends_at")?;
             if ended_at > now {
-                return Ok(Err(ended_at.since(now)));
+                return Err(Refused::Wait(ended_at.since(now)));
             }
             let restart = update()
                 .condition_expression("window_ends_at = :ended")
@@ -149,12 +142,12 @@ impl Store {
                     "SET failures = :one, attempt = :attempt, window_ends_at = :end, #ttl = :ttl",
                 );
             match refused(restart).await? {
-                None => return Ok(Ok(())),
-                Some(item) if item.optional_text("attempt") == Some(attempt.as_str()) => return Ok(Ok(())),
+                None => return Ok(()),
+                Some(item) if item.optional_text("attempt") == Some(attempt.as_str()) => return Ok(()),
                 Some(_) => {}
             }
         }
-        Err(Failure::Unavailable("UpdateItem source IPs: others were faster each time".to_owned()))
+        Err(Failure::conflict().into())
     }
 }
 

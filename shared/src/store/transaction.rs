@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 
 use super::Store;
 use crate::aws::Dependency::DynamoDb;
-use crate::error::Failure;
+use crate::failure::Failure;
 
 impl Store {
     /// Writes all `items` or none. Returns false if one of their conditions does not hold. A retry after a lost response

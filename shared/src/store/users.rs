@@ -12,7 +12,7 @@ use crate::domain::{
     EmailAddress, Locale, Networks, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp, SessionOwner,
     User, UserId, UserWithHash, Username,
 };
-use crate::error::Failure;
+use crate::failure::Failure;
 use crate::{random, telemetry};
 
 /// Why a user was not created.

@@ -22,7 +22,7 @@ use lambda_runtime::Context;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha384, Sha512};
-use shared::config::Environment;
+use shared::settings::Settings;
 use tokio::runtime::Runtime;
 
 /// The secret that signs tokens, and its only version.
@@ -58,12 +58,12 @@ pub struct Answer {
 impl Service {
     fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let environment = Environment::new(|variable| match variable {
+        let settings = Settings::new(|variable| match variable {
             "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
             _ => None,
         });
         let aws = aws();
-        let start = |function: &Entry| (function.name, function.start(&environment, &aws).unwrap());
+        let start = |function: &Entry| (function.name, function.start(&settings, &aws).unwrap());
         Self { runtime, functions: FUNCTIONS.iter().map(start).collect() }
     }
 

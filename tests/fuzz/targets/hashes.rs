@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use fuzz::SERVICE;
 use libfuzzer_sys::fuzz_target;
-use shared::config::Environment;
+use shared::settings::Settings;
 use shared::domain::{Password, PasswordHash};
 use shared::hashing::PasswordHasher;
 
@@ -27,7 +27,7 @@ const SHA512: u128 = 625;
 const BCRYPT_ROUND: u128 = 190_000;
 
 static HASHER: LazyLock<PasswordHasher> =
-    LazyLock::new(|| PasswordHasher::from_environment(&Environment::new(|_| None)).unwrap());
+    LazyLock::new(|| PasswordHasher::from_settings(&Settings::new(|_| None)).unwrap());
 
 fuzz_target!(|text: &str| {
     let Ok(hash) = PasswordHash::parse(text) else {

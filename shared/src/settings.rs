@@ -7,10 +7,10 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::domain::{AllowedOrigins, OriginsError};
+use crate::domain::{AllowedOrigins, OriginsError, PasswordPolicy};
 
 /// Where settings are looked up.
-pub struct Environment {
+pub struct Settings {
     lookup: Box<Lookup>,
 }
 
@@ -24,7 +24,7 @@ pub struct ConfigError {
     problem: String,
 }
 
-impl Environment {
+impl Settings {
     /// Settings from `lookup`, which answers a variable's name with its value.
     pub fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self { lookup: Box::new(lookup) }
@@ -32,7 +32,7 @@ impl Environment {
 
     /// Settings from this process's environment variables.
     #[must_use]
-    pub fn from_process() -> Self {
+    pub fn from_environment() -> Self {
         Self::new(|variable| std::env::var(variable).ok())
     }
 
@@ -79,6 +79,11 @@ impl Environment {
         }
     }
 
+    /// The policy that new passwords have to meet, by `PASSWORD_MIN_LENGTH`.
+    pub fn password_policy(&self) -> Result<PasswordPolicy, ConfigError> {
+        self.number("PASSWORD_MIN_LENGTH", 8, 1..=256).map(PasswordPolicy::new)
+    }
+
     /// Whether answers must not tell if a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.
     pub fn prevents_user_existence_errors(&self) -> Result<bool, ConfigError> {
         self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
@@ -94,7 +99,7 @@ impl Environment {
     }
 }
 
-impl fmt::Debug for Environment {
+impl fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Environment")
     }
@@ -119,22 +124,22 @@ impl ConfigError {
 mod tests {
     use super::*;
 
-    fn environment(value: &'static str) -> Environment {
-        Environment::new(move |_| Some(value.to_owned()))
+    fn settings(value: &'static str) -> Settings {
+        Settings::new(move |_| Some(value.to_owned()))
     }
 
     #[test]
     fn an_empty_variable_counts_as_missing() {
-        assert_eq!(environment("").required("MAIL_FROM").unwrap_err().to_string(), "MAIL_FROM is not set");
-        assert_eq!(environment("").text("JWT_ISSUER", "lumen-jwt"), "lumen-jwt");
+        assert_eq!(settings("").required("MAIL_FROM").unwrap_err().to_string(), "MAIL_FROM is not set");
+        assert_eq!(settings("").text("JWT_ISSUER", "lumen-jwt"), "lumen-jwt");
     }
 
     #[test]
     fn a_number_keeps_to_its_range_and_the_error_names_the_variable() {
-        assert_eq!(environment("256").number("PASSWORD_MIN_LENGTH", 8, 1..=256), Ok(256));
+        assert_eq!(settings("256").number("PASSWORD_MIN_LENGTH", 8, 1..=256), Ok(256));
         for value in ["0", "257", "eight", "8.5", "-1"] {
             assert_eq!(
-                environment(value).number("PASSWORD_MIN_LENGTH", 8, 1..=256).unwrap_err().to_string(),
+                settings(value).number("PASSWORD_MIN_LENGTH", 8, 1..=256).unwrap_err().to_string(),
                 "PASSWORD_MIN_LENGTH must be a whole number from 1 to 256"
             );
         }
