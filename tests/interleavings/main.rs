@@ -1089,6 +1089,23 @@ fn a_due_change_with_a_password_that_was_replaced_is_not_made_even_if_its_commit
 }
 
 #[test]
+fn a_session_of_a_user_who_was_just_activated_is_counted() {
+    for (before, after) in [
+        (json!({"activated": false}), json!({"activated": true})),
+        (json!({"must_change_password": true}), json!({"must_change_password": false})),
+    ] {
+        let beginning = Beginning::with_user(&before);
+        let clients = [Client::signs_in(PASSWORD), Client::manages("update", after).without_losses()];
+        explore("a session of a user who was just activated is counted", &beginning, &clients, 0, |end| {
+            let [signed_in, update] = &end.answers[..] else { panic!("two clients") };
+            assert_eq!(update.body["ok"], true, "{update:?}");
+            assert_eq!(end.sessions(), usize::from(signed_in.is_success()));
+            assert!(end.sessions_opened() >= end.sessions());
+        });
+    }
+}
+
+#[test]
 fn nothing_outlives_an_end_of_all_sessions() {
     let beginning = Beginning::with_user(&json!({}));
     let token = beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();

@@ -809,6 +809,11 @@ impl End<'_> {
         self.applied.iter().any(|applied| applied.lost && applied.client == client && applied.call == call)
     }
 
+    /// The number of sessions that the user's row counts.
+    pub(crate) fn sessions_opened(&self) -> usize {
+        self.tables[USERS][0]["sessions_opened"]["N"].as_str().unwrap().parse().unwrap()
+    }
+
     /// How many changes of the password by the user are remembered.
     pub(crate) fn own_changes(&self) -> usize {
         self.tables[USERS][0]["own_changes"]["L"].as_array().unwrap().len()

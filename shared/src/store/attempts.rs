@@ -328,7 +328,11 @@ impl Store {
             Some(_) => Candidate::read(&candidate.username, item, None),
             None => Candidate::read(&candidate.username, None, item),
         };
-        now.map(|now| Commit::Refused(Box::new(now)))
+        // A damaged row stays one: of an attempt on it, only the stub was written.
+        now.map(|now| {
+            let defect = now.defect.or_else(|| candidate.defect.clone());
+            Commit::Refused(Box::new(Candidate { defect, ..now }))
+        })
     }
 
     /// Forgets the sign-in failures, the tries and the sends of `user`. A live code stays live. False if the user is
@@ -424,8 +428,9 @@ fn counting(
     let mut set = vec![format!("{prefix}_attempt = :attempt")];
     let mut update = update;
     if user.is_some() {
-        // An attempt that opens no session adds none, so that all look alike.
-        let opened = attempt.is_right && attempt.is_signin && attempt.opens_session;
+        // An attempt that opens no session adds none, so that all look alike. A user who may not sign in gets none, but
+        // that can have changed since the user was read: rather one too many is counted than one too few.
+        let opened = attempt.is_right && attempt.opens_session;
         set.push("sessions_opened = sessions_opened + :opened".to_owned());
         update = update.expression_attribute_values(":opened", number(i64::from(opened)));
     }

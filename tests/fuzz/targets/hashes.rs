@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 
 use fuzz::SERVICE;
 use libfuzzer_sys::fuzz_target;
-use shared::settings::Settings;
 use shared::domain::{Password, PasswordHash};
 use shared::hashing::PasswordHasher;
+use shared::settings::Settings;
 
 /// The most memory of a verification, in bytes: 256 MiB, and a little for the working blocks beside them.
 const MAX_MEMORY: u128 = (256 << 20) + (1 << 18);
