@@ -22,7 +22,7 @@ use support::{Options, Stack};
 use uuid::Uuid;
 
 use crate::answers::{Documented, SENT};
-use crate::document::assert_documented;
+use crate::documents::document::assert_documented;
 
 /// The password of every user that [`Service::user`] makes.
 pub(crate) const PASSWORD: &str = "Password1234!";

@@ -148,7 +148,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
 /// Runs a command to its end; the error is what it says.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The documents: those of the root, and the guide to migration.
 fn documents() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let files = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let files = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
     let mut documents: Vec<_> =
         files.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect();
     documents.push(root.join("functions/manage_users/migration/README.md"));

@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
+use crate::documents::template::functions;
 use crate::helpers::{Answer, Service};
-use crate::template::functions;
 
 /// The headers of HTTP itself, which the document leaves out.
 const HEADERS_OF_HTTP: [&str; 4] = ["connection", "content-length", "content-type", "date"];
 
-const YAML: &str = include_str!("../../openapi.yaml");
+const YAML: &str = include_str!("../../../openapi.yaml");
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| yaml_serde::from_str(YAML).unwrap());
 

@@ -8,7 +8,7 @@ use crate::answers::{CHANGE_PASSWORD, NOT_ACTIVATED, USERNAME_OR_PASSWORD_INCORR
 use crate::helpers::{
     NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, PASSWORD_HASH, Service, User, unknown_username,
 };
-use crate::passwords::{DEFAULT_PARAMETERS, imported_hashes};
+use crate::rules::passwords::{DEFAULT_PARAMETERS, imported_hashes};
 
 async fn import(service: &Service, users: &[Value]) -> Value {
     service.manage(&json!({"action": "import", "users": users})).await

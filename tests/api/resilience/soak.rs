@@ -40,7 +40,7 @@ type Memory = BTreeMap<(String, u64), Vec<u64>>;
 #[expect(clippy::print_stdout, reason = "it measures")]
 async fn under_mixed_traffic_the_rules_stay_exact_and_memory_flat() {
     let seconds = std::env::var("SOAK_SECONDS").map_or(DURATION, |seconds| seconds.parse().unwrap());
-    let binaries = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release");
+    let binaries = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release");
     let stack = Stack::start(Options { binaries: Some(binaries), ..Options::default() }).await.unwrap();
     let service = Service::at(&stack.api_url(), &stack.aws_url(), Some(stack));
     let (steps, end) = (AtomicUsize::new(0), Instant::now() + Duration::from_secs(seconds));

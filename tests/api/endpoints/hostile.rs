@@ -10,7 +10,7 @@ use crate::answers::{
     CODE_CORRECT, MALFORMED_JSON, NO_SESSIONS, SENT, TOKEN_NOT_PROVIDED, UNKNOWN_USERNAME,
     USERNAME_OR_PASSWORD_INCORRECT, validation_failed,
 };
-use crate::events;
+use crate::documents::events;
 use crate::helpers::{
     Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SEND_EMAIL,
     Service, WRONG_PASSWORD, unknown_username,

@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,10 +17,10 @@ use support::template::MonthlyResources;
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, CODE_INCORRECT, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT};
+use crate::documents::template::template;
 use crate::helpers::{
     NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
-use crate::template::template;
 
 /// What CloudWatch bills an event in addition to its bytes
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>).
@@ -38,20 +37,17 @@ struct Local {
 impl Local {
     fn start() -> Self {
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.log", Uuid::new_v4()));
-        // Only the API's port is printed, so this one cannot be left to the process to choose.
-        let aws_port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_local"))
-            .args(["--no-demo", "--api-port", "0", "--aws-port", &aws_port.to_string()])
+        let mut process = Command::new(env!("CARGO_BIN_EXE_logged_stack"))
             // One that others use too must not lose a table.
             .env_remove("DYNAMODB_URL")
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut ready = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let api = ready.trim_end().strip_prefix("ready ").expect("a line that says that it is ready");
-        let service = Service::at(api, &format!("http://127.0.0.1:{aws_port}"), None);
+        let mut addresses = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut addresses).unwrap();
+        let (api, aws) = addresses.trim_end().split_once(' ').expect("two addresses");
+        let service = Service::at(api, aws, None);
         Self { service, process, log }
     }
 
@@ -292,13 +288,13 @@ fn alarms_and_the_dashboard_have_metrics_that_the_filters_count() {
 fn the_runbook_names_the_metrics_and_the_page_of_costs_counts_them() {
     let countable = countable();
     for Metric { name, .. } in &countable {
-        assert!(include_str!("../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
+        assert!(include_str!("../../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
     }
     let MonthlyResources { metrics, metrics_in_alarms, .. } = template().monthly_resources().unwrap();
     assert_eq!(metrics, countable.len());
     let told =
         format!("({metrics} metrics, {metrics_in_alarms} metrics in alarms, a dashboard, two secrets)");
-    assert!(include_str!("../../COSTS.md").contains(&told), "{told}");
+    assert!(include_str!("../../../COSTS.md").contains(&told), "{told}");
 }
 
 /// The line that API Gateway writes about an answered sign-in, by the template's format.
@@ -336,7 +332,7 @@ async fn a_sign_in_writes_at_most_500_bytes_of_log() {
     assert!(bytes <= 500, "{bytes}: {access}");
     // Lambda adds none of its own.
     assert!(
-        include_str!("../../template.yaml")
+        include_str!("../../../template.yaml")
             .contains("LogFormat: JSON, LogGroup: !Ref LogGroup, SystemLogLevel: WARN")
     );
 }

@@ -26,7 +26,7 @@ use crate::helpers::{
     Answer, CHANGE_PASSWORD_AFTER_SIGNIN, MINUTE, Mail, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD,
     SESSION_SIGNIN, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
-use crate::rotation::{STEPS, step};
+use crate::rules::rotation::{STEPS, step};
 
 /// Hashes cost next to nothing, secrets are read for each request, and rotations may follow one another.
 const SETTINGS: [(&str, &str); 6] = [

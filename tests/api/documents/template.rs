@@ -21,7 +21,7 @@ use crate::helpers::{
     LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_INFORMATION,
     SESSION_SIGNIN, SESSIONS, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
-use crate::rotation::{STEPS, step};
+use crate::rules::rotation::{STEPS, step};
 
 /// The documented routes: method, path, and the function that answers.
 const ROUTES: [(&str, &str, &str); 12] = [
@@ -107,7 +107,8 @@ pub(crate) fn readers() -> BTreeMap<String, Function> {
 
 /// The folders in a folder of the project.
 fn folders_in(folder: &str) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder)).unwrap();
+    let entries =
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder)).unwrap();
     let folders = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_dir());
     folders.map(|folder| folder.file_name().into_string().unwrap()).collect()
 }
@@ -181,7 +182,7 @@ fn parameters_have_the_defaults_and_the_limits_of_the_code() {
 
 #[test]
 fn the_readme_lists_every_setting_with_its_default() {
-    let (_, section) = include_str!("../../README.md").split_once("\n## Configure\n").unwrap();
+    let (_, section) = include_str!("../../../README.md").split_once("\n## Configure\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let mut listed = BTreeMap::new();
     for row in section.lines().filter(|line| line.starts_with("| `")) {
@@ -212,7 +213,7 @@ fn the_readme_lists_every_setting_with_its_default() {
 
 #[test]
 fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
-    let (_, section) = include_str!("../../RUNBOOK.md").split_once("\n## Alarms\n").unwrap();
+    let (_, section) = include_str!("../../../RUNBOOK.md").split_once("\n## Alarms\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     let named: BTreeSet<&str> =
@@ -220,20 +221,21 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
     let alarms: BTreeSet<&str> = template().alarms().unwrap().into_keys().collect();
     assert_eq!(named, alarms);
     for alarm in alarms {
-        assert!(include_str!("../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
+        assert!(include_str!("../../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
     }
 }
 
 #[test]
 fn the_runbook_tells_how_long_traces_of_a_deleted_user_stay() {
     let (_, section) =
-        include_str!("../../RUNBOOK.md").split_once("\n## What deletion of a user leaves").unwrap();
+        include_str!("../../../RUNBOOK.md").split_once("\n## What deletion of a user leaves").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let days = template().parameter("LOG_RETENTION_DAYS").unwrap().default.clone().unwrap();
     assert_eq!(section.matches(&format!("`LogRetentionDays` ({days})")).count(), 2);
     // Point-in-time recovery reaches back 35 days unless told otherwise.
     assert!(
-        section.contains("35 days") && !include_str!("../../template.yaml").contains("RecoveryPeriodInDays")
+        section.contains("35 days")
+            && !include_str!("../../../template.yaml").contains("RecoveryPeriodInDays")
     );
 }
 

@@ -12,8 +12,8 @@ use crate::answers::{
     SESSION_DELETED, SESSION_NOT_FOUND, SESSION_TOKEN_INCORRECT, TOKEN_NOT_PROVIDED, UNAUTHORIZED,
     UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT, change_password_errors,
 };
+use crate::documents::template;
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
-use crate::template;
 
 // What the files contain, and the tests replace with what is their own.
 const USERNAME: &str = "st.huber";
@@ -25,7 +25,7 @@ const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJsdW1lbi1qd3
      TQ0MzcsImV4cCI6MTU2OTI1ODAzN30.8fCp9Jdgbz8BotM6bW_OuRLb4Zl36YcKS9eo8pbVbwQ";
 
 fn directory() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events")
 }
 
 /// The event `<function>/<case>`.

@@ -5,8 +5,8 @@ use shared::domain::AllowedOrigins;
 use support::{Options, Stack};
 use uuid::Uuid;
 
+use crate::documents::template::{READ_BY_API, readers, template};
 use crate::helpers::{Answer, SIGNIN, Service};
-use crate::template::{READ_BY_API, readers, template};
 
 /// Valid values of `CORS_ALLOW_ORIGINS`.
 const ORIGINS: [&str; 6] = [

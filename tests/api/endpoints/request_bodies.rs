@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
 use crate::answers::{MALFORMED_JSON, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT};
-use crate::events;
+use crate::documents::events;
 use crate::helpers::{
     Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN,
     SIGNIN, Service, unknown_username,

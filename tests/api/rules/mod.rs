@@ -1,0 +1,15 @@
+//! The rules that several endpoints share.
+
+mod mails;
+mod migration;
+mod own_changes;
+pub(crate) mod passwords;
+mod reset_codes;
+mod revoked_codes;
+pub(crate) mod rotation;
+mod safe_mode;
+mod session_lifetimes;
+mod settings;
+mod sign_in_failures;
+mod timing;
+mod tokens;
