@@ -185,7 +185,7 @@ pub(crate) fn measure(
     let resources = template.monthly_resources()?;
     let MonthlyResources { metrics, metrics_in_alarms, .. } = resources;
     let fixed_text = format!("{fixed:.0} ({metrics} metrics, {metrics_in_alarms} metrics in alarms,");
-    lines.push(format!("By the month, whatever the traffic: {fixed_text}"));
+    lines.push(format!("Without any traffic, a month costs {fixed_text}"));
     lines.push(format!("logs {logs:.2} for {bytes} bytes"));
     for line in lines {
         if !agrees(COSTS, &line) {
