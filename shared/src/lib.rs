@@ -8,6 +8,7 @@
 //! | [`mail`] | SES: the mails and their templates. |
 //! | [`function`] | Lambda: what a function is, and how it runs. |
 //! | [`endpoint`] | API Gateway: what an endpoint is, and the one place that turns an outcome into an answer. |
+//! | [`administration`] | The functions that operators invoke: their answers and their log. |
 //! | [`fields`] | The fields of requests, and the messages of those that are wrong. |
 //! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
 //! | [`password_changes`] | Changing a password: the one way in which that is done. |
@@ -19,6 +20,7 @@
 //! | [`telemetry`] | Logs and metrics. |
 //! | [`settings`], [`aws`], [`clock`], [`random`] | Environment variables, the SDK's settings and errors, the time, the operating system's randomness. |
 
+pub mod administration;
 pub mod authentication;
 pub mod aws;
 pub mod clock;

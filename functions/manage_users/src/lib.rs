@@ -8,18 +8,17 @@ use lambda_runtime::LambdaEvent;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use shared::administration::{Outcome, Refusal, UserView, answer, with_cursor};
 use shared::domain::{
-    EmailAddress, Locale, Networks, NewPassword, OwnChanges, PasswordPolicy, Timestamp, User, UserWithHash,
-    Username,
+    EmailAddress, Networks, NewPassword, OwnChanges, PasswordPolicy, User, UserWithHash, Username,
 };
 use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
-use shared::fields::FieldErrors;
 use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
 use shared::password_changes::PasswordChanges;
 use shared::settings::{ConfigError, Settings};
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
-use shared::telemetry::{self, Audit, Summary, identify};
+use shared::telemetry::{self, identify};
 use shared::{clock, random};
 
 use crate::payload::{Command, Constraints, Credential, ImportedUser, NewUser};
@@ -36,83 +35,13 @@ pub struct ManageUsers {
     changes: PasswordChanges,
 }
 
-/// Why a command was not carried out.
-enum Refusal {
-    /// The payload's fields break their constraints.
-    Validation(FieldErrors),
-    /// Nobody has this username.
-    UnknownUsername,
-    /// No user has this id.
-    UnknownUserId,
-    /// Somebody has this username.
-    UserExists,
-    /// Somebody has this user id.
-    UserIdExists,
-    /// Our side failed.
-    Failure(Failure),
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-impl From<CreateUserError> for Refusal {
-    fn from(error: CreateUserError) -> Self {
-        match error {
-            CreateUserError::UsernameTaken => Self::UserExists,
-            CreateUserError::UserIdTaken => Self::UserIdExists,
-            CreateUserError::Failure(failure) => Self::Failure(failure),
-        }
-    }
-}
-
-impl Refusal {
-    fn error_code(&self) -> &'static str {
-        match self {
-            Self::Validation(_) => "validation_failed",
-            Self::UnknownUsername | Self::UnknownUserId => "unknown_username",
-            Self::UserExists => "user_exists",
-            Self::UserIdExists => "user_id_exists",
-            Self::Failure(failure) => failure.error_code(),
-        }
-    }
-
-    fn to_answer(&self) -> Value {
-        let mut answer = json!({ "ok": false, "error_code": self.error_code(), "msg": self.msg() });
-        if let Self::Validation(errors) = self {
-            answer["errors"] = json!(errors);
-        }
-        answer
-    }
-
-    fn msg(&self) -> &'static str {
-        match self {
-            Self::Validation(_) => "The given data was invalid",
-            Self::UnknownUsername => "Unknown username",
-            Self::UnknownUserId => "Unknown user id",
-            Self::UserExists => "A user with this username exists",
-            Self::UserIdExists => "A user with this user id exists",
-            Self::Failure(failure) => failure.msg(),
-        }
-    }
-}
-
-/// A user as an administrator sees it. The hash is not part of it.
-#[derive(Serialize)]
-struct UserView<'a> {
-    username: &'a str,
-    user_id: &'a str,
-    email_addresses: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    locale: Option<&'a str>,
-    activated: bool,
-    must_change_password: bool,
-    created_at: String,
-    password_changed_at: Option<String>,
-    last_signin_at: Option<String>,
-}
+const UNKNOWN_USERNAME: Refusal =
+    Refusal::Conflict { error_code: "unknown_username", msg: "Unknown username" };
+const UNKNOWN_USER_ID: Refusal = Refusal::Conflict { error_code: "unknown_username", msg: "Unknown user id" };
+const USER_EXISTS: Refusal =
+    Refusal::Conflict { error_code: "user_exists", msg: "A user with this username exists" };
+const USER_ID_EXISTS: Refusal =
+    Refusal::Conflict { error_code: "user_id_exists", msg: "A user with this user id exists" };
 
 impl Function for ManageUsers {
     const NAME: &'static str = "manage_users";
@@ -132,31 +61,29 @@ impl Function for ManageUsers {
     /// Carries out one command.
     async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
-        let executed = async {
+        let command = async {
             let constraints = Constraints { policy: self.policy, now: clock::now() };
             let (action, command) = Command::parse(&payload, constraints);
-            let result = match command {
+            let outcome = match command {
                 Ok(command) => self.execute(command).await,
-                Err(errors) => Err(Refusal::Validation(errors)),
+                Err(errors) => Err(errors.into()),
             };
-            (action, result)
+            (action, outcome)
         };
-        let audit = Audit::of_invocation(Self::NAME, &context);
-        let (_, result) = audit.record(executed, |(action, result)| summary(*action, result)).await;
-        Ok(result.map_or_else(|refusal| refusal.to_answer(), |(_, answer)| answer))
+        Ok(answer(Self::NAME, &context, command).await)
     }
 }
 
 impl ManageUsers {
     /// What was done, for the audit log, and the answer.
-    async fn execute(&self, command: Command) -> Result<(&'static str, Value), Refusal> {
+    async fn execute(&self, command: Command) -> Outcome {
         let done = json!({ "ok": true });
         Ok(match command {
             Command::Create(user) => ("created", show(&self.create(*user).await?)),
             Command::Get { username } => ("shown", show(&self.user(&username).await?)),
             Command::GetById { user_id } => {
                 let user = self.store.user_by_id(&user_id).await?;
-                ("shown", show(&user.ok_or(Refusal::UnknownUserId)?))
+                ("shown", show(&user.ok_or(UNKNOWN_USER_ID)?))
             }
             Command::Rename { username, new_username } => {
                 ("renamed", show(&self.rename(&username, &new_username).await?))
@@ -182,8 +109,11 @@ impl ManageUsers {
             }
             Command::List { page, email_address } => {
                 let (users, cursor) = self.store.users(page.cursor.as_deref(), page.limit).await?;
-                let users: Vec<_> =
-                    users.iter().filter(|user| has_address(user, email_address.as_ref())).map(view).collect();
+                let users: Vec<_> = users
+                    .iter()
+                    .filter(|user| has_address(user, email_address.as_ref()))
+                    .map(UserView::from)
+                    .collect();
                 ("listed", with_cursor(json!({ "ok": true, "users": users }), cursor))
             }
             Command::CountOutdatedHashes(page) => {
@@ -198,7 +128,7 @@ impl ManageUsers {
     }
 
     async fn user(&self, username: &Username) -> Result<User, Refusal> {
-        let user = self.store.user(username).await?.ok_or(Refusal::UnknownUsername)?;
+        let user = self.store.user(username).await?.ok_or(UNKNOWN_USERNAME)?;
         identify(&user.user_id);
         Ok(user)
     }
@@ -227,7 +157,7 @@ impl ManageUsers {
             networks: Networks::default(),
         };
         let user = UserWithHash { user, password_hash: password_hash.map(Ok) };
-        self.store.create_user(&user).await?;
+        self.store.create_user(&user).await.map_err(not_created)?;
         Ok(user.user)
     }
 
@@ -289,8 +219,8 @@ impl ManageUsers {
         for _ in 0..MAX_CONFLICT_RETRIES {
             match self.store.rename_user(username, new_username).await {
                 Ok(user) => return Ok(user),
-                Err(RenameUserError::UnknownUsername) => return Err(Refusal::UnknownUsername),
-                Err(RenameUserError::UsernameTaken) => return Err(Refusal::UserExists),
+                Err(RenameUserError::UnknownUsername) => return Err(UNKNOWN_USERNAME),
+                Err(RenameUserError::UsernameTaken) => return Err(USER_EXISTS),
                 Err(RenameUserError::Changed) => {}
                 Err(RenameUserError::Failure(failure)) => return Err(failure.into()),
             }
@@ -348,42 +278,16 @@ fn has_address(user: &User, wanted: Option<&EmailAddress>) -> bool {
     })
 }
 
-fn summary<'a>(
-    action: Option<&'static str>,
-    result: &'a Result<(&'static str, Value), Refusal>,
-) -> Summary<'a> {
-    let (outcome, failure) = match result {
-        Ok((outcome, _)) => (*outcome, None),
-        Err(Refusal::Failure(failure)) => (failure.error_code(), Some(failure)),
-        Err(refusal) => (refusal.error_code(), None),
-    };
-    Summary { outcome, action, failure, ..Summary::default() }
-}
-
 /// The answer that shows one user.
 fn show(user: &User) -> Value {
     identify(&user.user_id);
-    json!({ "ok": true, "user": view(user) })
+    json!({ "ok": true, "user": UserView::from(user) })
 }
 
-/// The answer of a page, with the way to go on if there may be more.
-fn with_cursor(mut answer: Value, cursor: Option<String>) -> Value {
-    if let Some(cursor) = cursor {
-        answer["cursor"] = cursor.into();
-    }
-    answer
-}
-
-fn view(user: &User) -> UserView<'_> {
-    UserView {
-        username: user.username.display(),
-        user_id: user.user_id.as_str(),
-        email_addresses: user.email_addresses.iter().map(EmailAddress::as_str).collect(),
-        locale: user.locale.as_ref().map(Locale::as_str),
-        activated: user.activated,
-        must_change_password: user.must_change_password,
-        created_at: user.created_at.to_rfc3339(),
-        password_changed_at: user.password_changed_at.map(Timestamp::to_rfc3339),
-        last_signin_at: user.last_signin_at.map(Timestamp::to_rfc3339),
+fn not_created(error: CreateUserError) -> Refusal {
+    match error {
+        CreateUserError::UsernameTaken => USER_EXISTS,
+        CreateUserError::UserIdTaken => USER_ID_EXISTS,
+        CreateUserError::Failure(failure) => failure.into(),
     }
 }
