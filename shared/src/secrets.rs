@@ -192,7 +192,7 @@ impl SecretKeys {
             {
                 None
             }
-            Err(error) => return Err(SecretsManager.failure("GetSecretValue", &error)),
+            Err(error) => return Err(SecretsManager.record_failure("GetSecretValue", &error)),
         };
         let signs_until = Some(created + self.read(|cache| cache.time_to_live));
         let previous = previous.map(|value| self.key(value, signs_until)).transpose()?.map(Arc::new);
@@ -210,7 +210,7 @@ impl SecretKeys {
         let current = self
             .stage("AWSCURRENT")
             .await
-            .map_err(|error| SecretsManager.failure("GetSecretValue", &error))?;
+            .map_err(|error| SecretsManager.record_failure("GetSecretValue", &error))?;
         let created = current.created_date.and_then(|created| i64::try_from(created.as_nanos() / 1000).ok());
         let created = created.map(Timestamp::from_micros).ok_or_else(|| {
             Failure::Defect(format!("the current version of {} has no creation date", self.secret_id))

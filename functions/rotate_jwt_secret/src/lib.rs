@@ -120,7 +120,7 @@ impl RotateJwtSecret {
             .send()
             .await
             .map(drop)
-            .map_err(|error| SecretsManager.failure("PutSecretValue", &error))
+            .map_err(|error| SecretsManager.record_failure("PutSecretValue", &error))
     }
 
     async fn confirm(&self, rotation: &Rotation) -> Result<(), Failure> {
@@ -134,7 +134,7 @@ impl RotateJwtSecret {
 
     async fn current(&self, rotation: &Rotation) -> Result<GetSecretValueOutput, Failure> {
         let current = self.client.get_secret_value().secret_id(&rotation.secret_id).send().await;
-        current.map_err(|error| SecretsManager.failure("GetSecretValue", &error))
+        current.map_err(|error| SecretsManager.record_failure("GetSecretValue", &error))
     }
 }
 

@@ -309,7 +309,7 @@ impl Mailer {
             .map_err(|error| {
                 let undelivered =
                     if had_no_effect(&error) { Undelivered::Refused } else { Undelivered::Unknown };
-                undelivered(Ses.failure("SendEmail", &error))
+                undelivered(Ses.record_failure("SendEmail", &error))
             })
     }
 }

@@ -14,7 +14,7 @@ use super::item::{Item, condition_failure, instant, name_hash, number, text, tex
 use super::reset_codes::{CODE_KEY, code_key, tries_and_sends};
 use super::source_ips::{AddressLimit, address_key, wait_of_address};
 use super::transaction::defect;
-use super::users::{Row, user_attributes};
+use super::user_row::{Row, user_attributes};
 use crate::aws::Dependency::DynamoDb;
 use crate::domain::{
     Budget, FREE_FAILURES, Failures, LONGEST_WAIT, Network, PasswordHash, Timestamp, User, UserId,
@@ -247,7 +247,7 @@ impl Store {
                 .set_request_items(Some(wanted))
                 .send()
                 .await
-                .map_err(|error| DynamoDb.failure("BatchGetItem", &error))?;
+                .map_err(|error| DynamoDb.record_failure("BatchGetItem", &error))?;
             for (table, items) in output.responses.unwrap_or_default() {
                 found.extend(items.into_iter().map(|item| (table.clone(), Item(item))));
             }
@@ -310,9 +310,8 @@ impl Store {
             Ok(output) => {
                 return Ok(Commit::Made(user(&Item(output.attributes.unwrap_or_default()))?));
             }
-            Err(error) => {
-                condition_failure(&error).ok_or_else(|| DynamoDb.failure("UpdateItem attempt", &error))?
-            }
+            Err(error) => condition_failure(&error)
+                .ok_or_else(|| DynamoDb.record_failure("UpdateItem attempt", &error))?,
         };
         // The response was lost, and this is the SDK's retry of what was written. Whatever replaced the stamp since then
         // also revoked what this attempt leads to, which is therefore not to be issued under the new stamp.

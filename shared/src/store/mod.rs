@@ -94,6 +94,7 @@ mod reset_codes;
 mod sessions;
 mod source_ips;
 mod transaction;
+mod user_row;
 mod users;
 
 use std::sync::Arc;
@@ -179,7 +180,7 @@ impl Store {
             .send()
             .await;
         if let Err(error) = asked {
-            telemetry::warn("not connected ahead", DynamoDb.failure("GetItem", &error));
+            telemetry::warn("not connected ahead", DynamoDb.record_failure("GetItem", &error));
         }
     }
 }

@@ -142,7 +142,7 @@ impl Store {
                     });
                     Err(Refused::Wait(next.max().unwrap_or_default()))
                 }
-                None => Err(DynamoDb.failure("UpdateItem reset codes", &error).into()),
+                None => Err(DynamoDb.record_failure("UpdateItem reset codes", &error).into()),
             },
         }
     }
@@ -233,7 +233,7 @@ impl Store {
             Ok(_) => Ok(None),
             Err(error) => match condition_failure(&error) {
                 Some(item) => Ok(Some(item)),
-                None => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
+                None => Err(DynamoDb.record_failure("UpdateItem reset codes", &error)),
             },
         }
     }
@@ -285,7 +285,7 @@ impl Store {
             }
             Err(error) => {
                 let item = condition_failure(&error)
-                    .ok_or_else(|| DynamoDb.failure("UpdateItem reset codes", &error))?;
+                    .ok_or_else(|| DynamoDb.record_failure("UpdateItem reset codes", &error))?;
                 let is_live = item.optional_instant("expires_at")?.is_some_and(|end| end > now);
                 if is_live && holder.map_or(Ok(true), |holder| is_of(&item, holder))? {
                     Err(TryError::Exhausted)
@@ -313,7 +313,7 @@ impl Store {
             Ok(_) => Ok(()),
             // The code was replaced or used meanwhile, and its tries went with it.
             Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(DynamoDb.failure("UpdateItem reset codes", &error)),
+            Err(error) => Err(DynamoDb.record_failure("UpdateItem reset codes", &error)),
         }
     }
 }

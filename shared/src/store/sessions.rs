@@ -104,7 +104,7 @@ impl Store {
                 let present = Item(failed.item.clone().unwrap_or_default());
                 Ok(present.bytes("token_hash")? == token.hash().as_bytes())
             }
-            _ => Err(DynamoDb.failure("PutItem sessions", &error)),
+            _ => Err(DynamoDb.record_failure("PutItem sessions", &error)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Store {
         let session = match request.send().await {
             Ok(output) => Item(output.attributes.unwrap_or_default()),
             Err(error) if condition_failure(&error).is_some() => return Ok(None),
-            Err(error) => return Err(DynamoDb.failure("UpdateItem sessions", &error)),
+            Err(error) => return Err(DynamoDb.record_failure("UpdateItem sessions", &error)),
         };
         let user = self.user_by_key(session.text("username")?).await?;
         let stamp_hash = session.bytes("stamp_hash")?;
@@ -161,7 +161,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| DynamoDb.failure("GetItem sessions", &error))?;
+            .map_err(|error| DynamoDb.record_failure("GetItem sessions", &error))?;
         let Some(item) = output.item.map(Item) else {
             return Ok(false);
         };
@@ -223,7 +223,7 @@ impl Store {
         match request.send().await {
             Ok(_) => Ok(true),
             Err(error) if condition_failure(&error).is_some() => Ok(false),
-            Err(error) => Err(DynamoDb.failure("UpdateItem sessions", &error)),
+            Err(error) => Err(DynamoDb.record_failure("UpdateItem sessions", &error)),
         }
     }
 
@@ -270,7 +270,7 @@ impl Store {
             {
                 Ok(false)
             }
-            Err(error) => Err(DynamoDb.failure("DeleteItem sessions", &error)),
+            Err(error) => Err(DynamoDb.record_failure("DeleteItem sessions", &error)),
         }
     }
 
@@ -293,7 +293,7 @@ impl Store {
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
+            Err(error) => Err(DynamoDb.record_failure("UpdateItem users", &error)),
         }
     }
 
@@ -312,7 +312,7 @@ impl Store {
         });
         let mut deleted = stream::iter(deletions).buffer_unordered(DELETIONS_AT_ONCE);
         while let Some(outcome) = deleted.next().await {
-            outcome.map_err(|error| DynamoDb.failure("DeleteItem sessions", &error))?;
+            outcome.map_err(|error| DynamoDb.record_failure("DeleteItem sessions", &error))?;
         }
         Ok(())
     }
@@ -344,7 +344,7 @@ impl Store {
             .send();
         let mut items = Vec::new();
         while let Some(item) = pages.next().await {
-            items.push(Item(item.map_err(|error| DynamoDb.failure("Query sessions", &error))?));
+            items.push(Item(item.map_err(|error| DynamoDb.record_failure("Query sessions", &error))?));
         }
         Ok(items)
     }

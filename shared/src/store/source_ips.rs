@@ -86,7 +86,7 @@ impl Store {
             .key("subject", text(address_key(limit.budget, source_ip)))
             .send()
             .await
-            .map_err(|error| DynamoDb.failure("GetItem source IPs", &error))?;
+            .map_err(|error| DynamoDb.record_failure("GetItem source IPs", &error))?;
         output.item.map_or(Ok(None), |item| wait_of_address(&Item(item), limit, now))
     }
 
@@ -157,7 +157,7 @@ async fn refused(update: UpdateItemFluentBuilder) -> Result<Option<Item>, Failur
         Ok(_) => Ok(None),
         Err(error) => match condition_failure(&error) {
             Some(item) => Ok(Some(item)),
-            None => Err(DynamoDb.failure("UpdateItem source IPs", &error)),
+            None => Err(DynamoDb.record_failure("UpdateItem source IPs", &error)),
         },
     }
 }

@@ -13,7 +13,7 @@ impl Store {
         match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
             Ok(_) => Ok(true),
             Err(error) if has_failed_condition(&error) => Ok(false),
-            Err(error) => Err(DynamoDb.failure(&format!("TransactWriteItems {name}"), &error)),
+            Err(error) => Err(DynamoDb.record_failure(&format!("TransactWriteItems {name}"), &error)),
         }
     }
 }

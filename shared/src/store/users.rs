@@ -1,17 +1,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 
 use super::Store;
-use super::item::{Item, boolean, condition_failure, instant, instants, name_hash, number, text};
+use super::item::{Item, boolean, condition_failure, name_hash, number, text};
 use super::reset_codes::{CODE_KEY, code_key};
 use super::transaction::{defect, failed_conditions};
+use super::user_row::{Row, address_list, new_item};
 use crate::aws::Dependency::DynamoDb;
-use crate::domain::{
-    EmailAddress, Locale, Networks, OwnChanges, PasswordHash, RecoveryStamp, SecurityStamp, SessionOwner,
-    User, UserId, UserWithHash, Username,
-};
+use crate::domain::{EmailAddress, Locale, PasswordHash, User, UserId, UserWithHash, Username};
 use crate::failure::Failure;
 use crate::{random, telemetry};
 
@@ -52,65 +50,6 @@ pub enum RenameUserError {
     Failure(Failure),
 }
 
-/// A row of the users table, as much of it as is read.
-pub(super) trait Row: Sized {
-    /// The attributes that are read, as a projection expression.
-    const ATTRIBUTES: &str;
-
-    fn from_item(item: &Item) -> Result<Self, Failure>;
-}
-
-/// The attributes of a [`User`].
-macro_rules! user_attributes {
-    () => {
-        "username, display_username, user_id, security_stamp, recovery_stamp, session_owner, kept_jti, \
-         email_addresses, locale, \
-         activated, must_change_password, created_at, password_changed_at, own_changes, last_signin_at, \
-         networks"
-    };
-}
-pub(super) use user_attributes;
-
-impl Row for User {
-    const ATTRIBUTES: &str = user_attributes!();
-
-    fn from_item(item: &Item) -> Result<Self, Failure> {
-        let addresses = item.list("email_addresses")?.iter().map(|address| {
-            let address = address.as_s().ok().and_then(|address| EmailAddress::from_stored(address));
-            address.ok_or_else(|| Item::unreadable("email_addresses"))
-        });
-        Ok(Self {
-            username: Username::from_stored(item.text("username")?, item.text("display_username")?),
-            user_id: UserId::parse(item.text("user_id")?).ok_or_else(|| Item::unreadable("user_id"))?,
-            security_stamp: SecurityStamp::new(item.text("security_stamp")?.to_owned()),
-            recovery_stamp: RecoveryStamp::new(item.text("recovery_stamp")?.to_owned()),
-            session_owner: SessionOwner::parse(item.text("session_owner")?)
-                .ok_or_else(|| Item::unreadable("session_owner"))?,
-            kept_jti: item.optional_text("kept_jti").map(str::to_owned),
-            email_addresses: addresses.collect::<Result<_, _>>()?,
-            locale: item.optional_text("locale").and_then(Locale::parse),
-            activated: item.boolean("activated")?,
-            must_change_password: item.boolean("must_change_password")?,
-            created_at: item.instant("created_at")?,
-            password_changed_at: item.optional_instant("password_changed_at")?,
-            own_changes: OwnChanges::new(item.instants("own_changes")?),
-            last_signin_at: item.optional_instant("last_signin_at")?,
-            networks: Networks::from_stored(item.optional_texts("networks")?),
-        })
-    }
-}
-
-impl Row for UserWithHash {
-    const ATTRIBUTES: &str = concat!(user_attributes!(), ", password_hash");
-
-    fn from_item(item: &Item) -> Result<Self, Failure> {
-        Ok(Self {
-            user: User::from_item(item)?,
-            password_hash: item.optional_text("password_hash").map(PasswordHash::parse),
-        })
-    }
-}
-
 impl Store {
     /// The user who has this name.
     pub fn user(&self, username: &Username) -> impl Future<Output = Result<Option<User>, Failure>> {
@@ -137,7 +76,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| DynamoDb.failure("GetItem user ids", &error))?;
+            .map_err(|error| DynamoDb.record_failure("GetItem user ids", &error))?;
         reservation.item.map(|item| Item(item).text("username").map(str::to_owned)).transpose()
     }
 
@@ -163,7 +102,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| DynamoDb.failure("GetItem users", &error))?;
+            .map_err(|error| DynamoDb.record_failure("GetItem users", &error))?;
         Ok(output.item.map(Item))
     }
 
@@ -181,7 +120,7 @@ impl Store {
             ("user_id".to_owned(), text(user.user.user_id.as_str())),
             ("username".to_owned(), text(user.user.username.normalised())),
         ]);
-        let user = put(&self.tables.users, item(user), "username")?;
+        let user = put(&self.tables.users, new_item(user), "username")?;
         let user_id = put(&self.tables.user_ids, reservation, "user_id")?;
         let outcome = self
             .client
@@ -196,7 +135,7 @@ impl Store {
         match error.as_service_error().map(failed_conditions).as_deref() {
             Some([true, ..]) => Err(CreateUserError::UsernameTaken),
             Some([_, true]) => Err(CreateUserError::UserIdTaken),
-            _ => Err(DynamoDb.failure("TransactWriteItems create user", &error).into()),
+            _ => Err(DynamoDb.record_failure("TransactWriteItems create user", &error).into()),
         }
     }
 
@@ -324,7 +263,7 @@ impl Store {
             .consistent_read(true)
             .send()
             .await
-            .map_err(|error| DynamoDb.failure("Scan users", &error))?;
+            .map_err(|error| DynamoDb.record_failure("Scan users", &error))?;
         let rows = page.items.unwrap_or_default().into_iter().map(|item| R::from_item(&Item(item)));
         let next = page.last_evaluated_key.map(Item);
         let next = next.map(|key| key.text("username").map(str::to_owned)).transpose()?;
@@ -430,7 +369,7 @@ impl Store {
         match error.as_service_error().map(failed_conditions).as_deref() {
             Some([false, _, true, ..]) if is_move => Err(RenameUserError::UsernameTaken),
             Some(failed) if failed.contains(&true) => Err(RenameUserError::Changed),
-            _ => Err(DynamoDb.failure("TransactWriteItems rename user", &error).into()),
+            _ => Err(DynamoDb.record_failure("TransactWriteItems rename user", &error).into()),
         }
     }
 
@@ -454,7 +393,7 @@ impl Store {
                 Ok(())
             }
             Err(error) if condition_failure(&error).is_some() => Ok(()),
-            Err(error) => Err(DynamoDb.failure("UpdateItem users", &error)),
+            Err(error) => Err(DynamoDb.record_failure("UpdateItem users", &error)),
         }
     }
 }
@@ -474,35 +413,4 @@ impl From<Failure> for CreateUserError {
 /// Returns whether two lists have the same addresses, in any order.
 fn same_addresses(some: &[EmailAddress], others: &[EmailAddress]) -> bool {
     some.iter().all(|address| others.contains(address)) && others.iter().all(|address| some.contains(address))
-}
-
-fn address_list(addresses: &[EmailAddress]) -> AttributeValue {
-    AttributeValue::L(addresses.iter().map(|address| text(address.as_str())).collect())
-}
-
-fn item(UserWithHash { user, password_hash }: &UserWithHash) -> HashMap<String, AttributeValue> {
-    let mut item = HashMap::from([
-        ("username".to_owned(), text(user.username.normalised())),
-        ("display_username".to_owned(), text(user.username.display())),
-        ("user_id".to_owned(), text(user.user_id.as_str())),
-        ("security_stamp".to_owned(), text(user.security_stamp.as_str())),
-        ("recovery_stamp".to_owned(), text(user.recovery_stamp.as_str())),
-        ("session_owner".to_owned(), text(user.session_owner.as_str())),
-        ("sessions_opened".to_owned(), number(0)),
-        ("email_addresses".to_owned(), address_list(&user.email_addresses)),
-        ("activated".to_owned(), boolean(user.activated)),
-        ("must_change_password".to_owned(), boolean(user.must_change_password)),
-        ("created_at".to_owned(), instant(user.created_at)),
-        ("own_changes".to_owned(), instants(user.own_changes.instants())),
-    ]);
-    let hash = password_hash.as_ref().and_then(|hash| hash.as_ref().ok());
-    let optional = [
-        ("password_hash", hash.map(|hash| text(hash.expose()))),
-        ("locale", user.locale.as_ref().map(|locale| text(locale.as_str()))),
-        ("kept_jti", user.kept_jti.as_deref().map(text)),
-        ("password_changed_at", user.password_changed_at.map(instant)),
-        ("last_signin_at", user.last_signin_at.map(instant)),
-    ];
-    item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    item
 }

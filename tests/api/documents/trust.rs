@@ -30,7 +30,7 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
     for (bundle, outcome) in [(None, "UnknownIssuer"), (bundle, "unknown code")] {
         let aws = client_of_aws(&url, bundle).unwrap();
         let called = aws_sdk_dynamodb::Client::new(&aws).list_tables().send().await;
-        let failure = DynamoDb.failure("ListTables", &called.unwrap_err()).to_string();
+        let failure = DynamoDb.record_failure("ListTables", &called.unwrap_err()).to_string();
         assert!(failure.contains(outcome), "{failure}");
     }
     std::fs::remove_file(&file).unwrap();
