@@ -10,8 +10,6 @@ use jsonwebtoken::dangerous::insecure_decode;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{self, Signer, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
-use lambda_http::http::{HeaderMap, header};
-use lambda_http::{Request, RequestExt};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -307,30 +305,8 @@ fn signed_in(user: User, session_is_live: bool, claims: Claims) -> Result<Signed
     Ok(SignedIn { user, jti: claims.jti })
 }
 
-/// The token of an `Authorization: Bearer …` header (RFC 6750). The colon that the API document writes behind
-/// `Bearer` is accepted too.
-#[must_use]
-pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once([' ', '\t'])?;
-    let is_bearer = scheme.trim_end_matches(':').eq_ignore_ascii_case("bearer");
-    is_bearer.then(|| token.trim()).filter(|token| !token.is_empty())
-}
-
-/// The token of a request whose clients may send it in the query, as `?token=…`: the header's ([`bearer_token`]), or
-/// else the last one of the query, because clients append a new token to the old one. An empty one counts as absent.
-#[must_use]
-pub fn token_of(request: &Request) -> Option<String> {
-    if let Some(token) = bearer_token(request.headers()) {
-        return Some(token.to_owned());
-    }
-    let query = request.query_string_parameters();
-    query.all("token")?.last().filter(|token| !token.is_empty()).map(|token| (*token).to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use lambda_http::http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -410,23 +386,5 @@ mod tests {
             assert!(!read(iat, &format!(r#","exp":{odd}"#), ""), "{odd}");
             assert!(!read(iat, exp, &format!(r#","nbf":{odd}"#)), "{odd}");
         }
-    }
-
-    #[test]
-    fn the_bearer_token_is_read_with_and_without_the_document_s_colon() {
-        for (value, token) in [
-            ("Bearer abc", Some("abc")),
-            ("Bearer: abc", Some("abc")),
-            ("bearer   abc ", Some("abc")),
-            ("Bearer", None),
-            ("Bearer ", None),
-            ("Basic abc", None),
-            ("abc", None),
-            ("", None),
-        ] {
-            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_static(value))]);
-            assert_eq!(bearer_token(&headers), token, "{value}");
-        }
-        assert_eq!(bearer_token(&HeaderMap::new()), None);
     }
 }

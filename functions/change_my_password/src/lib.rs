@@ -7,11 +7,10 @@ use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::domain::PasswordPolicy;
-use shared::endpoint::{Endpoint, Error, Success, parse, route_key};
+use shared::endpoint::{Endpoint, Error, Success, parse, route_key, token_of};
 use shared::fields::{Field, Validator};
 use shared::own_password::{Account, OwnPassword};
 use shared::settings::{ConfigError, Settings};
-use shared::tokens::token_of;
 
 /// The route that checks a password. The other one changes it.
 const CHECK_OLD_PASSWORD: &str = "POST /api/v1/user/myself/changePassword/checkOldPassword";

@@ -8,11 +8,10 @@ use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
 use shared::domain::{NewPassword, Password, PasswordPolicy};
-use shared::endpoint::{Endpoint, Envelope, Error, Success, parse};
+use shared::endpoint::{Endpoint, Envelope, Error, Success, bearer_token, parse};
 use shared::fields::Field;
 use shared::own_password::{Account, OwnPassword};
 use shared::settings::{ConfigError, Settings};
-use shared::tokens::bearer_token;
 
 use self::errors::{PasswordChangeError, refusal};
 

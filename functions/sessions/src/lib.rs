@@ -8,12 +8,12 @@ use lambda_http::{Request, RequestExt};
 use serde::{Deserialize, Serialize};
 use shared::clock;
 use shared::domain::{SessionId, User};
-use shared::endpoint::{Endpoint, Error, Success, parse};
+use shared::endpoint::{Endpoint, Error, Success, parse, token_of};
 use shared::fields::{Field, Validator};
 use shared::settings::{ConfigError, Settings};
 use shared::store::Store;
 use shared::telemetry::identify;
-use shared::tokens::{Tokens, token_of};
+use shared::tokens::Tokens;
 
 /// The endpoint of `sessions`.
 #[derive(Debug)]
