@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::service::{Beginning, Client, Clients, End};
+use crate::beginning::Beginning;
+use crate::clients::Client;
+use crate::run::{Clients, End};
 
 /// A run that takes longer is repeated: a wait could have ended in it, which is not of its order.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);

@@ -17,11 +17,12 @@ use shared::password_changes::PasswordChanges;
 use shared::settings::Settings;
 use shared::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, PasswordChange, Store};
 
-use crate::service::{Beginning, USERNAME};
+use crate::beginning::Beginning;
+use crate::clients::USERNAME;
+use crate::rule::{Budget, DAY, Outcome, Request, Rule};
 
 /// The number of sequences of each property.
 const CASES: u32 = 80;
-const DAY: Duration = Duration::from_hours(24);
 const MICROSECOND: Duration = Duration::from_micros(1);
 /// The time at which all sequences begin, in microseconds since the Unix epoch.
 const START: i64 = 1_800_000_000_000_000;
@@ -64,111 +65,6 @@ enum Typed {
     /// The one that was right before the last change.
     Former,
     Wrong,
-}
-
-/// What a client learns.
-#[derive(Debug, Eq, PartialEq)]
-enum Outcome {
-    Refused(Duration),
-    Right,
-    Wrong,
-}
-
-/// An attempt on its way.
-#[derive(Clone, Debug)]
-struct Request {
-    id: String,
-    network: u8,
-    /// The password, as the number of changes before which it was right.
-    password: Option<usize>,
-    read_at: Timestamp,
-    candidate: Candidate,
-    /// The verdict on the password, and whether the attempt was counted in the known networks' budget, once committed.
-    committed: Option<(bool, bool)>,
-}
-
-/// The sequential rule, written down once more, independently of the service.
-#[derive(Clone, Debug, Default)]
-struct Rule {
-    is_user: bool,
-    /// The number of changes of the password.
-    changes: usize,
-    networks: Vec<u8>,
-    known: Budget,
-    other: Budget,
-}
-
-/// The rule for one budget.
-#[derive(Clone, Debug, Default)]
-struct Budget {
-    failures: u32,
-    last_failure: Option<Timestamp>,
-    /// The attempt that was counted last.
-    last_attempt: Option<String>,
-}
-
-impl Budget {
-    fn is_forgotten(&self, now: Timestamp) -> bool {
-        self.failures > 0 && self.last_failure.is_some_and(|last| now.since(last) >= DAY)
-    }
-
-    fn wait(&self, now: Timestamp) -> Option<Duration> {
-        let last = self.last_failure.filter(|_| self.failures >= 10 && !self.is_forgotten(now))?;
-        let wait = Duration::from_secs(1 << (self.failures - 10).min(20)).min(Duration::from_mins(15));
-        wait.checked_sub(now.since(last)).filter(|left| !left.is_zero())
-    }
-
-    fn count(&mut self, id: &str, is_right: bool, now: Timestamp) {
-        if is_right {
-            self.failures = 0;
-        } else {
-            self.failures = if self.is_forgotten(now) { 1 } else { self.failures + 1 };
-            self.last_failure = Some(now);
-        }
-        self.last_attempt = Some(id.to_owned());
-    }
-}
-
-impl Rule {
-    fn is_known(&self, network: u8) -> bool {
-        self.networks.contains(&network)
-    }
-
-    fn budget(&self, is_known: bool) -> &Budget {
-        if is_known { &self.known } else { &self.other }
-    }
-
-    fn wait(&self, network: u8, now: Timestamp) -> Option<Duration> {
-        self.budget(self.is_known(network)).wait(now)
-    }
-
-    /// Commits an attempt, and notes with it how it was counted.
-    fn commit(&mut self, request: &mut Request, now: Timestamp) -> Outcome {
-        let verdict = |is_right| if is_right { Outcome::Right } else { Outcome::Wrong };
-        let is_last = |budget: &Budget| budget.last_attempt.as_ref() == Some(&request.id);
-        let is_known = self.is_known(request.network);
-        if let Some((is_right, counted_in)) = request.committed
-            && is_last(self.budget(counted_in))
-        {
-            return verdict(is_right);
-        }
-        let is_right = self.is_user && request.password == Some(self.changes);
-        if is_last(self.budget(is_known)) {
-            return verdict(is_right);
-        }
-        if let Some(wait) = self.budget(is_known).wait(now) {
-            return Outcome::Refused(wait);
-        }
-        let budget = if is_known { &mut self.known } else { &mut self.other };
-        budget.count(&request.id, is_right, now);
-        if is_right {
-            self.networks.retain(|known| *known != request.network);
-            self.networks.insert(0, request.network);
-            self.networks.truncate(5);
-        }
-        request.committed = Some((is_right, is_known));
-        verdict(is_right)
-    }
 }
 
 /// A source address in the network with this number.
