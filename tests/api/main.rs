@@ -6,7 +6,6 @@
 //! is aged in the store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
-mod addresses;
 mod answers;
 mod helpers;
 

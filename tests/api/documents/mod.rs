@@ -1,9 +1,9 @@
 //! The agreement of documents, events, template and log with the service.
 
-pub(crate) mod document;
 pub(crate) mod events;
 mod links;
 mod metrics;
+pub(crate) mod openapi;
 mod security;
 pub(crate) mod template;
-mod trust;
+mod tls;

@@ -10,8 +10,8 @@ use crate::answers::{
     USERNAME_OR_PASSWORD_INCORRECT, validation_failed,
 };
 use crate::helpers::{
-    Answer, CHANGE_MY_PASSWORD, CHECK_OLD_PASSWORD, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD,
-    claims,
+    ApiResponse, CHANGE_MY_PASSWORD, CHECK_OLD_PASSWORD, MINUTE, NEW_PASSWORD, PASSWORD, Service,
+    WRONG_PASSWORD, claims,
 };
 
 /// Both routes, each with a good body of a user with [`PASSWORD`].
@@ -126,7 +126,7 @@ async fn the_token_comes_in_the_header_or_in_the_query() {
             if let Some(authorization) = authorization {
                 request = request.header("authorization", authorization);
             }
-            let answer = Answer::to(request).await;
+            let answer = ApiResponse::to(request).await;
             match refused {
                 Some(refused) => answer.is(refused),
                 // A body without fields is looked at only with a good token.

@@ -6,7 +6,7 @@ use crate::answers::{
     CHECK_DATA, NEW_PASSWORD_SET, TOO_MANY_ATTEMPTS, UNAUTHORIZED, USERNAME_OR_PASSWORD_INCORRECT,
     change_password_errors,
 };
-use crate::helpers::{Answer, CHANGE_PASSWORD, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD};
+use crate::helpers::{ApiResponse, CHANGE_PASSWORD, MINUTE, NEW_PASSWORD, PASSWORD, Service, WRONG_PASSWORD};
 
 /// PBKDF2 of "x", which is too short for a new password.
 const HASH_OF_X: &str =
@@ -159,7 +159,7 @@ async fn without_a_good_token_nothing_else_is_looked_at() {
             (token.clone(), none),
         ] {
             let request = service.request("POST", CHANGE_PASSWORD).header("authorization", &authorization);
-            let answer = Answer::to(request.body(body.clone())).await;
+            let answer = ApiResponse::to(request.body(body.clone())).await;
             assert_eq!((answer.status, answer.body.as_str()), UNAUTHORIZED, "{authorization}");
             assert_eq!(answer.header("www-authenticate"), Some(challenge), "{authorization}");
         }
@@ -173,7 +173,7 @@ async fn malformed_json_is_answered_in_the_documents_envelope() {
     let token = service.token_of(&service.user().create().await).await;
     let post = async |body: Vec<u8>| {
         let request = service.request("POST", CHANGE_PASSWORD).bearer_auth(&token);
-        Answer::to(request.body(body)).await
+        ApiResponse::to(request.body(body)).await
     };
 
     for body in [

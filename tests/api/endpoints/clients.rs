@@ -10,7 +10,7 @@ use crate::answers::{
     change_password_errors,
 };
 use crate::helpers::{
-    Answer, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
+    ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
     CHECK_OLD_PASSWORD, LOG_OUT, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS, SIGNIN,
     Service, User, WRONG_PASSWORD, unknown_username,
 };
@@ -31,7 +31,7 @@ struct Web(Service);
 
 impl Web {
     /// Sends a request, after the preflight that the browser makes where it has to.
-    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> ApiResponse {
         if method != "GET" {
             let asks = self.0.request("OPTIONS", path).header("origin", ORIGIN);
             let asks = asks.header("access-control-request-method", method);
@@ -39,7 +39,7 @@ impl Web {
                 Some(_) => asks.header("access-control-request-headers", "content-type"),
                 None => asks,
             };
-            let allowed = Answer::to(asks).await;
+            let allowed = ApiResponse::to(asks).await;
             assert_eq!(allowed.status, 204, "{method} {path}: {allowed:?}");
             assert_eq!(allowed.header("access-control-allow-origin"), Some(ORIGIN));
             assert!(allowed.header("access-control-allow-methods").unwrap().contains(method), "{allowed:?}");
@@ -57,16 +57,16 @@ impl Web {
             Some(body) => request.header("content-type", "application/json").body(body.to_string()),
             None => request,
         };
-        let answer = Answer::to(request).await;
+        let answer = ApiResponse::to(request).await;
         assert_eq!(answer.header("access-control-allow-origin"), Some(ORIGIN), "{method} {path}: {answer:?}");
         answer
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    async fn post(&self, path: &str, body: &Value) -> ApiResponse {
         self.send("POST", path, Some(body)).await
     }
 
-    async fn sign_in(&self, user: &User, password: &str) -> Answer {
+    async fn sign_in(&self, user: &User, password: &str) -> ApiResponse {
         let body = json!({
             "username": user.username,
             "password": password,
@@ -77,7 +77,7 @@ impl Web {
     }
 
     /// Asks for a new token with a session token, as after each 401.
-    async fn refresh(&self, session_token: &Value) -> Answer {
+    async fn refresh(&self, session_token: &Value) -> ApiResponse {
         let information = "Chrome - 156; OS: Linux; Phone: false";
         let body = json!({"session_token": session_token, "session_information": information});
         self.post(SESSION_SIGNIN, &body).await
@@ -86,7 +86,7 @@ impl Web {
 
 /// The JSON object of an error, which has a message and, but for one answer, a code.
 #[track_caller]
-fn error_code(answer: &Answer) -> Option<String> {
+fn error_code(answer: &ApiResponse) -> Option<String> {
     let body = answer.json();
     assert!(body["msg"].is_string(), "{answer:?}");
     body["error_code"].as_str().map(str::to_owned)
@@ -199,10 +199,10 @@ async fn the_web_client_resets_a_password_with_a_code_that_is_a_number() {
 }
 
 /// A request of the Android app.
-async fn android(service: &Service, method: &str, path: &str, body: Option<&Value>) -> Answer {
+async fn android(service: &Service, method: &str, path: &str, body: Option<&Value>) -> ApiResponse {
     let request = service.request(method, path);
     let request = request.header("accept-encoding", "gzip").header("user-agent", "okhttp/5.0.0-alpha.2");
-    Answer::to(match body {
+    ApiResponse::to(match body {
         Some(body) => {
             request.header("content-type", "application/json; charset=UTF-8").body(body.to_string())
         }
@@ -267,7 +267,7 @@ async fn the_sdk_passes_its_own_suite() {
     let change = async |token: &str, body: Value| {
         let request = service.request("POST", CHANGE_PASSWORD).header("content-type", "application/json");
         let request = request.header("authorization", format!("Bearer {token}"));
-        Answer::to(request.body(body.to_string())).await
+        ApiResponse::to(request.body(body.to_string())).await
     };
 
     // Without a token, the SDK sends the word null.
@@ -306,7 +306,7 @@ async fn a_token_that_is_refused_is_answered_401_and_nothing_else_is() {
     for (query, expected) in expected {
         for (method, path, body) in &refused {
             let request = service.request(method, &format!("{path}{query}")).body(body.to_string());
-            Answer::to(request).await.is(expected);
+            ApiResponse::to(request).await.is(expected);
         }
     }
     for path in [SIGNIN, CHANGE_PASSWORD_AFTER_SIGNIN, SEND_EMAIL, CHECK_CODE, RESET_PASSWORD, SESSION_SIGNIN]

@@ -1,14 +1,14 @@
 //! The endpoints: what each takes and answers.
 
+mod bodies;
 mod change_my_password;
 mod change_password;
 mod change_password_after_signin;
 mod clients;
 mod fields;
 mod forgot_password;
-mod hostile;
-mod http;
+mod malicious_input;
 mod manage_users;
-mod request_bodies;
+mod routes;
 mod sessions;
 mod signin;

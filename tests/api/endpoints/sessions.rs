@@ -11,13 +11,13 @@ use crate::answers::{
     validation_failed,
 };
 use crate::helpers::{
-    Answer, DAY, LOG_OUT, PASSWORD, SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, Secret, Service,
-    claims,
+    ApiResponse, DAY, LOG_OUT, PASSWORD, SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, Secret,
+    Service, claims,
 };
 
 /// The sessions of a list, which has nothing else and is written exactly as documented.
 #[track_caller]
-fn listed(answer: &Answer) -> Vec<Value> {
+fn listed(answer: &ApiResponse) -> Vec<Value> {
     let sessions = answer.json()["sessions"].as_array().unwrap().clone();
     let written: Vec<String> = sessions
         .iter()
@@ -321,13 +321,13 @@ async fn an_id_that_is_none_is_not_found() {
 }
 
 /// The answers of the three routes to one query and header, which a good token finds no session by.
-async fn answers(service: &Service, query: &str, authorization: Option<&str>) -> [Answer; 3] {
+async fn answers(service: &Service, query: &str, authorization: Option<&str>) -> [ApiResponse; 3] {
     let ask = async |method: &str, path: &str, body: &str| {
         let mut request = service.request(method, &format!("{path}{query}")).body(body.to_owned());
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
-        Answer::to(request).await
+        ApiResponse::to(request).await
     };
     [
         ask("GET", SESSIONS, "").await,

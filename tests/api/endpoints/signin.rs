@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::answers::{CHANGE_PASSWORD, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, USERNAME_OR_PASSWORD_INCORRECT};
-use crate::helpers::{Answer, MINUTE, PASSWORD, SIGNIN, Service, WRONG_PASSWORD, unknown_username};
+use crate::helpers::{ApiResponse, MINUTE, PASSWORD, SIGNIN, Service, WRONG_PASSWORD, unknown_username};
 
 #[tokio::test]
 async fn right_password_gets_a_token() {
@@ -65,8 +65,9 @@ async fn wrong_password_and_unknown_user_get_the_same_answer() {
 
     wrong_password.is(USERNAME_OR_PASSWORD_INCORRECT);
     unknown_user.is(USERNAME_OR_PASSWORD_INCORRECT);
-    let names =
-        |answer: &Answer| -> BTreeSet<String> { answer.headers.keys().map(ToString::to_string).collect() };
+    let names = |answer: &ApiResponse| -> BTreeSet<String> {
+        answer.headers.keys().map(ToString::to_string).collect()
+    };
     assert_eq!(names(&wrong_password), names(&unknown_user));
 }
 

@@ -1,7 +1,7 @@
 //! The service while dependencies fail and requests race.
 
-mod failures;
 mod faults;
+mod outages;
 mod races;
 mod soak;
 mod storms;

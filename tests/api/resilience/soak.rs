@@ -19,7 +19,7 @@ use crate::answers::{
     USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
-    Answer, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, User, WRONG_CODE, WRONG_PASSWORD, count,
+    ApiResponse, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, User, WRONG_CODE, WRONG_PASSWORD, count,
 };
 
 /// How long the traffic goes on, in seconds, unless `SOAK_SECONDS` says otherwise.
@@ -163,7 +163,7 @@ async fn forget(service: &Service, user: &User, number: usize, think: &impl Asyn
     let used_up = service.code_for(user).await;
     think().await;
     let wrong = 12 + number;
-    let guesses: Vec<Answer> =
+    let guesses: Vec<ApiResponse> =
         join_all((0..wrong).map(async |_| service.check_code(name, WRONG_CODE).await)).await;
     assert_eq!(count(&guesses, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]), [12, number]);
     service.check_code(name, &used_up).await.is(RATE_LIMIT_EXCEEDED);
@@ -176,7 +176,7 @@ async fn forget(service: &Service, user: &User, number: usize, think: &impl Asyn
     }
     service.check_code(name, &code).await.is(CODE_CORRECT);
     think().await;
-    let resets: Vec<Answer> =
+    let resets: Vec<ApiResponse> =
         join_all((0..3).map(async |_| service.reset_password(name, &code, PASSWORD).await)).await;
     let [winners, _, _] = count(&resets, [CHANGED_PASSWORD, NO_CODE_REQUESTED, RATE_LIMIT_EXCEEDED]);
     assert_eq!(winners, 1);

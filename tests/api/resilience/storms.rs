@@ -12,7 +12,7 @@ use crate::answers::{
     change_password_errors,
 };
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, PASSWORD, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD,
+    ApiResponse, CHANGE_PASSWORD_AFTER_SIGNIN, PASSWORD, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD,
 };
 
 /// What a request of a storm is for.
@@ -55,7 +55,7 @@ struct Outcome {
     /// Whether it was acknowledged.
     done: bool,
     /// What the API answered; none where somebody else was asked.
-    answer: Option<Answer>,
+    answer: Option<ApiResponse>,
 }
 
 impl Outcome {

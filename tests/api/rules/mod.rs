@@ -10,6 +10,6 @@ pub(crate) mod rotation;
 mod safe_mode;
 mod session_lifetimes;
 mod settings;
-mod sign_in_failures;
+mod throttling;
 mod timing;
 mod tokens;

@@ -8,7 +8,7 @@ use crate::answers::{
     USERNAME_OR_PASSWORD_INCORRECT, validation_failed,
 };
 use crate::helpers::{
-    Answer, NEW_PASSWORD, PASSWORD, SEND_EMAIL, Service, User, WRONG_CODE, count, unknown_username,
+    ApiResponse, NEW_PASSWORD, PASSWORD, SEND_EMAIL, Service, User, WRONG_CODE, count, unknown_username,
 };
 
 async fn service() -> Service {
@@ -27,7 +27,7 @@ fn nobody() -> User {
 }
 
 /// All that an attacker sees of one username, from the first code to the last send, beside what is documented.
-async fn protocol(service: &Service, user: &User) -> Vec<(Answer, Documented)> {
+async fn protocol(service: &Service, user: &User) -> Vec<(ApiResponse, Documented)> {
     let username = &user.username;
     let mut answers = Vec::new();
     // Wrong codes where there is none use no tries.
@@ -72,7 +72,7 @@ async fn known_and_unknown_users_are_told_apart_by_nothing() {
     for transcript in &transcripts {
         for ((answer, documented), (first, _)) in transcript.iter().zip(&transcripts[0]) {
             answer.is(*documented);
-            let headers = |answer: &Answer| {
+            let headers = |answer: &ApiResponse| {
                 let mut names: Vec<String> = answer.headers.keys().map(ToString::to_string).collect();
                 names.sort_unstable();
                 names

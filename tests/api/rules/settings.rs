@@ -6,7 +6,7 @@ use support::{Options, Stack};
 use uuid::Uuid;
 
 use crate::documents::template::{READ_BY_API, readers, template};
-use crate::helpers::{Answer, SIGNIN, Service};
+use crate::helpers::{ApiResponse, SIGNIN, Service};
 
 /// Valid values of `CORS_ALLOW_ORIGINS`.
 const ORIGINS: [&str; 6] = [
@@ -106,7 +106,8 @@ async fn pages_of_listed_origins_may_read_answers_and_others_may_not() {
         let others = ["https://evil.example", "https://app.example.com.evil.example", "null"];
         let origins = list.split(',').map(|origin| (origin, true));
         for (origin, listed) in origins.chain(others.map(|origin| (origin, false))) {
-            let answer = Answer::to(service.request("POST", SIGNIN).header("origin", origin).body("{")).await;
+            let answer =
+                ApiResponse::to(service.request("POST", SIGNIN).header("origin", origin).body("{")).await;
             let allowed = answer.header("access-control-allow-origin");
             assert_eq!(allowed, listed.then_some(origin), "{origin} by {list}");
         }

@@ -12,7 +12,7 @@ use crate::answers::{
     CODE_INCORRECT, Documented, RATE_LIMIT_EXCEEDED, SENT, TOO_MANY_ATTEMPTS, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
-    Answer, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_OLD_PASSWORD,
+    ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_OLD_PASSWORD,
     NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, SIGNIN, Service, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
 
@@ -32,7 +32,7 @@ const PAIRS_PER_BLOCK: usize = 4;
 
 /// Asks about one name after the other, in pairs of one that is somebody's and one that is nobody's, and compares the
 /// times of the answers, which all have to be the documented one.
-async fn assert_alike<Request: Future<Output = Answer>>(
+async fn assert_alike<Request: Future<Output = ApiResponse>>(
     what: &str,
     pairs: &[(String, String)],
     expected: Documented,
@@ -104,7 +104,7 @@ impl Refused<'_> {
         let faults = service.stack.as_ref().unwrap().faults();
         faults.begin(Some(Plan { operation: "BatchGetItem".to_owned(), fault: Fault::Stale, attempts: 1 }));
         let start = Instant::now();
-        let answer = Answer::to(request).await;
+        let answer = ApiResponse::to(request).await;
         let time = start.elapsed();
         answer.is_refused_for(if path == CHANGE_PASSWORD { TOO_MANY_ATTEMPTS } else { RATE_LIMIT_EXCEEDED });
         (time, faults.end().await)

@@ -12,7 +12,7 @@ use crate::answers::{
 };
 use crate::documents::events;
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SEND_EMAIL,
+    ApiResponse, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SEND_EMAIL,
     Service, WRONG_PASSWORD, unknown_username,
 };
 
@@ -101,7 +101,7 @@ async fn headers_given_often_and_in_any_bytes_fail_nothing() {
             request = request.header(name, value);
             request = request.header(name, value);
         }
-        assert_eq!(Answer::to(request).await.status, 422, "{value:?}");
+        assert_eq!(ApiResponse::to(request).await.status, 422, "{value:?}");
     }
 }
 

@@ -12,8 +12,8 @@ use crate::answers::{
     change_password_errors,
 };
 use crate::helpers::{
-    Answer, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD, count,
-    unknown_username,
+    ApiResponse, HOUR, MINUTE, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD,
+    count, unknown_username,
 };
 
 /// The wait after the `failures`th failure in a row, in seconds.
@@ -378,7 +378,7 @@ async fn a_hundred_failures_of_one_address_are_the_most_in_fifteen_minutes() {
         .header("forwarded", "for=203.0.113.7")
         .header("x-real-ip", "203.0.113.7")
         .json(&json!({"username": user.username, "password": PASSWORD}));
-    Answer::to(request).await.is_refused_for(RATE_LIMIT_EXCEEDED);
+    ApiResponse::to(request).await.is_refused_for(RATE_LIMIT_EXCEEDED);
     let elsewhere = service.seen_from_elsewhere();
     elsewhere.signin(&user.username, PASSWORD).await.token();
     // Who has only forgotten his password is not refused either.

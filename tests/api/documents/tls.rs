@@ -5,7 +5,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::helpers::client_of_aws;
+use crate::helpers::aws_config;
 
 const REFUSES: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -28,7 +28,7 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
     let bundle = file.to_str();
 
     for (bundle, outcome) in [(None, "UnknownIssuer"), (bundle, "unknown code")] {
-        let aws = client_of_aws(&url, bundle).unwrap();
+        let aws = aws_config(&url, bundle).unwrap();
         let called = aws_sdk_dynamodb::Client::new(&aws).list_tables().send().await;
         let failure = DynamoDb.record_failure("ListTables", &called.unwrap_err()).to_string();
         assert!(failure.contains(outcome), "{failure}");
@@ -38,6 +38,6 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
 
 #[test]
 fn a_bundle_that_is_not_there_stops_the_start() {
-    let refused = client_of_aws("http://127.0.0.1", Some("/nowhere.pem"));
+    let refused = aws_config("http://127.0.0.1", Some("/nowhere.pem"));
     assert!(refused.unwrap_err().to_string().starts_with("AWS_CA_BUNDLE is refused: "));
 }

@@ -7,7 +7,7 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 use crate::documents::template::functions;
-use crate::helpers::{Answer, Service};
+use crate::helpers::{ApiResponse, Service};
 
 /// The headers of HTTP itself, which the document leaves out.
 const HEADERS_OF_HTTP: [&str; 4] = ["connection", "content-length", "content-type", "date"];
@@ -109,7 +109,7 @@ fn validator(pointer: &str) -> Validator {
 /// Asserts that the document has this answer to such a request, with its status, headers and body; and that it has
 /// the request, if that succeeded.
 #[track_caller]
-pub(crate) fn assert_documented(method: &str, path: &str, request: &[u8], answer: &Answer) {
+pub(crate) fn assert_documented(method: &str, path: &str, request: &[u8], answer: &ApiResponse) {
     let Some(operation) = OPERATIONS.iter().find(|operation| operation.has(method, path)) else {
         let of_gateway = if method == "OPTIONS" { (204, "") } else { (404, r#"{"message":"Not Found"}"#) };
         assert_eq!((answer.status, &*answer.body), of_gateway, "{method} {path}");

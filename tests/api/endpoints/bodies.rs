@@ -7,8 +7,8 @@ use serde_json::json;
 use crate::answers::{MALFORMED_JSON, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT};
 use crate::documents::events;
 use crate::helpers::{
-    Answer, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN,
-    SIGNIN, Service, unknown_username,
+    ApiResponse, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, PASSWORD, RESET_PASSWORD, SEND_EMAIL,
+    SESSION_SIGNIN, SIGNIN, Service, unknown_username,
 };
 
 const PATHS: [&str; 6] =
@@ -166,7 +166,7 @@ async fn the_content_type_does_not_matter() {
         "nonsense",
     ] {
         let request = service.request("POST", SIGNIN).header("content-type", content_type);
-        Answer::to(request.body(body.clone())).await.token();
+        ApiResponse::to(request.body(body.clone())).await.token();
     }
     service.post(SIGNIN, body).await.token();
 }

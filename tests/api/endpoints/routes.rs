@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::answers::{MALFORMED_JSON, SENT, UNAUTHORIZED, UNKNOWN_USERNAME};
 use crate::helpers::{
-    Answer, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
+    ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
     CHECK_OLD_PASSWORD, LOG_OUT, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS, SIGNIN, Service,
     unknown_username,
 };
@@ -63,7 +63,7 @@ async fn every_path_has_its_methods() {
             if methods.contains(&method) {
                 continue;
             }
-            let answer = Answer::to(service.request(method, path).body("{}")).await;
+            let answer = ApiResponse::to(service.request(method, path).body("{}")).await;
             assert_eq!(
                 (answer.status, answer.body.as_str()),
                 (404, r#"{"message":"Not Found"}"#),
@@ -87,7 +87,7 @@ async fn browsers_of_other_origins_may_read_every_answer() {
     let service = Service::new();
     let from_elsewhere = async |path: &str, body: String| {
         let request = service.request("POST", path).header("origin", "https://app.example.com");
-        Answer::to(request.body(body)).await
+        ApiResponse::to(request.body(body)).await
     };
     let user = service.user().create().await;
 
@@ -118,7 +118,7 @@ async fn browsers_may_ask_before_they_send() {
             .header("origin", "https://app.example.com")
             .header("access-control-request-method", method)
             .header("access-control-request-headers", "authorization,content-type");
-        let answer = Answer::to(request).await;
+        let answer = ApiResponse::to(request).await;
 
         assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");

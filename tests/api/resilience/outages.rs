@@ -16,13 +16,13 @@ use crate::answers::{
     CHANGED_PASSWORD, NEW_PASSWORD_SET, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
-    Answer, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SIGNIN, Service, WRONG_CODE, client_of_aws,
+    ApiResponse, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, SIGNIN, Service, WRONG_CODE, aws_config,
     unknown_username,
 };
 
 /// That a change of password was answered in its own envelope with this status.
 #[track_caller]
-fn assert_envelope(answer: &Answer, status: u16) {
+fn assert_envelope(answer: &ApiResponse, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
     let envelope = answer.json();
     assert_eq!(envelope, json!({"success": false, "code": status, "message": envelope["message"]}));
@@ -134,7 +134,7 @@ async fn a_mail_that_fails_fails_no_change_but_sends_no_code() {
 
 /// The error of a mail that is sent to a service at this address in one attempt.
 async fn mail_error(address: SocketAddr) -> SdkError<SendEmailError> {
-    let aws = client_of_aws(&format!("http://{address}"), None).unwrap();
+    let aws = aws_config(&format!("http://{address}"), None).unwrap();
     let client = aws_sdk_sesv2::Client::new(&single_attempt(&aws));
     client.send_email().send().await.unwrap_err()
 }

@@ -1,0 +1,300 @@
+//! A client of the service: requests to the API and direct invocations of functions.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use serde_json::{Value, json};
+use shared::settings::{ConfigError, Settings};
+use shared::store::TableNames;
+use support::{Options, Stack};
+use uuid::Uuid;
+
+use super::users::NewUser;
+use super::{
+    ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
+    CHECK_OLD_PASSWORD, LOG_OUT, NEW_PASSWORD, PASSWORD, PASSWORD_HASH, RESET_PASSWORD, SEND_EMAIL,
+    SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, User, unknown_username,
+};
+use crate::answers::SENT;
+
+/// The service as one client sees it, from a source address of its own, so that no test spends another's
+/// budget of failures per address; and, beside it, what an operator can reach.
+#[derive(Clone)]
+pub(crate) struct Service {
+    api: String,
+    pub(super) aws: String,
+    /// Where this client's requests come from; none when the API is elsewhere.
+    pub(crate) address: Option<IpAddr>,
+    pub(super) http: reqwest::Client,
+    pub(super) store: aws_sdk_dynamodb::Client,
+    pub(crate) tables: TableNames,
+    /// The secret that signs tokens.
+    pub(crate) jwt_secret_id: String,
+    /// The secret that hashes codes.
+    pub(crate) code_key_id: String,
+    /// Kept running as long as the test that asked for it.
+    pub(crate) stack: Option<Arc<Stack>>,
+}
+
+impl Service {
+    /// The service that all tests share.
+    pub(crate) fn new() -> Self {
+        let endpoints = support::endpoints();
+        Self::at(&endpoints.api, &endpoints.aws, None)
+    }
+
+    /// A service of this test alone, with settings of its own. So is its name, which the names of its tables begin
+    /// with, because a DynamoDB that is not embedded is one for all.
+    pub(crate) async fn with_settings<const N: usize>(settings: [(&str, &str); N]) -> Self {
+        let name = Some(format!("postern-{}", Uuid::new_v4().simple()));
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let stack = Stack::start(Options { name, settings, ..Options::default() }).await.unwrap();
+        let (api, aws) = (stack.api_url(), stack.aws_url());
+        Self::at(&api, &aws, Some(stack))
+    }
+
+    pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
+        let (address, http) = client_of(api);
+        // The tests themselves have time.
+        let store =
+            aws_config(aws, None).unwrap().into_builder().timeout_config(TimeoutConfig::disabled()).build();
+        let deployed = stack.as_ref().map(|stack| stack.template().functions().unwrap().remove(0).variables);
+        let settings = Settings::new(move |name| match &deployed {
+            Some(variables) => variables.get(name).cloned(),
+            None => std::env::var(name).ok(),
+        });
+        Self {
+            api: api.to_owned(),
+            aws: aws.to_owned(),
+            address,
+            http,
+            store: aws_sdk_dynamodb::Client::new(&store),
+            tables: TableNames::from_settings(&settings),
+            jwt_secret_id: settings.text("JWT_SECRET_ID", "postern/jwt-secret"),
+            code_key_id: settings.text("CODE_KEY_SECRET_ID", "postern/code-key"),
+            stack: stack.map(Arc::new),
+        }
+    }
+
+    /// The same service as a client at another address sees it.
+    pub(crate) fn seen_from_elsewhere(&self) -> Self {
+        let (address, http) = client_of(&self.api);
+        Self { address, http, ..self.clone() }
+    }
+
+    /// What a page beside the AWS services says: its content type and its text.
+    pub(crate) async fn page(&self, path: &str) -> (String, String) {
+        let response = self.http.get(format!("{}{path}", self.aws)).send().await.unwrap();
+        let kind = response.headers()[reqwest::header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        (kind, response.text().await.unwrap())
+    }
+
+    /// A request to the API, for what [`Service::post`] cannot say.
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method.parse().unwrap(), format!("{}{path}", self.api))
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> ApiResponse {
+        ApiResponse::to(self.request("POST", path).body(body)).await
+    }
+
+    pub(crate) async fn post_json(&self, path: &str, body: &Value) -> ApiResponse {
+        ApiResponse::to(self.request("POST", path).json(body)).await
+    }
+
+    pub(crate) async fn signin(&self, username: &str, password: &str) -> ApiResponse {
+        self.post_json(SIGNIN, &json!({"username": username, "password": password})).await
+    }
+
+    pub(crate) async fn change_password_after_signin(
+        &self,
+        username: &str,
+        old: &str,
+        new: &str,
+    ) -> ApiResponse {
+        let body = json!({"username": username, "old_password": old, "new_password": new});
+        self.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await
+    }
+
+    pub(crate) async fn send_email(&self, username: &str) -> ApiResponse {
+        self.post_json(SEND_EMAIL, &json!({"username": username})).await
+    }
+
+    pub(crate) async fn check_code(&self, username: &str, code: &str) -> ApiResponse {
+        self.post_json(CHECK_CODE, &json!({"username": username, "code": code})).await
+    }
+
+    pub(crate) async fn reset_password(&self, username: &str, code: &str, new: &str) -> ApiResponse {
+        let body = json!({"username": username, "code": code, "new_password": new});
+        self.post_json(RESET_PASSWORD, &body).await
+    }
+
+    pub(crate) async fn change_password(&self, token: &str, old: &str, new: &str) -> ApiResponse {
+        let body = json!({"old_password": old, "new_password": new, "new_password_check": new});
+        self.change_password_as(&format!("Bearer {token}"), &body).await
+    }
+
+    pub(crate) async fn change_password_as(&self, authorization: &str, body: &Value) -> ApiResponse {
+        ApiResponse::to(
+            self.request("POST", CHANGE_PASSWORD).header("authorization", authorization).json(body),
+        )
+        .await
+    }
+
+    /// Asks whether a password is the token's user's, as the original clients do, with the token in the query.
+    pub(crate) async fn check_old_password(&self, token: &str, password: &str) -> ApiResponse {
+        let path = format!("{CHECK_OLD_PASSWORD}?token={token}");
+        self.post_json(&path, &json!({"password": password})).await
+    }
+
+    /// Changes the password as the original clients do, with the token in the query.
+    pub(crate) async fn change_my_password(&self, token: &str, old: &str, new: &str) -> ApiResponse {
+        let path = format!("{CHANGE_MY_PASSWORD}?token={token}");
+        self.post_json(&path, &json!({"old_password": old, "new_password": new})).await
+    }
+
+    /// Whether the service still takes this token. (It asks for nothing, so a token that is taken costs no
+    /// password and no failure.)
+    pub(crate) async fn takes(&self, token: &str) -> bool {
+        let answer = self.change_password_as(&format!("Bearer {token}"), &json!({})).await;
+        match answer.status {
+            422 => true,
+            401 => false,
+            _ => panic!("{answer:?}"),
+        }
+    }
+
+    /// Signs the user in with [`PASSWORD`].
+    pub(crate) async fn token_of(&self, user: &User) -> String {
+        self.signin(&user.username, PASSWORD).await.token()
+    }
+
+    /// Signs the user in with [`PASSWORD`] to stay logged in, and returns the session token too.
+    pub(crate) async fn session_of(&self, user: &User) -> (String, String) {
+        let body = json!({
+            "username": user.username,
+            "password": PASSWORD,
+            "session_information": SESSION_INFORMATION,
+            "stay_logged_in": true,
+        });
+        self.post_json(SIGNIN, &body).await.token_and_session_token()
+    }
+
+    /// Makes the change that is due, from [`PASSWORD`] to [`NEW_PASSWORD`], to stay logged in, and returns the session
+    /// token too.
+    pub(crate) async fn session_of_forced_change(&self, user: &User) -> (String, String) {
+        let body = json!({
+            "username": user.username,
+            "old_password": PASSWORD,
+            "new_password": NEW_PASSWORD,
+            "session_information": SESSION_INFORMATION,
+            "stay_logged_in": true,
+        });
+        self.post_json(CHANGE_PASSWORD_AFTER_SIGNIN, &body).await.token_and_session_token()
+    }
+
+    pub(crate) async fn session_signin(&self, session_token: &str) -> ApiResponse {
+        self.post_json(SESSION_SIGNIN, &json!({"session_token": session_token})).await
+    }
+
+    pub(crate) async fn sessions(&self, token: &str) -> ApiResponse {
+        ApiResponse::to(self.request("GET", SESSIONS).bearer_auth(token)).await
+    }
+
+    /// The ids of the user's sessions, as listed and as they stand in a path.
+    pub(crate) async fn session_ids(&self, token: &str) -> Vec<String> {
+        let answer = self.sessions(token).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let sessions = answer.json()["sessions"].as_array().unwrap().clone();
+        sessions.iter().map(|session| session["id"].as_u64().unwrap().to_string()).collect()
+    }
+
+    pub(crate) async fn delete_session(&self, token: &str, id: &str) -> ApiResponse {
+        ApiResponse::to(self.request("DELETE", &format!("{SESSIONS}/{id}")).bearer_auth(token)).await
+    }
+
+    pub(crate) async fn log_out(&self, token: &str, session_token: &str) -> ApiResponse {
+        let body = json!({"session_token": session_token});
+        ApiResponse::to(self.request("POST", LOG_OUT).bearer_auth(token).json(&body)).await
+    }
+
+    /// Has a code sent to the user and reads it from the mail.
+    pub(crate) async fn code_for(&self, user: &User) -> String {
+        self.send_email(&user.username).await.is(SENT);
+        self.mails_to(&user.email).await.last().unwrap().code()
+    }
+
+    /// A user to be made: activated, with [`PASSWORD`] and one address, unless said otherwise.
+    pub(crate) fn user(&self) -> NewUser<'_> {
+        let username = unknown_username();
+        let fields = json!({
+            "action": "create",
+            "username": username,
+            "password_hash": PASSWORD_HASH,
+            "email_addresses": [format!("{username}@example.com")],
+            "activated": true,
+        });
+        NewUser { service: self, fields }
+    }
+
+    /// What `manage_users` answers.
+    pub(crate) async fn manage(&self, payload: &Value) -> Value {
+        self.invoke("manage_users", payload).await
+    }
+
+    /// What `manage_users` answers to an action on a user that has no other fields.
+    pub(crate) async fn manage_user(&self, action: &str, user: &User) -> Value {
+        self.manage(&json!({"action": action, "username": user.username})).await
+    }
+
+    /// Changes fields of a user.
+    pub(crate) async fn update(&self, user: &User, fields: Value) {
+        let mut update = fields;
+        update["action"] = json!("update");
+        update["username"] = json!(user.username);
+        let answer = self.manage(&update).await;
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+
+    /// What a Lambda function answers when it is invoked with this payload.
+    pub(crate) async fn invoke(&self, function: &str, payload: &Value) -> Value {
+        self.try_invoke(function, payload).await.unwrap()
+    }
+
+    /// What a Lambda function answers, or else the error that it fails with.
+    pub(crate) async fn try_invoke(&self, function: &str, payload: &Value) -> Result<Value, Value> {
+        self.invoke_raw(function, payload.to_string()).await
+    }
+
+    /// The same, with a payload that is not necessarily one that can be represented as JSON values.
+    pub(crate) async fn invoke_raw(&self, function: &str, payload: String) -> Result<Value, Value> {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.aws);
+        let response = self.http.post(url).body(payload).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let failed = response.headers().contains_key("x-amz-function-error");
+        let answer = response.json().await.unwrap();
+        if failed { Err(answer) } else { Ok(answer) }
+    }
+}
+
+/// A source address of its own, if the API is on this machine, and a client that sends from there.
+fn client_of(api: &str) -> (Option<IpAddr>, reqwest::Client) {
+    let address = api
+        .starts_with("http://127.")
+        .then(|| IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000)));
+    (address, reqwest::Client::builder().local_address(address).build().unwrap())
+}
+
+/// The SDK's configuration for the AWS services at `url`, as a function has it, with this `AWS_CA_BUNDLE`.
+pub(crate) fn aws_config(url: &str, ca_bundle: Option<&str>) -> Result<SdkConfig, ConfigError> {
+    let (url, ca_bundle) = (url.to_owned(), ca_bundle.map(str::to_owned));
+    shared::aws::config(&Settings::new(move |name| match name {
+        "AWS_REGION" => Some("eu-central-1".to_owned()),
+        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+        "AWS_ENDPOINT_URL" => Some(url.clone()),
+        "AWS_CA_BUNDLE" => ca_bundle.clone(),
+        _ => None,
+    }))
+}
