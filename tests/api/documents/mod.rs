@@ -1,6 +1,7 @@
 //! The agreement of documents, events, template and log with the service.
 
 pub(crate) mod events;
+mod layers;
 mod links;
 mod metrics;
 pub(crate) mod openapi;
