@@ -10,7 +10,8 @@ use crate::failure::Failure;
 use crate::fields::FieldErrors;
 use crate::telemetry::{Audit, Summary};
 
-/// The result of a command: the name of what was done, for the audit log, and the answer; or the reason why it was refused.
+/// The result of a command: the name of what was done, for the audit log, and the answer; or the reason why it was
+/// refused.
 pub type Outcome = Result<(&'static str, Value), Refusal>;
 
 /// The reason why a command was not carried out.
@@ -44,8 +45,8 @@ pub struct UserView<'a> {
     last_signin_at: Option<String>,
 }
 
-/// Awaits a command of `function`, writes its line to the log, and returns the answer. The command is its name, if it has
-/// one that is known, and its outcome.
+/// Awaits a command of `function`, writes its line to the log, and returns the answer. The command is its name, if it
+/// has one that is known, and its outcome.
 pub async fn answer(
     function: &'static str,
     context: &Context,

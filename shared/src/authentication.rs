@@ -3,7 +3,8 @@
 //!
 //! An attempt is charged before its outcome is revealed: the password is compared first, one conditional write then
 //! charges or clears the attempt and decides at the same moment whether it was allowed, and nothing is answered before.
-//! The outcomes that clients see are those of attempts that are made one after the other, however many are made at once.
+//! The outcomes that clients see are those of attempts that are made one after the other, however many are made at
+//! once.
 //!
 //! An attempt that is refused must not reveal whether its password was right, by its time either. Therefore right and
 //! wrong passwords do the same from the comparison to the response of that write; everything else follows it.

@@ -1,4 +1,4 @@
-//! Verifying a reset code within its tries, which checking a code and resetting with it share.
+//! The verification of reset codes within their tries, for checking a code and for resetting with it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::telemetry::{self, identify, identify_unknown};
 pub struct CodeVerification {
     store: Store,
     keys: SecretKeys,
-    /// Whether the answer must not tell if the user exists.
+    /// True if answers must not reveal whether a user exists.
     conceal: bool,
     /// The wrong codes and unknown usernames of one source address; `None` turns this budget off.
     address_limit: Option<AddressLimit>,
@@ -39,7 +39,7 @@ pub enum CodeError {
     Refused(Refused),
 }
 
-/// What became of a code that was found right.
+/// The use of a code that was found right.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CodeUse {
     /// It is used up, and its tries with it.
@@ -75,9 +75,9 @@ impl CodeVerification {
         self.keys.prefetch().await;
     }
 
-    /// Verifies that `code` is the one that was sent to `username`, and runs `action` if it is, with the user as read and
-    /// the code's id. The try that was reserved for the comparison is released afterwards, unless `action` used the code
-    /// up: a right code costs no try.
+    /// Verifies that `code` is the one that was sent to `username`, and runs `action` if it is, with the user as read
+    /// and the code's id. The try that was reserved for the comparison is released afterwards, unless `action` used the
+    /// code up: a right code costs no try.
     ///
     /// A wrong code and an unknown username are charged to the address that the request came from before they are
     /// answered, so that no more such answers leave than it may get.
@@ -113,10 +113,12 @@ impl CodeVerification {
         }
     }
 
-    /// Verifies a code. A try is reserved before anything is compared, in the budget that the network has for this user.
+    /// Verifies a code. A try is reserved before anything is compared, in the budget that the network has for this
+    /// user.
     ///
     /// A code that was revoked counts as none, and uses no try. In safe mode it is compared like any wrong code, tries
-    /// included: a known user's answers would otherwise differ from those of an unknown user, whose code is never revoked.
+    /// included: a known user's answers would otherwise differ from those of an unknown user, whose code is never
+    /// revoked.
     async fn verify_within_tries(
         &self,
         username: &Username,

@@ -1,22 +1,22 @@
-//! What more than one of Postern's Lambda functions needs.
+//! The code that several of Postern's Lambda functions share.
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`domain`] | The pure rules: what a username, a password, a reset code, a session *is*. No AWS, no HTTP, no clock, no randomness of its own. |
+//! | [`domain`] | The pure rules: usernames, passwords, reset codes, sessions. No AWS, no HTTP, no clock, no randomness of its own. |
 //! | [`store`] | DynamoDB: the tables, their keys, and every operation on them. |
 //! | [`secrets`] | Secrets Manager: the keys that sign tokens and hash codes. |
 //! | [`mail`] | SES: the mails and their templates. |
-//! | [`function`] | Lambda: what a function is, and how it runs. |
-//! | [`endpoint`] | API Gateway: what an endpoint is, and the one place that turns an outcome into an answer. |
+//! | [`function`] | Lambda: the trait of a function, and its run loop. |
+//! | [`endpoint`] | API Gateway: the trait of an endpoint, the table of errors, and the responses. |
 //! | [`administration`] | The functions that operators invoke: their answers and their log. |
 //! | [`fields`] | The fields of requests, and the messages of those that are wrong. |
 //! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
-//! | [`password_changes`] | Changing a password: the one way in which that is done. |
+//! | [`password_changes`] | The only way to change a password. |
 //! | [`own_password`] | The password of a signed-in user: verified, changed, and the notice of it. |
 //! | [`code_verification`] | Verifying a reset code within its tries. |
 //! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
-//! | [`tokens`] | JSON Web Tokens: issuing, verifying, and whom they stand for. |
-//! | [`failure`] | What can go wrong on our side. |
+//! | [`tokens`] | JSON Web Tokens: issuing, verifying, and finding their users. |
+//! | [`failure`] | Failures on our side, and refusals for a while. |
 //! | [`telemetry`] | Logs and metrics. |
 //! | [`settings`], [`aws`], [`clock`], [`random`] | Environment variables, the SDK's settings and errors, the time, the operating system's randomness. |
 

@@ -83,10 +83,10 @@ impl OwnPassword {
 
     /// Changes the password from `old_password`, which is [verified](Self::verify) first, to the one that
     /// `new_password` returns; its error is returned, and nothing is changed then. The change revokes all other tokens
-    /// and all sessions, ends a pending password change, and is told by e-mail.
+    /// and all sessions, ends a pending password change, and notifies the user by e-mail.
     ///
-    /// [`Error::PasswordIncorrect`] also means that another change came first, and [`Error::RateLimitExceeded`] that the
-    /// user made [as many changes as are allowed](crate::domain::OwnChanges).
+    /// [`Error::PasswordIncorrect`] also means that another change came first, and [`Error::RateLimitExceeded`] that
+    /// the user made [as many changes as are allowed](crate::domain::OwnChanges).
     pub async fn change(
         &self,
         account: &Account,

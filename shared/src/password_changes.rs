@@ -1,4 +1,4 @@
-//! Changes of passwords: the one way in which the password of a user changes, and the user is told.
+//! Changes of passwords: the only way to change a password, which notifies the user as well.
 
 use aws_types::SdkConfig;
 
@@ -20,8 +20,8 @@ impl PasswordChanges {
         Ok(Self { store, mailer: Mailer::new(settings, aws)? })
     }
 
-    /// Makes a change, and tells the user by e-mail at all addresses. Returns false if the user or the code is no longer
-    /// as it was read; nothing is changed then. A mail that fails does not fail the change.
+    /// Makes a change, and tells the user by e-mail at all addresses. Returns false if the user or the code is no
+    /// longer as it was read; nothing is changed then. A mail that fails does not fail the change.
     pub async fn make(&self, change: &PasswordChange<'_>) -> Result<bool, Failure> {
         if !self.store.change_password(change).await? {
             return Ok(false);

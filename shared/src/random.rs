@@ -1,4 +1,4 @@
-//! What has to be unpredictable or unique, straight from the operating system's random source.
+//! Unpredictable and unique values, straight from the operating system's random source.
 //!
 //! Should that source ever fail, these panic: no answer is better than a guessable one.
 
@@ -47,7 +47,7 @@ pub fn recovery_stamp() -> RecoveryStamp {
     RecoveryStamp::new(unique())
 }
 
-/// An id for a user for whom the administrator chose none: a UUID (RFC 9562, version 4).
+/// An id for a user without one from the administrator: a UUID (RFC 9562, version 4).
 #[must_use]
 pub fn user_id() -> UserId {
     let mut bytes = [0; 16];
@@ -61,8 +61,9 @@ pub fn secret_key() -> String {
     alphanumeric(64)
 }
 
-/// A name for one try of a code: 8 characters of `[0-9A-Za-z]`, or 47 bits. They are short because the item of a code has
-/// up to 48 of them. If one met another try of the same code, which happens once in 10^12 tries, that try would not count.
+/// A name for one try of a code: 8 characters of `[0-9A-Za-z]`, or 47 bits. They are short because the item of a code
+/// has up to 48 of them. If one met another try of the same code, which happens once in 10^12 tries, that try would not
+/// count.
 #[must_use]
 pub fn try_name() -> String {
     alphanumeric(8)

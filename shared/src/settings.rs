@@ -84,7 +84,7 @@ impl Settings {
         self.number("PASSWORD_MIN_LENGTH", 8, 1..=256).map(PasswordPolicy::new)
     }
 
-    /// Whether answers must not tell if a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.
+    /// Returns whether responses must not reveal that a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.
     pub fn prevents_user_existence_errors(&self) -> Result<bool, ConfigError> {
         self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
     }
@@ -106,14 +106,14 @@ impl fmt::Debug for Settings {
 }
 
 impl fmt::Debug for ConfigError {
-    /// As it is displayed: this is what a `main` that returns it prints.
+    /// Displays the error, because a `main` that returns it prints its Debug output.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
 }
 
 impl ConfigError {
-    /// Says of `variable` that it `problem`, as in «`MAIL_FROM` is not set».
+    /// An error that reads "`variable` `problem`", for example "`MAIL_FROM` is not set".
     #[must_use]
     pub fn new(variable: &str, problem: &str) -> Self {
         Self { variable: variable.to_owned(), problem: problem.to_owned() }

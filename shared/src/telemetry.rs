@@ -1,7 +1,7 @@
 //! The log: lines of one JSON object each, with `timestamp` and `level`.
 //!
-//! Every request and every invocation writes one line, when it is answered. Metric filters in `template.yaml` count from
-//! these lines, so a field that is renamed here is renamed there.
+//! Every request and every invocation writes one line, when it is answered. Metric filters in `template.yaml` count
+//! from these lines, so a field that is renamed here is renamed there.
 //!
 //! | Field | Holds |
 //! |---|---|
@@ -232,8 +232,8 @@ pub fn identify(user_id: &UserId) {
 /// Marks the line of the present request with a hash of the name of an unknown user: 16 hexadecimal digits, by which
 /// lines with the same name are found.
 ///
-/// Passwords are typed into the field of the username too, and a plain hash of one is guessed in no time. Hence the key,
-/// which is random and never leaves the process: a name has another hash in each execution environment.
+/// Passwords are typed into the field of the username too, and a plain hash of one is guessed in no time. Hence the
+/// key, which is random and never leaves the process: a name has another hash in each execution environment.
 pub fn identify_unknown(username: &Username) {
     static KEY: LazyLock<String> = LazyLock::new(random::secret_key);
     // HMAC takes keys of every length (RFC 2104 §3).
@@ -267,7 +267,7 @@ pub fn operation_failed(dependency: Dependency) {
     });
 }
 
-/// Logs a failure that does not change the answer: `message` says what was left undone.
+/// Logs a failure that does not change the answer: `message` names the thing that was left undone.
 pub fn warn(message: &'static str, cause: impl Display) {
     let (event, request_id) = current().unzip();
     tracing::warn!(event, request_id, %cause, message);

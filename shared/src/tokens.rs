@@ -1,4 +1,4 @@
-//! JSON Web Tokens (RFC 7519, RFC 8725): issuing them, verifying them, and finding whom they stand for.
+//! JSON Web Tokens (RFC 7519, RFC 8725): issuing them, verifying them, and finding their users.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -146,7 +146,7 @@ impl Tokens {
         // Another of this process may have installed it.
         let _ = HS256.install_default();
         let issuer = settings.text("JWT_ISSUER", "lumen-jwt");
-        // RFC 8725 §3.1: one algorithm, whatever the token says.
+        // RFC 8725 §3.1: the algorithm is fixed; a token does not choose it.
         let mut signatures = Validation::new(Algorithm::HS256);
         signatures.required_spec_claims.clear();
         signatures.validate_exp = false;
@@ -194,7 +194,7 @@ impl Tokens {
         signed_in(user.ok_or(TokenError::Incorrect)?, session_is_live, claims)
     }
 
-    /// Does what [`Self::authenticate`] does, and reads along with the user what decides an attempt to verify the
+    /// Does the same as [`Self::authenticate`], and reads with the user all that decides an attempt to verify the
     /// user's password.
     pub async fn authenticate_candidate(
         &self,

@@ -2,7 +2,8 @@ use std::borrow::Cow;
 
 use shared::endpoint::{Error, NumberedError};
 
-/// The numbered errors of the endpoint's document, in the order of their numbers. Those from 6 on are this service's own.
+/// The numbered errors of the endpoint's document, in the order of their numbers. Those from 6 on are this service's
+/// own.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum PasswordChangeError {
     OldPasswordMissing,
@@ -48,7 +49,7 @@ impl PasswordChangeError {
     }
 }
 
-/// The answer that tells `errors`, in the order of their numbers.
+/// The refusal that lists `errors` in the order of their numbers.
 pub(crate) fn refusal(mut errors: Vec<PasswordChangeError>) -> Error {
     errors.sort();
     // A wrong old password is a failed attempt, which a mistake in a form is not.

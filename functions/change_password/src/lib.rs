@@ -37,10 +37,10 @@ struct Response {
     message: &'static str,
 }
 
-/// What can be told of the fields alone.
+/// The result of checking the fields by themselves.
 #[derive(Default)]
 struct Fields {
-    /// `None` when it is missing, or cannot be anybody's because it is too long.
+    /// `None` if it is missing, or too long to be any user's password.
     old_password: Option<Password>,
     new_password: Option<NewPassword>,
     errors: Vec<PasswordChangeError>,
@@ -78,8 +78,8 @@ impl Fields {
         fields
     }
 
-    /// The new password, if nothing is wrong with any field. It must differ from the old one, which is told only here,
-    /// where the old one was found right.
+    /// The new password, if no field is wrong. It must differ from the old one; this is checked only here,
+    /// after the old one was found right.
     fn finish(&mut self, old_password: &Password) -> Result<NewPassword, Error> {
         let new_password = self.new_password.take();
         if new_password.as_ref().is_some_and(|new| new.is_unchanged_from(old_password)) {
@@ -96,7 +96,7 @@ impl Fields {
     }
 }
 
-/// A string that is not empty; everything else counts as not there.
+/// A string that is not empty; everything else counts as missing.
 fn filled(field: Field) -> Option<String> {
     match field {
         Field::Text(text) if !text.is_empty() => Some(text),

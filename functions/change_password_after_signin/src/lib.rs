@@ -111,7 +111,7 @@ impl ChangePasswordAfterSignin {
         let security_stamp = random::security_stamp();
         let stays = change.session.stay_logged_in;
         let session_token = stays.then(|| random::session_token(&user.session_owner));
-        // Before anything is written, so that a failure here leaves everything as it was.
+        // Issued before anything is written, so that a failure leaves everything as it was.
         let key = session_token.as_ref().map(SessionToken::key);
         let token = self.tokens.issue(&user.user_id, &security_stamp, key, now).await?;
         let password_hash = self.hasher.hash(&change.new_password).await?;
@@ -133,7 +133,7 @@ impl ChangePasswordAfterSignin {
             now,
         )?;
         if !self.changes.make(&password_change).await? {
-            // The user changed since the password was verified, which therefore counts for nothing any more.
+            // The user changed after the password was verified, so the verification no longer holds.
             return Err(Error::UsernameOrPasswordIncorrect);
         }
         Success::tokens("password_changed", &token, session_token.as_ref())

@@ -1,5 +1,5 @@
 //! `export_users`: users with their password hashes, in the form that `manage_users` imports. A function of its own,
-//! because IAM allows or denies functions and not payloads: who may administer users need not see hashes.
+//! because IAM allows or denies functions, not payloads: administrators of users need not see hashes.
 
 use aws_types::SdkConfig;
 use lambda_runtime::LambdaEvent;
@@ -20,7 +20,7 @@ pub struct ExportUsers {
     store: Store,
 }
 
-/// What `create` and `import` of `manage_users` take.
+/// A user in the form that `create` and `import` of `manage_users` take.
 #[derive(Serialize)]
 struct Exported<'a> {
     #[serde(flatten)]

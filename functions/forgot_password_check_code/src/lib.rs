@@ -1,4 +1,4 @@
-//! `POST /api/auth/forgotPassword/checkCode`: whether a reset code is right, before a new password is asked for.
+//! `POST /api/auth/forgotPassword/checkCode`: the check of a reset code, before the client asks for a new password.
 
 use std::net::IpAddr;
 

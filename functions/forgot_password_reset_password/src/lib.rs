@@ -1,4 +1,4 @@
-//! `POST /api/auth/forgotPassword/resetPassword`: a new password for whoever has the reset code.
+//! `POST /api/auth/forgotPassword/resetPassword`: a new password, set with a reset code.
 
 use std::net::IpAddr;
 

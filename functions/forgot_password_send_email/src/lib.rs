@@ -18,14 +18,14 @@ use shared::telemetry::{self, identify, identify_unknown};
 use shared::{clock, random};
 use tokio::time::sleep;
 
-/// How long every answer takes, at least, where it must not tell if the user exists: longer than SES does.
+/// The least time of every response that must not reveal whether the user exists: longer than SES takes.
 const CONCEALED_DURATION: Duration = Duration::from_millis(500);
 
 /// The endpoint of `forgot_password_send_email`.
 #[derive(Debug)]
 pub struct SendEmail {
     time_to_live: Duration,
-    /// Whether the answer must not tell if the user exists.
+    /// True if responses must not reveal whether the user exists.
     conceal: bool,
     /// The requests of one source address; `None` turns this budget off.
     address_limit: Option<AddressLimit>,
@@ -85,7 +85,7 @@ impl Endpoint for SendEmail {
 
 impl SendEmail {
     async fn send(&self, username: &Username, source_ip: IpAddr) -> Result<Success, Error> {
-        // Every request counts, before anything is told of the user.
+        // Every request counts, before anything about the user is revealed.
         if let Some(limit) = self.address_limit {
             self.store.charge_address(source_ip, limit, clock::now()).await?;
         }
@@ -127,7 +127,7 @@ impl SendEmail {
         match self.mailer.send_reset_code(&user, &code, &request).await {
             Ok(()) => sent(),
             // In safe mode a failed mail must not show, or it would reveal that the user exists. For the same reason
-            // nothing is given back: the code and the send of an unknown user are not either.
+            // nothing is restored: the code and the send of an unknown user are not either.
             Err(undelivered) if self.conceal => {
                 telemetry::warn("code not sent", Failure::from(undelivered));
                 sent()

@@ -1,4 +1,5 @@
-//! `manage_users`: the administration of users. No route leads here; whom IAM lets invoke it may do everything.
+//! `manage_users`: the administration of users. It has no route. IAM decides who may invoke it, and every invoker may
+//! do everything.
 
 mod payload;
 
@@ -75,7 +76,7 @@ impl Function for ManageUsers {
 }
 
 impl ManageUsers {
-    /// What was done, for the audit log, and the answer.
+    /// Carries out a command.
     async fn execute(&self, command: Command) -> Outcome {
         let done = json!({ "ok": true });
         Ok(match command {
@@ -161,7 +162,7 @@ impl ManageUsers {
         Ok(user.user)
     }
 
-    /// Creates what can be created, several at a time, and tells the rest apart in the order of the payload.
+    /// Creates all users that can be created, several at a time, and lists the others in the order of the payload.
     async fn import(&self, users: Vec<ImportedUser>) -> Value {
         let created = stream::iter(users).map(async |ImportedUser { written_username, user }| match user {
             Ok(user) => (written_username, self.create(user).await.map(drop)),

@@ -32,7 +32,7 @@ const STAGES: [&str; 2] = ["AWSCURRENT", "AWSPENDING"];
 #[derive(Debug)]
 pub struct RotateJwtSecret {
     client: Lazy<Client>,
-    /// How old the current version has to be before it is replaced.
+    /// The least age of the current version at which it is replaced.
     min_interval: Duration,
 }
 
@@ -67,8 +67,8 @@ impl Function for RotateJwtSecret {
 
     type Event = Rotation;
 
-    /// Creates the function with the deployment's settings. `JWT_ROTATION_MIN_INTERVAL_SECONDS` is the life of a token and
-    /// the longest that a function may go on signing with a replaced version, unless set.
+    /// Creates the function with the deployment's settings. `JWT_ROTATION_MIN_INTERVAL_SECONDS` is the life of a token
+    /// and the longest that a function may go on signing with a replaced version, unless set.
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let seconds = settings.number("JWT_ROTATION_MIN_INTERVAL_SECONDS", 2 * 3600, 0..=365 * 86_400)?;
         Ok(Self { client: lazy(aws, Client::new), min_interval: Duration::from_secs(seconds.into()) })

@@ -38,8 +38,8 @@ struct Response<'a> {
 impl Endpoint for SessionSignin {
     const NAME: &'static str = "session_signin";
 
-    /// Creates the endpoint with the deployment's settings. It tries harder than others before it answers 503, because the web
-    /// client of the original system signs its user out over any error here.
+    /// Creates the endpoint with the deployment's settings. It retries for longer than other endpoints before it
+    /// answers 503, because the web client of the original system signs its user out on any error here.
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let aws = patient(aws);
         Ok(Self { store: Store::new(settings, &aws), tokens: Tokens::new(settings, &aws)? })

@@ -37,7 +37,7 @@ struct List {
 #[derive(Serialize)]
 struct SessionView {
     id: u32,
-    /// Empty where none was given. (The Android client's list fails on null.)
+    /// Empty if none was given. (The Android client's list fails on null.)
     information: String,
     /// In whole seconds, written with six zeros. (The Android client takes the fraction for milliseconds.)
     last_used: String,

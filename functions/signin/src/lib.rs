@@ -101,7 +101,7 @@ impl Signin {
             self.replace_hash(authenticated, password).await;
             return Success::tokens("signed_in", &token, None);
         }
-        // Before anything is written, so that a failure here leaves everything as it was.
+        // Issued before anything is written, so that a failure leaves everything as it was.
         let drawn = self.draw(user, now).await?;
         let (session, ()) = tokio::join!(
             self.open_session(user, request.information.as_ref(), now, drawn),
@@ -110,7 +110,7 @@ impl Signin {
         let (token, session_token) = session?;
         let opened = authenticated.sessions_opened;
         if let Err(failure) = self.store.limit_sessions(user, opened, now).await {
-            // The next sign-in does it.
+            // The next sign-in corrects the count.
             telemetry::warn("sessions not limited", failure);
         }
         Success::tokens("signed_in", &token, Some(&session_token))
@@ -148,7 +148,7 @@ impl Signin {
         Ok((token, session_token))
     }
 
-    /// Replaces an outdated hash, which is not worth refusing a sign-in for.
+    /// Replaces an outdated hash. A failure does not fail the sign-in.
     async fn replace_hash(&self, authenticated: &Authenticated, password: &Password) {
         if !authenticated.outdated_hash {
             return;

@@ -1,4 +1,4 @@
-//! The pure rules. Nothing here reads a clock, a random source or the network: what varies is an argument.
+//! The pure rules. Nothing here reads a clock, a random source or the network: all that varies is an argument.
 
 mod email_address;
 mod invisible;

@@ -14,7 +14,8 @@ pub struct Network(String);
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Networks(Vec<Network>);
 
-/// The two budgets that a username has of each kind: failed sign-ins, tries of a code and sends. Each is exact by itself.
+/// The two budgets that a username has of each kind: failed sign-ins, tries of a code and sends. Each is exact by
+/// itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Budget {
     /// For requests from the user's known [`Networks`].

@@ -1,10 +1,10 @@
 use secrecy::{ExposeSecret, SecretString};
 
-/// A password as somebody typed it: any 1–256 Unicode scalar values, never trimmed, never cut short.
+/// A password as it was typed: any 1–256 Unicode scalar values, never trimmed, never cut short.
 #[derive(Clone, Debug)]
 pub struct Password(SecretString);
 
-/// A password that somebody chooses: a [`Password`] that also has the deployment's minimum length.
+/// A new password: a [`Password`] that also has the deployment's minimum length.
 #[derive(Clone, Debug)]
 pub struct NewPassword(Password);
 
@@ -52,7 +52,7 @@ impl NewPassword {
     }
 }
 
-/// What the deployment asks of new passwords (NIST SP 800-63B-4 §3.1.1.2: length, and no rules of composition).
+/// The deployment's requirements for new passwords (NIST SP 800-63B-4 §3.1.1.2: length, and no rules of composition).
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordPolicy {
     min_chars: usize,
@@ -74,7 +74,7 @@ impl PasswordPolicy {
         self.min_chars
     }
 
-    /// Parses a password that somebody chooses.
+    /// Parses a new password.
     pub fn parse(self, typed: String) -> Result<NewPassword, PasswordError> {
         let password = Password::parse(typed)?;
         if password.0.expose_secret().chars().count() < self.min_chars {

@@ -197,7 +197,7 @@ fn parameter(hash: &phc::PasswordHash, name: &str) -> Result<u32, PasswordHashEr
     hash.params.get_decimal(name).map_or_else(|| refuse(format!("must have the number {name}")), Ok)
 }
 
-/// Refuses parameters of other names, and one that is given twice: readers differ in which of the two counts.
+/// Refuses parameters of other names, and one that is given twice: readers disagree about the value that counts then.
 fn knows_only(hash: &phc::PasswordHash, names: &[&str]) -> Result<(), PasswordHashError> {
     let mut left = names.to_vec();
     for (name, _) in hash.params.iter() {

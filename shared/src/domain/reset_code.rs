@@ -26,7 +26,8 @@ pub(crate) const HOURLY_SENDS: SendLimit = SendLimit { sends: 5, period: Duratio
 /// 10 codes in any 24 hours.
 pub(crate) const DAILY_SENDS: SendLimit = SendLimit { sends: 10, period: Duration::from_hours(24) };
 
-/// A code that was sent by e-mail: six digits, of which the first is not 0. (A numeric input field drops leading zeros.)
+/// A code that was sent by e-mail: six digits, of which the first is not 0. (A numeric input field drops leading
+/// zeros.)
 #[derive(Clone, Debug)]
 pub struct ResetCode(SecretString);
 
@@ -58,7 +59,8 @@ impl ResetCode {
 pub struct SubmittedCode(SecretString);
 
 impl SubmittedCode {
-    /// Parses digits with any white space (Unicode `White_Space`) around them; `None` when they are not 1–6 ASCII digits.
+    /// Parses digits with any white space (Unicode `White_Space`) around them; `None` when they are not 1–6 ASCII
+    /// digits.
     #[must_use]
     pub fn parse(typed: String) -> Option<Self> {
         let typed = SecretString::from(typed);
@@ -73,7 +75,7 @@ impl SubmittedCode {
         Self::parse(number.to_string())
     }
 
-    /// Whether this is the code that was stored as `hash`; takes the same time for every wrong code.
+    /// Returns whether this is the code that was stored as `hash`. Takes the same time for every wrong code.
     #[must_use]
     pub fn matches(&self, key: &[u8], holder: &CodeHolder, code_id: &CodeId, hash: &CodeHash) -> bool {
         mac(key, holder, code_id, self.0.expose_secret()).verify_slice(&hash.0).is_ok()

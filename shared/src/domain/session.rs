@@ -123,7 +123,7 @@ impl SessionTokenHash {
     }
 }
 
-/// The secret by which a client continues its session: 64 characters of `[0-9A-Za-z]`, the [`SessionOwner`] and then
+/// The secret with which a client continues its session: 64 characters of `[0-9A-Za-z]`, the [`SessionOwner`] and then
 /// 42 random ones, which are 250 bits.
 #[derive(Clone, Debug)]
 pub struct SessionToken {
@@ -144,7 +144,7 @@ impl SessionToken {
         Self::of(SecretString::from(format!("{}{random}", owner.as_str())), owner)
     }
 
-    /// Parses what a client shows; `None` when it cannot be a session's token.
+    /// Parses a token from a client; `None` if it cannot be a session's token.
     #[must_use]
     pub fn parse(shown: String) -> Option<Self> {
         let characters = SecretString::from(shown);
@@ -211,12 +211,12 @@ pub(crate) fn idle_session_end(last_used_at: Timestamp) -> Timestamp {
     last_used_at + IDLE_LIFETIME
 }
 
-/// What a client says about itself, such as `Firefox: 69; Mobile: true;`: 1–190 Unicode scalar values.
+/// A client's information about itself, such as `Firefox: 69; Mobile: true;`: 1–190 Unicode scalar values.
 #[derive(Clone, Eq, PartialEq)]
 pub struct SessionInformation(String);
 
 impl SessionInformation {
-    /// Parses what a client sent; `None` when it is empty or too long.
+    /// Parses information from a client; `None` if it is empty or too long.
     #[must_use]
     pub fn parse(written: String) -> Option<Self> {
         (1..=MAX_IDENTIFIER_CHARS).contains(&written.chars().count()).then_some(Self(written))

@@ -10,11 +10,11 @@ use super::{
 /// A user as the store holds it, without the hash of the password.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// What the user signs in with.
+    /// The name that the user signs in with.
     pub username: Username,
-    /// What tokens name the user by; never changes and is never reused while the user exists.
+    /// The id that tokens carry. It never changes, and is never reused while the user exists.
     pub user_id: UserId,
-    /// What every token and session of the user is bound to.
+    /// The stamp that every token and session of the user is bound to.
     pub security_stamp: SecurityStamp,
     /// The value that every reset code of the user is bound to.
     pub recovery_stamp: RecoveryStamp,
@@ -26,9 +26,9 @@ pub struct User {
     pub email_addresses: Vec<EmailAddress>,
     /// The language to write to the user in; the deployment's where there is none.
     pub locale: Option<Locale>,
-    /// Whether an administrator let the user in.
+    /// True if an administrator has activated the user.
     pub activated: bool,
-    /// Whether the user has to change the password before signing in.
+    /// True if the user has to change the password before signing in.
     pub must_change_password: bool,
     /// When the user was created.
     pub created_at: Timestamp,
@@ -61,7 +61,7 @@ pub type StoredHash = Option<Result<PasswordHash, PasswordHashError>>;
 pub struct UserId(String);
 
 impl UserId {
-    /// Parses what an administrator chose or a token names; `None` when it is out of bounds.
+    /// Parses an id from an administrator or a token; `None` if it is out of bounds.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
         let well_formed = (1..=MAX_IDENTIFIER_CHARS).contains(&written.len())

@@ -35,7 +35,7 @@ pub enum NewUsernameError {
 }
 
 impl Username {
-    /// Parses what a client sent or an administrator chose.
+    /// Parses a username from a client or an administrator.
     pub fn parse(written: &str) -> Result<Self, UsernameError> {
         if written.chars().count() > MAX_IDENTIFIER_CHARS {
             return Err(UsernameError::TooLong);

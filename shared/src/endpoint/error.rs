@@ -1,4 +1,4 @@
-//! Why requests are refused, and the one table of what each of these errors answers.
+//! The reasons for refusing a request, and the one table of their responses.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub enum Error {
     SessionTokenUnknown,
     /// There is no session of this user with this id.
     SessionNotFound,
-    /// The user is unknown or the password wrong; which of the two is nobody's business.
+    /// Unknown user or wrong password; clients must not learn which.
     UsernameOrPasswordIncorrect,
     /// The password that a signed-in user gave as the present one is wrong.
     PasswordIncorrect,
@@ -54,7 +54,7 @@ pub enum Error {
     ChangePassword,
     /// A forced change was asked for where none is due.
     NoPasswordChangeNeeded,
-    /// Nobody has this username.
+    /// No user has this username.
     UnknownUsername,
     /// There is no address to send a code to.
     NoEmailAddresses,
@@ -62,7 +62,7 @@ pub enum Error {
     NoCodeRequested,
     /// The code is wrong.
     CodeIncorrect,
-    /// Too many attempts; after the given time one will be let through, where that is known.
+    /// Too many attempts; after the given time one will be let through, if it is known.
     RateLimitExceeded(Option<Duration>),
     /// Our side failed.
     Failure(Failure),
@@ -167,7 +167,7 @@ impl Error {
         }
     }
 
-    /// The time after which the client may try again, where that is known.
+    /// The time after which the client may try again, if it is known.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimitExceeded(wait) => *wait,

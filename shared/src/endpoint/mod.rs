@@ -1,4 +1,4 @@
-//! The HTTP API: what an endpoint is, and how its outcome becomes an answer.
+//! The HTTP API: the trait of an endpoint, and the way from its outcome to a response.
 
 mod bearer;
 mod error;
@@ -84,7 +84,7 @@ impl<E: Endpoint> Function for E {
 /// Answers `request`, and logs its outcome. A panic becomes an internal error.
 pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Body> {
     let gateway = gateway(request);
-    // Only what API Gateway saw itself counts: a forwarded header is whatever a client wrote. Were it ever
+    // Only what API Gateway saw itself counts: a forwarded header can be made up by a client. If it were ever
     // missing, all such requests would share one budget.
     let source_ip = gateway
         .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())

@@ -1,4 +1,4 @@
-//! What endpoints answer: the two forms of bodies that the API documents have, and the headers.
+//! The responses of endpoints: the two forms of bodies that the API documents have, and the headers.
 
 use lambda_http::http::{HeaderValue, StatusCode, header};
 use lambda_http::{Body, Response};

@@ -1,4 +1,4 @@
-//! Validator of requests: what JSON may stand where, and which messages a wrong field gets. Those of HTTP bodies and of
+//! The fields of requests: their types in JSON, their constraints and their messages. Fields of HTTP bodies and of
 //! payloads of functions that are invoked directly have the same rules.
 
 mod errors;

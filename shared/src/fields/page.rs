@@ -6,7 +6,7 @@ use crate::domain::Username;
 pub struct Page {
     /// How many at most.
     pub limit: i32,
-    /// The name after which they begin.
+    /// The name of the last user before the page.
     pub cursor: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl Validator {
         let limit = limit.or_else(|| self.refuse("limit", &format!("must be between 1 and {MAX_LIMIT}")));
         let cursor = match payload.field("cursor") {
             Field::Absent => Some(None),
-            // A cursor is the last username of its page; what cannot be one was never handed out.
+            // A cursor is the last username of its page; anything else was never handed out.
             cursor => match self.text("cursor", cursor).map(|text| (Username::parse(&text), text)) {
                 Some((Ok(username), text)) if username.normalised() == text => Some(Some(text)),
                 Some(_) => self.refuse("cursor", "is not one of a previous answer"),

@@ -6,16 +6,16 @@ use crate::domain::{
     SessionInformation, SessionToken, SubmittedCode, Username, UsernameError,
 };
 
-/// What a client asks for about its session.
+/// The session that a client asks for.
 #[derive(Debug)]
 pub struct SessionRequest {
-    /// Whether it wants a session token.
+    /// True if the client wants a session token.
     pub stay_logged_in: bool,
-    /// What it says about itself.
+    /// The client's information about itself.
     pub information: Option<SessionInformation>,
 }
 
-/// Turns [`Field`]s into what they stand for and collects all that fail, so that one answer names them all.
+/// Parses [`Field`]s and collects those that fail, so that one response names them all.
 #[derive(Default)]
 pub struct Validator {
     errors: FieldErrors,
@@ -57,7 +57,7 @@ impl Validator {
         Password::parse(text).map_or_else(|error| self.password_error(name, error, 1), Some)
     }
 
-    /// A password that somebody chooses.
+    /// A new password.
     pub fn new_password(
         &mut self,
         name: &'static str,

@@ -10,8 +10,9 @@ use super::argon2::compute_argon2;
 use crate::domain::{Form, Function, PasswordHash};
 use crate::failure::Failure;
 
-/// bcrypt looks at no more of a password, and repeats a shorter one, with a NUL after it, up to this length. What
-/// is longer or has a NUL is therefore wrong, or else different passwords would be right; its user has to reset it.
+/// bcrypt reads no more of a password, and repeats a shorter one, with a NUL after it, up to this length. A password
+/// that is longer or has a NUL is therefore wrong, or else different passwords would be right; its user has to reset
+/// it.
 const BCRYPT_MAX_BYTES: usize = 72;
 
 /// Returns whether `password` is the one that `stored` was made of.
@@ -28,7 +29,7 @@ pub(super) fn is_right(password: &[u8], stored: &PasswordHash, arena: &mut Hashe
     }
 }
 
-/// Fills `digest` with what `function` makes of a password.
+/// Fills `digest` with the digest of a password by `function`.
 fn compute(
     function: &Function,
     password: &[u8],

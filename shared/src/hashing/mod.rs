@@ -35,7 +35,7 @@ pub struct PasswordHasher {
 pub enum Verification {
     /// The password is correct.
     Correct {
-        /// Whether the stored hash is of another form than new ones are.
+        /// True if the stored hash has another form than new ones have.
         outdated: bool,
     },
     /// The password is incorrect, or there is no hash to compare it with.
@@ -86,7 +86,7 @@ impl PasswordHasher {
         .await
     }
 
-    /// Whether `hash` is of another form than new ones are, and is replaced when its user signs in.
+    /// Returns whether `hash` has another form than new ones have, and so is replaced when its user signs in.
     #[must_use]
     pub fn is_outdated(&self, hash: &PasswordHash) -> bool {
         is_outdated(hash, &self.params)
@@ -135,7 +135,7 @@ impl PasswordHasher {
     }
 }
 
-/// Whether `hash` is not what a new hash with the `wanted` parameters would be.
+/// Returns whether `hash` differs in form from a new hash with the `wanted` parameters.
 fn is_outdated(hash: &PasswordHash, wanted: &Params) -> bool {
     let current = Function::Argon2(Algorithm::Argon2id, Version::V0x13, wanted.clone());
     match hash.form() {

@@ -203,7 +203,7 @@ impl Mailer {
         self.send(user, heading, account, &text, &html).await
     }
 
-    /// Tells a user at all addresses that the password was changed. The change stands whether SES takes the mails or
+    /// Notifies a user at all addresses that the password was changed. The change stands whether SES takes the mails or
     /// not.
     pub async fn notify_password_changed(&self, user: &User, change: &PasswordChanged<'_>) {
         if user.email_addresses.is_empty() {

@@ -1,4 +1,4 @@
-//! The parts of a mail's text that depend on the language or on what somebody else wrote.
+//! The parts of a mail's text that depend on the language or on text from a client.
 
 use std::time::Duration;
 
@@ -71,8 +71,8 @@ pub(super) fn beginning(text: &str) -> String {
     beginning
 }
 
-/// The beginning of what a client said about itself, as one line without anything that a mail program would make a
-/// link of: anybody can write it, and the mail is signed as the deployment's own.
+/// The beginning of a client's information about itself, as one line without anything that a mail program would turn
+/// into a link: any client can send it, and the mail is signed as the deployment's own.
 pub(super) fn quoted(information: &SessionInformation) -> String {
     // Mail programs also know the compatibility forms of these characters, such as a full-width dot.
     let text: Vec<char> = one_line(information.as_str()).nfkc().collect();

@@ -149,7 +149,8 @@ impl Candidate {
             Ok(row) => (row, None),
             Err(damaged) => (None, Some(damaged)),
         };
-        // Of a damaged row nothing is relied on, and nothing written: its attempts are counted as those of an unknown name.
+        // Of a damaged row nothing is relied on, and nothing written: its attempts are counted as those of an unknown
+        // name.
         let counted_in = if row.is_some() { user } else { stub };
         let failures = |budget| counted_in.map_or(Ok(Failures::default()), |item| failures(item, budget));
         Ok(Self {
@@ -260,7 +261,8 @@ impl Store {
     }
 
     /// Charges an attempt with a wrong password, or clears the budget after a right one, and at the same moment decides
-    /// whether the attempt is allowed. Nothing of the comparison may be told before this returns [`Commit::Made`].
+    /// whether the attempt is allowed. Nothing about the comparison may be revealed before this returns
+    /// [`Commit::Made`].
     ///
     /// Right and wrong attempts make the same call on the same item under the same condition: the user is the one that
     /// was read, the budget is the one that the network counts in, and no wait is in force.
@@ -313,8 +315,8 @@ impl Store {
             Err(error) => condition_failure(&error)
                 .ok_or_else(|| DynamoDb.record_failure("UpdateItem attempt", &error))?,
         };
-        // The response was lost, and this is the SDK's retry of what was written. Whatever replaced the stamp since then
-        // also revoked what this attempt leads to, which is therefore not to be issued under the new stamp.
+        // The response was lost, and this is the SDK's retry of what was written. Whatever replaced the stamp since
+        // then also revoked what this attempt leads to, which is therefore not to be issued under the new stamp.
         if item.optional_text(&format!("{}_attempt", budget.prefix())) == Some(attempt.id) {
             let mut counted = user(&item)?;
             if let (Some(counted), Some(read)) = (&mut counted, candidate.user()) {
@@ -375,9 +377,10 @@ fn failures(item: &Item, budget: Budget) -> Result<Failures, Failure> {
     Ok(Failures::new(count, item.optional_instant(&format!("{prefix}_attempt_at"))?))
 }
 
-/// Adds the condition that this is not a retry of an attempt that was counted, and that no wait is in force: the failures
-/// in a row are as few as need none, or are the number whose wait is over, or are still those that were forgotten at the
-/// time of reading. DynamoDB knows no powers, so that each number of failures with a wait of its own is a clause.
+/// Adds the condition that this is not a retry of an attempt that was counted, and that no wait is in force: the
+/// failures in a row are as few as need none, or are the number whose wait is over, or are still those that were
+/// forgotten at the time of reading. DynamoDB knows no powers, so that each number of failures with a wait of its own
+/// is a clause.
 fn only_if_allowed(
     update: UpdateItemFluentBuilder,
     budget: Budget,

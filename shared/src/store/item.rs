@@ -105,7 +105,7 @@ fn instant_of(value: &AttributeValue) -> Option<Timestamp> {
     value.as_n().ok()?.parse().ok().map(Timestamp::from_micros)
 }
 
-/// What DynamoDB's time to live reads: the first whole second that is not before `value`.
+/// A value for DynamoDB's time to live: the first whole second that is not before `value`.
 pub(super) fn ttl(value: Timestamp) -> AttributeValue {
     number(value.as_seconds().saturating_add(1))
 }

@@ -7,7 +7,7 @@
 //! | users | `username` (normalised) | `user_id`, `display_username`, `password_hash`, `security_stamp`, `recovery_stamp`, `kept_jti`?, `session_owner`, `sessions_opened`, `email_addresses`, `locale`?, `activated`, `must_change_password`, `created_at`, `password_changed_at`?, `own_changes` (the latest ten), `last_signin_at`?, `networks`? (the last five from which the password came); and the failed sign-ins of two budgets, `known_…` and `other_…`: `…_failures`?, `…_attempt`?, `…_attempt_at`? | |
 //! | user ids | `user_id` | `username`: reserves the id, and finds the user of a token | |
 //! | reset codes | `username_hash` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, and its tries of two budgets, `known_tries`? and `other_tries`?; and the last ten sends of both, newest first: `known_0` … `known_9`, `other_0` … `other_9` | a day after the last send |
-//! | sessions | `session_owner`, `session_id` | `token_hash`, `username`, `stamp_hash`, `information`?, `created_at`, `last_used_at`; or, once it was ended, `ended_by` in place of what tells of its user | 30 days after the last use, an hour after the end |
+//! | sessions | `session_owner`, `session_id` | `token_hash`, `username`, `stamp_hash`, `information`?, `created_at`, `last_used_at`; or, once it was ended, `ended_by` in place of the attributes that name its user | 30 days after the last use, an hour after the end |
 //! | attempts | `subject`: `username#` and a hash of an unknown username | `other_failures`, `other_attempt`, `other_attempt_at` | when they are forgotten |
 //! | source IPs | `subject`: `signin#`, `code#` or `mail#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
 //!
@@ -19,16 +19,16 @@
 //!
 //! # Access patterns
 //!
-//! Every request of a user is a fixed number of operations on single items, whatever the number of users; only the
-//! sessions of one user are read by a query, of one partition and consistent. Operations that a comma separates run
-//! at the same time, those that a dot separates one after the other; what starts over because of a race is not shown.
+//! Every request of a user is a fixed number of operations on single items, however many users there are. Only the
+//! sessions of one user are read by a query, which is consistent and of one partition. Operations that a comma
+//! separates run at the same time, those that a dot separates one after the other. Retries after a race are not shown.
 //!
 //! | Endpoint | Before the decision | After it |
 //! |---|---|---|
 //! | signin | batch: user, username's attempts, source IP · charge or clear | put session, replace an outdated hash; beyond 50 sessions: query them · delete those beyond 100 · correct the count; or charge source IP |
 //! | changePasswordAfterSignin | the same | transaction: user, session; or charge source IP |
 //! | sendEmail | charge source IP · get user · write code and send | restore the code before, if SES refused all mails |
-//! | checkCode | get source IP, get user · reserve try | give back try; or charge source IP, if the code was wrong |
+//! | checkCode | get source IP, get user · reserve try | release try; or charge source IP, if the code was wrong |
 //! | resetPassword | get source IP, get user · reserve try | transaction: user, code; or as checkCode |
 //! | `IamLoggedIn` | update session · get user | |
 //! | sessions | get user id, get session · get user | query sessions, or end one |
@@ -44,48 +44,52 @@
 //! | `manage_users` delete | get user | one transaction · query sessions · delete them |
 //! | `manage_users` list, `count_outdated_hashes`, `export_users` | | one page of a scan |
 //!
-//! # What holds when calls race
+//! # Guarantees under concurrent calls
 //!
-//! - A try of a code is *reserved* before anything is compared, by one conditional write; as many are let through as
-//!   there are reservations, never more. A code allows as many in either budget. The budget of a try or a send is that
-//!   of its network when the user was read; a sign-in that makes the network known meanwhile changes nothing about it.
-//! - An attempt to sign in is *charged before its outcome is revealed*: the password is compared first, then one
-//!   conditional write charges or clears the attempt and decides whether it was allowed, and nothing is answered before.
-//!   Writes of one item come one after the other, and each answer is the one that the sequential rule gives at that
-//!   point, so any number of wrong passwords at once reveal as many outcomes as the rule allows, and any number of right
-//!   ones succeed. The condition includes the security stamp and the networks that were read. If it fails, the item
-//!   comes back with the answer, and the attempt is decided anew by that; for another stamp the password is compared
-//!   again. Tries of codes cannot be charged this way, because the right code continues with a transaction, which takes
-//!   longer than an update: refused right and wrong codes would differ in time.
-//! - The failures of an unknown username, or of a user whose row is damaged, are not those of the user who gets the name:
-//!   at creation and deletion the name has a fresh budget.
+//! - A try of a code is *reserved* before anything is compared, by one conditional write. There are as many comparisons
+//!   as reservations, never more, and each of the two budgets of a code allows the same number. A try or a send counts
+//!   in the budget of its network as of the reading of the user; a sign-in that makes the network known meanwhile does
+//!   not move it.
+//! - An attempt to sign in is *charged before its outcome is revealed*: the password is compared first; then one
+//!   conditional write charges or clears the attempt and decides whether it was allowed. No answer leaves before that.
+//!   Writes of one item are ordered, and each answer is the one that the sequential rule gives at that point of the
+//!   order. So any number of wrong passwords at once reveal as many outcomes as the rule allows, and any number of
+//!   right ones succeed. The condition includes the security stamp and the networks that were read. If it fails,
+//!   DynamoDB returns the item, and the attempt is decided anew by that; if the stamp differs, the password is compared
+//!   again. Tries of codes cannot be charged this way: a right code continues with a transaction, which takes longer
+//!   than an update, so that refused right codes and refused wrong codes would differ in time.
+//! - The failures of an unknown username, or of a user with a damaged row, are not those of a user who gets the name
+//!   later: creation and deletion give the name a fresh budget.
 //! - A password changes only under the condition that the user's security stamp is the one that was read, in one
-//!   transaction with all that has to change with it. Of several at once one wins; the others find the stamp
-//!   changed. So the user's own changes, which are limited, are counted exactly by what was read: a change that is not
-//!   in the list that was read replaced the stamp.
-//! - A reset code carries the recovery stamp of the user who was read for its sending, and is compared with the stamp of
-//!   the user who is read for its use. Whatever replaces the stamp thus revokes a code that was sent, and one that is
-//!   being sent. A reset succeeds only under the condition that the stamp is still the one that was read. A stamp never
-//!   comes back, so a revoked code stays revoked. The addresses change only under the condition that the recovery stamp
-//!   is the one that was read: what is compared with the new ones are the addresses that they replace.
-//! - A lost response makes the SDK retry the call. Retries are harmless: tries are sets of names, codes and attempts have
-//!   names, a transaction has a token. There are exceptions: an attempt may count twice, for a username and for an
-//!   address, if another one came in between, which is the safe side; a code so overtaken is written again with fresh
-//!   tries, but counts as two sends, or is refused as one too many; and a right password that is cleared twice for this
-//!   reason clears the failures of the meantime.
-//! - The retry of a commit may find a user whose stamp was replaced after the commit. The attempt came first, and what it
-//!   leads to is issued under the stamp that it was committed with, and thereby revoked.
-//! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was tried in
-//!   either budget; then its send stays counted. The exceptions err on the strict side: if the response was lost that had
-//!   the code before it, that code is gone; if two sends overlap and SES refuses both, the first of them stays counted,
-//!   and neither its code nor the one before can be used.
-//! - A token is read together with its session, if it has one, and counts only while that is live. A session is ended
-//!   by an update, not by a deletion: the row that is left keeps a retry of its creation from bringing it back, and
-//!   tells the retry of its end that it was successful.
-//! - A user's `sessions_opened` is at least the number of rows. A sign-in counts its session before it writes it, and looks at the rows after that, if the count is beyond 50: of several at once, one sees all rows. Only one
-//!   that is overtaken by fifty others between its two writes could leave a row too many, until the next sign-in. A
-//!   session is deleted under the condition that it was not used since it was read.
-//! - Where all answers to a change of a password got lost, the user is read again: the new stamp shows the change.
+//!   transaction with everything that changes with it. Of several changes at once one wins; the others find another
+//!   stamp. This also makes the limit on the user's own changes exact: any change that is missing in the list that was
+//!   read has replaced the stamp.
+//! - A reset code carries the recovery stamp of the user who was read for its sending, and is compared with the stamp
+//!   of the user who is read for its use. So a new stamp revokes every code that was sent before, and one that is being
+//!   sent. A reset succeeds only under the condition that the stamp is still the one that was read. Stamps never come
+//!   back, so a revoked code stays revoked. The addresses change only under the condition that the recovery stamp is
+//!   the one that was read, so that the new addresses are compared with exactly those that they replace.
+//! - The SDK retries when a response is lost. Retries are idempotent, because tries are sets of names, codes and
+//!   attempts carry an id, and transactions a token. The exceptions:
+//!   - An attempt can count twice, for a username and for an address, if another one came in between. This is the safe
+//!     side.
+//!   - A code that another send overtook is written again with fresh tries. It counts as two sends, or is refused as
+//!     one too many.
+//!   - A right password that is cleared twice also clears the failures that came in between.
+//! - The retry of a commit may find a user whose stamp was replaced after the commit. The attempt came first: its
+//!   tokens and its session are issued under the stamp that it was committed with, and are thereby revoked.
+//! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was tried
+//!   in either budget; its send then stays counted. The exceptions err on the strict side: if the response with the
+//!   earlier code was lost, that code is gone; if two sends overlap and SES refuses both, the first of them stays
+//!   counted, and neither its code nor the earlier one can be used.
+//! - A token is read together with its session, if it has one, and is valid only while the session is live. A session
+//!   is ended by an update, not by a deletion: the row that remains keeps a retry of its creation from reviving it, and
+//!   lets the retry of its end succeed.
+//! - A user's `sessions_opened` is at least the number of rows. A sign-in counts its session before it writes it, and
+//!   reads the rows afterwards if the count is beyond 50: of several at once, one sees all rows. Only a sign-in that
+//!   fifty others overtake between its two writes can leave a row too many, until the next sign-in. A session is
+//!   deleted under the condition that it was not used since it was read.
+//! - If all responses to a change of a password are lost, the user is read again: the new stamp proves the change.
 
 mod attempts;
 mod item;
@@ -167,7 +171,7 @@ impl Store {
         Self { client: Arc::new(client), tables: TableNames::from_settings(settings) }
     }
 
-    /// Opens a connection, by asking for a user whose name nobody can have. If that fails, it is logged,
+    /// Opens a connection by asking for a user with a name that no user can have. If that fails, it is logged,
     /// and tried again when a request needs it.
     pub async fn connect(&self) {
         let nobody = AttributeValue::S(" ".to_owned());
@@ -185,7 +189,7 @@ impl Store {
     }
 }
 
-/// Retries what met somebody else's transaction on the same item: nothing was written, and the transaction is over
+/// Retries a write that met another transaction on the same item: nothing was written, and that transaction is over
 /// in milliseconds. The SDK leaves this to its user.
 #[derive(Debug)]
 struct TransactionConflicts;

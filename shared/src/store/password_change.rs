@@ -14,9 +14,9 @@ use crate::domain::{
 use crate::failure::Failure;
 use crate::random;
 
-/// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the reset
-/// code of the user, but for what its kind excepts. [`PasswordChanges`](crate::password_changes::PasswordChanges) makes
-/// it.
+/// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the
+/// reset code of the user, but for what its kind excepts. [`PasswordChanges`](crate::password_changes::PasswordChanges)
+/// makes it.
 ///
 /// The user is the one that was read before: if the security stamp is another one by now, nothing is changed. The
 /// networks from which the replaced password came are forgotten, but for the one from which the new password comes.
@@ -195,8 +195,8 @@ impl<'a> PasswordChange<'a> {
 }
 
 impl Store {
-    /// Changes a password, in one transaction. Returns false if the user or the code is no longer as it was read; nothing
-    /// is changed then. After an error, the password may still change if a request is on its way.
+    /// Changes a password, in one transaction. Returns false if the user or the code is no longer as it was read;
+    /// nothing is changed then. After an error, the password may still change if a request is on its way.
     pub(crate) async fn change_password(&self, change: &PasswordChange<'_>) -> Result<bool, Failure> {
         let username = &change.user.username;
         let user = change.user_update(&self.tables.users)?;

@@ -37,7 +37,7 @@ pub struct ReplacedCode(HashMap<String, AttributeValue>);
 /// The attribute that is the key of the table.
 pub(super) const CODE_KEY: &str = "username_hash";
 
-/// The attributes of a code, which it has all of or none of.
+/// The attributes of a code. An item has all of them or none.
 pub(super) const CODE_ATTRIBUTES: [&str; 5] =
     ["code_id", "code_holder", "code_hash", "key_version", "expires_at"];
 
@@ -76,9 +76,9 @@ pub enum TryError {
 }
 
 impl Store {
-    /// Replaces the code of `username`, with fresh tries in both budgets, and counts a send in the code's budget, unless as
-    /// many were counted there in the last hour or day as may be. `Err` is the time until another may be sent; nothing is
-    /// changed then.
+    /// Replaces the code of `username`, with fresh tries in both budgets, and counts a send in the code's budget,
+    /// unless as many were counted there in the last hour or day as may be. `Err` is the time until another may be
+    /// sent; nothing is changed then.
     ///
     /// A retry after a lost response finds the new code in place and cannot return the one before it.
     pub async fn replace_code(
@@ -147,12 +147,12 @@ impl Store {
         }
     }
 
-    /// Undoes [`Self::replace_code`] for a code that certainly reached nobody: puts the code before it back, and gives
+    /// Undoes [`Self::replace_code`] for a code that certainly reached no one: restores the code before it, and gives
     /// the send back in its budget. Changes nothing if the new code was replaced or used in the meantime.
     ///
-    /// Tries that were used in the meantime stay counted, together with those of the code before. In whichever budget they
-    /// count, they also keep the send counted: each new code has tries of its own in both, which must not be had for
-    /// nothing while mails are refused.
+    /// Tries that were used in the meantime stay counted, together with those of the code before. In whichever budget
+    /// they count, they also keep the send counted: each new code has tries of its own in both, which must not be had
+    /// for nothing while mails are refused.
     pub async fn restore_code(
         &self,
         username: &Username,
@@ -238,8 +238,8 @@ impl Store {
         }
     }
 
-    /// Reserves one of the tries that the code of `username` allows in `budget`, before the code is compared. A code that
-    /// was sent to somebody else than `holder` counts as none; if this is `None`, every holder's code counts.
+    /// Reserves one of the tries that the code of `username` allows in `budget`, before the code is compared. A code
+    /// that was sent to somebody else than `holder` counts as none; if this is `None`, every holder's code counts.
     pub async fn reserve_try(
         &self,
         username: &Username,

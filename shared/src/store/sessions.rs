@@ -36,7 +36,7 @@ pub struct NewSession<'a> {
     pub username: &'a Username,
     /// The user's stamp. The session ends when it is replaced.
     pub security_stamp: &'a SecurityStamp,
-    /// What the client says about itself.
+    /// The client's information about itself.
     pub information: Option<&'a SessionInformation>,
     /// When it begins.
     pub created_at: Timestamp,
@@ -47,7 +47,7 @@ pub struct NewSession<'a> {
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// What the client says about itself.
+    /// The client's information about itself.
     pub information: Option<String>,
     /// When it began.
     pub created_at: Timestamp,
@@ -108,7 +108,7 @@ impl Store {
         }
     }
 
-    /// Notes that a session's token was shown, and what its client now says about itself, if anything. Returns the
+    /// Notes that a session's token was used, and the client's new information about itself, if any. Returns the
     /// user, and `None` if the session is unknown or has ended. A session that its user's stamp has ended is noted as
     /// used all the same, which brings it no further.
     pub async fn use_session(

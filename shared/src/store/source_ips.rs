@@ -18,7 +18,7 @@ use crate::settings::{ConfigError, Settings};
 pub enum AddressBudget {
     /// Wrong passwords.
     SigninFailures,
-    /// Wrong reset codes, and names for which there is none.
+    /// Wrong reset codes and unknown usernames.
     CodeFailures,
     /// Requests for mails with reset codes.
     ResetMails,
@@ -90,8 +90,8 @@ impl Store {
         output.item.map_or(Ok(None), |item| wait_of_address(&Item(item), limit, now))
     }
 
-    /// Counts an answer to `source_ip`, unless as many as `limit` allows were counted in the current window. Then nothing
-    /// is counted, and the wait lasts until the window ends.
+    /// Counts an answer to `source_ip`, unless as many as `limit` allows were counted in the current window. Then
+    /// nothing is counted, and the wait lasts until the window ends.
     pub async fn charge_address(
         &self,
         source_ip: IpAddr,

@@ -7,8 +7,8 @@ use crate::aws::Dependency::DynamoDb;
 use crate::failure::Failure;
 
 impl Store {
-    /// Writes all `items` or none. Returns false if one of their conditions does not hold. A retry after a lost response
-    /// is harmless, because the SDK gives each transaction a token.
+    /// Writes all `items` or none. Returns false if one of their conditions does not hold. A retry after a lost
+    /// response is harmless, because the SDK gives each transaction a token.
     pub(super) async fn transact(&self, name: &str, items: Vec<TransactWriteItem>) -> Result<bool, Failure> {
         match self.client.transact_write_items().set_transact_items(Some(items)).send().await {
             Ok(_) => Ok(true),

@@ -13,23 +13,23 @@ use crate::domain::{EmailAddress, Locale, PasswordHash, User, UserId, UserWithHa
 use crate::failure::Failure;
 use crate::{random, telemetry};
 
-/// Why a user was not created.
+/// The reason why a user was not created.
 #[derive(Debug)]
 pub enum CreateUserError {
-    /// Somebody has the username.
+    /// Another user has the username.
     UsernameTaken,
-    /// Somebody has the user id.
+    /// Another user has the user id.
     UserIdTaken,
-    /// It could not be told.
+    /// The user could not be created.
     Failure(Failure),
 }
 
-/// What an administrator changes about a user; what is `None` stays.
+/// A change of a user by an administrator. `None` leaves an attribute as it is.
 #[derive(Debug, Default)]
 pub struct UserUpdate {
     /// True if the user may sign in. Deactivating revokes all tokens, all sessions and the reset code.
     pub activated: Option<bool>,
-    /// Whether the user has to change the password at the next sign-in.
+    /// True if the user has to change the password at the next sign-in.
     pub must_change_password: Option<bool>,
     /// Where codes and notices go. Other addresses than before revoke the reset code.
     pub email_addresses: Option<Vec<EmailAddress>>,
@@ -37,7 +37,7 @@ pub struct UserUpdate {
     pub locale: Option<Option<Locale>>,
 }
 
-/// Why a user was not renamed.
+/// The reason why a user was not renamed.
 #[derive(Debug)]
 pub enum RenameUserError {
     /// No user has the old name.
@@ -62,7 +62,7 @@ impl Store {
             return Ok(None);
         };
         let user = self.user_by_key(&username).await?;
-        // Between the two reads the user could have been deleted and the name given to somebody else.
+        // Between the two reads the user could have been deleted and the name given to another user.
         Ok(user.filter(|user| user.user_id == *user_id))
     }
 
@@ -293,8 +293,8 @@ impl Store {
         Ok(deleted)
     }
 
-    /// Gives a user another name, in one transaction, and keeps everything else. It revokes all tokens, all sessions and
-    /// the reset code. The name has fresh budgets. A change of the form for display alone is possible.
+    /// Gives a user another name, in one transaction, and keeps everything else. It revokes all tokens, all sessions
+    /// and the reset code. The name has fresh budgets. A change of the form for display alone is possible.
     pub async fn rename_user(
         &self,
         username: &Username,
@@ -324,7 +324,7 @@ impl Store {
             ("session_owner".to_owned(), text(user.session_owner.as_str())),
             ("sessions_opened".to_owned(), number(0)),
         ]);
-        // Whatever changed meanwhile would be undone.
+        // Without this condition, a change made meanwhile would be undone.
         let unchanged = UserWithHash::ATTRIBUTES.split(", ").map(|name| {
             let value = read.0.get(name).map(|_| format!("{name} = :{name}"));
             value.unwrap_or_else(|| format!("attribute_not_exists({name})"))
