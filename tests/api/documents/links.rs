@@ -1,4 +1,4 @@
-//! The links of the documents.
+//! The links of the documents, and the paths that they name.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,25 @@ fn every_link_between_the_documents_leads_somewhere() {
                 let named = |line: &str| anchor(line.trim_start_matches('#').trim()) == fragment;
                 assert!(headings.any(named), "{link}");
             }
+            count += 1;
+        }
+    }
+    assert!(count > 20, "{count}");
+}
+
+#[test]
+fn every_path_that_the_documents_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folders = ["functions/", "shared/", "tests/", "events/", ".ci/"];
+    let mut count = 0;
+    // The changelog also names files of earlier versions.
+    for document in documents().iter().filter(|document| !document.ends_with("CHANGELOG.md")) {
+        let text = prose(document);
+        let words = text.split('`').skip(1).step_by(2).filter_map(|code| code.split_whitespace().next());
+        let is_path =
+            |word: &&str| folders.iter().any(|folder| word.starts_with(folder)) && !word.contains("NAME");
+        for path in words.filter(is_path) {
+            assert!(root.join(path).exists(), "{path} in {}", document.display());
             count += 1;
         }
     }
