@@ -1,32 +1,29 @@
 //! Secrets Manager: secrets with versions and staging labels, in memory or in a file.
 
+mod random_password;
+mod versions;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rand::distr::{Alphanumeric, SampleString};
+use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use rand::seq::IndexedRandom;
-use rand::{RngExt, rand_core::UnwrapErr};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
+use self::random_password::random_password;
+use self::versions::{CURRENT, Secret, now};
 use crate::aws;
 use crate::stack::StartError;
 use crate::template;
-
-const CURRENT: &str = "AWSCURRENT";
-const PREVIOUS: &str = "AWSPREVIOUS";
-/// More versions than these, and those without a label go, oldest first.
-const MAX_VERSIONS: usize = 100;
 
 /// A running Secrets Manager.
 pub(crate) struct SecretsManager {
@@ -38,33 +35,6 @@ pub(crate) struct SecretsManager {
 #[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
 struct Secrets(BTreeMap<String, Secret>);
 
-#[derive(Clone, Deserialize, PartialEq, Serialize)]
-struct Secret {
-    arn: String,
-    description: Option<String>,
-    created: f64,
-    changed: f64,
-    versions: BTreeMap<String, Version>,
-}
-
-#[derive(Clone, Deserialize, PartialEq, Serialize)]
-struct Version {
-    #[serde(flatten)]
-    content: Content,
-    stages: BTreeSet<String>,
-    created: f64,
-}
-
-/// A secret's value as calls carry it: one of the two, the binary one in base64.
-#[derive(Clone, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Content {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret_string: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret_binary: Option<String>,
-}
-
 /// Why a call is refused: the error's code, and its message.
 #[derive(Debug, PartialEq)]
 struct Refusal(&'static str, String);
@@ -75,8 +45,7 @@ struct CreateSecret {
     name: String,
     description: Option<String>,
     client_request_token: Option<String>,
-    #[serde(flatten)]
-    content: Content,
+    secret_string: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -85,8 +54,7 @@ struct PutSecretValue {
     secret_id: String,
     client_request_token: Option<String>,
     version_stages: Option<BTreeSet<String>>,
-    #[serde(flatten)]
-    content: Content,
+    secret_string: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -110,20 +78,6 @@ struct UpdateSecretVersionStage {
     version_stage: String,
     move_to_version_id: Option<String>,
     remove_from_version_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-#[expect(clippy::struct_excessive_bools, reason = "these are the request's fields")]
-struct GetRandomPassword {
-    password_length: usize,
-    exclude_characters: String,
-    exclude_lowercase: bool,
-    exclude_uppercase: bool,
-    exclude_numbers: bool,
-    exclude_punctuation: bool,
-    include_space: bool,
-    require_each_included_type: bool,
 }
 
 impl SecretsManager {
@@ -201,7 +155,6 @@ impl Secrets {
             "PutSecretValue" => self.put_value(parse(request)?),
             "GetSecretValue" => self.value(&parse(request)?),
             "DescribeSecret" => self.describe(&parse(request)?),
-            "ListSecrets" => Ok(self.list()),
             "UpdateSecretVersionStage" => self.update_stage(parse(request)?),
             "GetRandomPassword" => random_password(&parse(request)?),
             _ => Err(Refusal("UnknownOperationException", format!("{operation} is not supported here"))),
@@ -209,7 +162,7 @@ impl Secrets {
     }
 
     fn create(&mut self, request: CreateSecret) -> Result<Value, Refusal> {
-        let CreateSecret { name, description, client_request_token, content } = request;
+        let CreateSecret { name, description, client_request_token, secret_string } = request;
         if name.is_empty() {
             return Err(invalid_parameter("You must provide a secret name."));
         }
@@ -227,8 +180,8 @@ impl Secrets {
             versions: BTreeMap::new(),
         };
         let mut answer = json!({"ARN": secret.arn, "Name": name});
-        if content.is_some() {
-            let version = secret.put(client_request_token, content, BTreeSet::from([CURRENT.to_owned()]))?;
+        if let Some(value) = secret_string {
+            let version = secret.put(client_request_token, value, BTreeSet::from([CURRENT.to_owned()]))?;
             answer["VersionId"] = version.into();
         }
         self.0.insert(name, secret);
@@ -236,15 +189,15 @@ impl Secrets {
     }
 
     fn put_value(&mut self, request: PutSecretValue) -> Result<Value, Refusal> {
-        if !request.content.is_some() {
+        let Some(value) = request.secret_string else {
             return Err(invalid_parameter("You must provide either SecretString or SecretBinary."));
-        }
+        };
         let stages = request.version_stages.unwrap_or_else(|| BTreeSet::from([CURRENT.to_owned()]));
         if stages.is_empty() {
             return Err(invalid_parameter("You must provide at least one staging label."));
         }
         let (name, secret) = self.find(&request.secret_id)?;
-        let version = secret.put(request.client_request_token, request.content, stages)?;
+        let version = secret.put(request.client_request_token, value, stages)?;
         let stages = &secret.versions[&version].stages;
         Ok(json!({"ARN": secret.arn, "Name": name, "VersionId": version, "VersionStages": stages}))
     }
@@ -269,20 +222,14 @@ impl Secrets {
                 by_id(&id)?
             }
         };
-        let mut answer = json!({
+        Ok(json!({
             "ARN": secret.arn,
             "Name": name,
+            "SecretString": version.value,
             "VersionId": id,
             "VersionStages": version.stages,
             "CreatedDate": version.created,
-        });
-        if let Some(text) = &version.content.secret_string {
-            answer["SecretString"] = text.as_str().into();
-        }
-        if let Some(bytes) = &version.content.secret_binary {
-            answer["SecretBinary"] = bytes.as_str().into();
-        }
-        Ok(answer)
+        }))
     }
 
     fn describe(&mut self, request: &DescribeSecret) -> Result<Value, Refusal> {
@@ -290,15 +237,6 @@ impl Secrets {
         let mut answer = secret.description(&name);
         answer["VersionIdsToStages"] = secret.labelled();
         Ok(answer)
-    }
-
-    fn list(&self) -> Value {
-        let listed = |(name, secret): (&String, &Secret)| {
-            let mut entry = secret.description(name);
-            entry["SecretVersionsToStages"] = secret.labelled();
-            entry
-        };
-        json!({"SecretList": self.0.iter().map(listed).collect::<Vec<_>>()})
     }
 
     fn update_stage(&mut self, request: UpdateSecretVersionStage) -> Result<Value, Refusal> {
@@ -365,141 +303,6 @@ impl Secrets {
     }
 }
 
-impl Secret {
-    /// Adds a version under `stages`. Doing it again with the same token and content changes nothing.
-    fn put(
-        &mut self,
-        token: Option<String>,
-        content: Content,
-        mut stages: BTreeSet<String>,
-    ) -> Result<String, Refusal> {
-        let id = token.unwrap_or_else(|| Uuid::new_v4().to_string());
-        if let Some(version) = self.versions.get(&id) {
-            if version.content == content {
-                return Ok(id);
-            }
-            let message =
-                format!("You can't use ClientRequestToken {id} because that value is already in use.");
-            return Err(Refusal("ResourceExistsException", message));
-        }
-        if self.holder(CURRENT).is_none() {
-            stages.insert(CURRENT.to_owned());
-        }
-        let now = now();
-        self.versions.insert(id.clone(), Version { content, stages: BTreeSet::new(), created: now });
-        for stage in &stages {
-            self.move_stage(stage, &id);
-        }
-        self.changed = now;
-        self.drop_surplus();
-        Ok(id)
-    }
-
-    /// Attaches a label to a version and to no other. The one that `AWSCURRENT` leaves becomes `AWSPREVIOUS`.
-    fn move_stage(&mut self, stage: &str, to: &str) {
-        let from = self.holder(stage).filter(|from| from != to);
-        for (id, version) in &mut self.versions {
-            if id == to {
-                version.stages.insert(stage.to_owned());
-            } else {
-                version.stages.remove(stage);
-            }
-        }
-        if let (CURRENT, Some(from)) = (stage, from) {
-            self.move_stage(PREVIOUS, &from);
-        }
-    }
-
-    fn drop_surplus(&mut self) {
-        while self.versions.len() > MAX_VERSIONS {
-            let unlabelled = self.versions.iter().filter(|(_, version)| version.stages.is_empty());
-            let oldest = unlabelled.min_by(|(_, one), (_, other)| one.created.total_cmp(&other.created));
-            let Some(id) = oldest.map(|(id, _)| id.clone()) else {
-                return;
-            };
-            self.versions.remove(&id);
-        }
-    }
-
-    /// The version that has this label.
-    fn holder(&self, stage: &str) -> Option<String> {
-        self.versions.iter().find(|(_, version)| version.stages.contains(stage)).map(|(id, _)| id.clone())
-    }
-
-    fn labelled(&self) -> Value {
-        let labelled = self.versions.iter().filter(|(_, version)| !version.stages.is_empty());
-        labelled.map(|(id, version)| (id.clone(), json!(version.stages))).collect()
-    }
-
-    fn description(&self, name: &str) -> Value {
-        let mut answer = json!({
-            "ARN": self.arn,
-            "Name": name,
-            "RotationEnabled": false,
-            "CreatedDate": self.created,
-            "LastChangedDate": self.changed,
-        });
-        if let Some(description) = &self.description {
-            answer["Description"] = description.as_str().into();
-        }
-        answer
-    }
-}
-
-impl Content {
-    fn is_some(&self) -> bool {
-        self.secret_string.is_some() || self.secret_binary.is_some()
-    }
-}
-
-impl Default for GetRandomPassword {
-    fn default() -> Self {
-        Self {
-            password_length: 32,
-            exclude_characters: String::new(),
-            exclude_lowercase: false,
-            exclude_uppercase: false,
-            exclude_numbers: false,
-            exclude_punctuation: false,
-            include_space: false,
-            require_each_included_type: true,
-        }
-    }
-}
-
-fn random_password(request: &GetRandomPassword) -> Result<Value, Refusal> {
-    let kinds: Vec<Vec<char>> = [
-        (!request.exclude_lowercase, "abcdefghijklmnopqrstuvwxyz"),
-        (!request.exclude_uppercase, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
-        (!request.exclude_numbers, "0123456789"),
-        (!request.exclude_punctuation, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
-        (request.include_space, " "),
-    ]
-    .into_iter()
-    .filter(|(included, _)| *included)
-    .map(|(_, kind)| kind.chars().filter(|char| !request.exclude_characters.contains(*char)).collect())
-    .filter(|kind: &Vec<char>| !kind.is_empty())
-    .collect();
-    let required: &[Vec<char>] = if request.require_each_included_type { &kinds } else { &[] };
-    let all: Vec<char> = kinds.concat();
-    if !(1..=4096).contains(&request.password_length)
-        || request.password_length < required.len()
-        || all.is_empty()
-    {
-        return Err(invalid_parameter("No password of this length and kind is possible."));
-    }
-    let mut random = UnwrapErr(SysRng);
-    // One of each required kind, each at a place of its own; any character everywhere else.
-    let mut password: Vec<char> =
-        (0..request.password_length).map(|_| *all.choose(&mut random).unwrap_or(&' ')).collect();
-    let mut places: Vec<usize> = (0..password.len()).collect();
-    for kind in required {
-        let place = places.swap_remove(random.random_range(0..places.len()));
-        password[place] = *kind.choose(&mut random).unwrap_or(&' ');
-    }
-    Ok(json!({"RandomPassword": password.into_iter().collect::<String>()}))
-}
-
 fn parse<T: DeserializeOwned>(request: &Value) -> Result<T, Refusal> {
     T::deserialize(request).map_err(|error| invalid_parameter(&error.to_string()))
 }
@@ -511,11 +314,6 @@ fn invalid_parameter(message: &str) -> Refusal {
 fn no_value(what: &str) -> Refusal {
     let message = format!("Secrets Manager can't find the specified secret value for {what}");
     Refusal("ResourceNotFoundException", message)
-}
-
-/// Seconds since the epoch, as this service's answers have them.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 fn read(path: &Path) -> io::Result<Secrets> {
@@ -622,26 +420,5 @@ mod tests {
         }
         let unknown = secrets.answer("GetSecretValue", &json!({"SecretId": "ke"})).unwrap_err();
         assert_eq!(unknown.0, "ResourceNotFoundException");
-    }
-
-    #[test]
-    fn a_random_password_has_every_kind_that_is_not_excluded() {
-        let request = GetRandomPassword {
-            password_length: 4,
-            exclude_punctuation: true,
-            exclude_characters: "02468".to_owned(),
-            include_space: true,
-            ..GetRandomPassword::default()
-        };
-        let answer = random_password(&request).unwrap();
-        let password = answer["RandomPassword"].as_str().unwrap();
-        assert_eq!(password.chars().count(), 4);
-        for kind in
-            [char::is_lowercase, char::is_uppercase, |char| "13579".contains(char), |char| char == ' ']
-        {
-            assert_eq!(password.chars().filter(|char| kind(*char)).count(), 1, "{password:?}");
-        }
-        let impossible = GetRandomPassword { password_length: 3, ..request };
-        assert_eq!(random_password(&impossible).unwrap_err().0, "InvalidParameterException");
     }
 }

@@ -2,17 +2,22 @@
 //!
 //! Only what a stack on this machine has use for is ever evaluated; of that, what is not understood is an error.
 
+mod intrinsics;
+mod policy;
+mod yaml;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::settings::Settings;
 
-use crate::aws::{self, arn};
-use crate::iam::Permission;
+pub(crate) use self::policy::ATTRIBUTES;
+pub use self::policy::{Condition, Statement};
+use self::yaml::{Document, Resource, elements, merge, optional_text, parse, text, texts};
+use crate::aws;
 use crate::metric_filters::{Metric, MetricFilter};
 use crate::stack::StartError;
 
@@ -103,91 +108,6 @@ pub struct Route {
     pub path: String,
 }
 
-/// A statement of an IAM policy.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Statement {
-    #[serde(rename = "Effect")]
-    _effect: Effect,
-    /// What is allowed, as `service:Action`,
-    #[serde(rename = "Action", deserialize_with = "texts")]
-    pub actions: Vec<String>,
-    /// to any of these ARNs,
-    #[serde(rename = "Resource", deserialize_with = "texts")]
-    pub resources: Vec<String>,
-    /// under this condition.
-    #[serde(rename = "Condition", default)]
-    pub condition: Condition,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-enum Effect {
-    Allow,
-}
-
-impl Statement {
-    /// Every single action on every single resource, and on every single attribute where these are restricted.
-    pub fn permissions(&self, function: &str) -> Vec<Permission> {
-        let attributes = match self.condition.attributes() {
-            Some(attributes) => attributes.iter().cloned().map(Some).collect(),
-            None => vec![None],
-        };
-        let mut permissions = Vec::new();
-        for action in &self.actions {
-            for resource in &self.resources {
-                permissions.extend(attributes.iter().map(|attribute| Permission {
-                    function: function.to_owned(),
-                    action: action.clone(),
-                    resource: resource.clone(),
-                    attribute: attribute.clone(),
-                }));
-            }
-        }
-        permissions
-    }
-}
-
-/// The condition of a statement: condition keys and the values that are allowed to them.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Condition {
-    /// Keys that a request has to have.
-    #[serde(rename = "StringEquals", default)]
-    string_equals: BTreeMap<String, Texts>,
-    /// Keys that a request need not have.
-    #[serde(rename = "StringEqualsIfExists", default)]
-    string_equals_if_exists: BTreeMap<String, Texts>,
-    /// Keys of which a request may have several values.
-    #[serde(rename = "ForAllValues:StringEquals", default)]
-    for_all_values: BTreeMap<String, Texts>,
-}
-
-/// One text or several.
-#[derive(Clone, Debug, Deserialize)]
-struct Texts(#[serde(deserialize_with = "texts")] Vec<String>);
-
-/// The condition key for the attributes that a call to DynamoDB names.
-pub(crate) const ATTRIBUTES: &str = "dynamodb:Attributes";
-
-impl Condition {
-    /// Returns whether it holds for a call that has these keys and values.
-    pub(crate) fn holds(&self, context: &BTreeMap<&'static str, BTreeSet<String>>) -> bool {
-        let allows = |(key, allowed): (&String, &Texts), without: bool| {
-            context
-                .get(key.as_str())
-                .map_or(without, |values| values.iter().all(|value| allowed.0.contains(value)))
-        };
-        self.string_equals.iter().all(|key| allows(key, false))
-            && self.string_equals_if_exists.iter().all(|key| allows(key, true))
-            && self.for_all_values.iter().all(|key| allows(key, true))
-    }
-
-    /// The attributes that it allows, where it restricts them.
-    pub(crate) fn attributes(&self) -> Option<&[String]> {
-        self.for_all_values.get(ATTRIBUTES).map(|attributes| &*attributes.0)
-    }
-}
-
 /// A metric that an alarm watches.
 #[derive(Clone, Debug)]
 pub struct WatchedMetric {
@@ -224,31 +144,6 @@ pub(crate) struct Secret {
     pub(crate) generate: Value,
 }
 
-/// The template as it is written, with the functions in their long form.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Document {
-    parameters: BTreeMap<String, Parameter>,
-    conditions: BTreeMap<String, Value>,
-    globals: Globals,
-    resources: BTreeMap<String, Resource>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Globals {
-    function: Value,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Resource {
-    #[serde(rename = "Type")]
-    kind: String,
-    #[serde(default)]
-    properties: Value,
-}
-
 const FUNCTION: &str = "AWS::Serverless::Function";
 const API: &str = "AWS::Serverless::HttpApi";
 const TABLE: &str = "AWS::DynamoDB::Table";
@@ -258,7 +153,7 @@ const DASHBOARD: &str = "AWS::CloudWatch::Dashboard";
 const METRIC_FILTER: &str = "AWS::Logs::MetricFilter";
 
 static DOCUMENT: LazyLock<Result<Document, String>> =
-    LazyLock::new(|| parse(include_str!("../../template.yaml")));
+    LazyLock::new(|| parse(include_str!("../../../template.yaml")));
 
 type Result<T, E = StartError> = std::result::Result<T, E>;
 
@@ -475,188 +370,6 @@ impl Template {
     fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&'static String, &'static Resource)> {
         self.document.resources.iter().filter(move |(_, resource)| resource.kind == kind)
     }
-
-    fn resource(&self, id: &str) -> Result<&'static Resource> {
-        self.document.resources.get(id).ok_or_else(|| not_understood("no resource is called", id))
-    }
-
-    /// The resource that a `Ref` or the `Arn` of a `GetAtt` is about.
-    fn target(&self, value: &Value) -> Result<&'static Resource> {
-        let id = value["Ref"].as_str().or_else(|| value["Fn::GetAtt"].as_str()?.strip_suffix(".Arn"));
-        self.resource(id.ok_or_else(|| not_understood("no reference", value))?)
-    }
-
-    fn read<T: DeserializeOwned>(&self, value: &Value) -> Result<T> {
-        T::deserialize(self.resolve(value)?).map_err(unreadable)
-    }
-
-    /// The value with everything in it evaluated. `AWS::NoValue` is null, and takes its property with it.
-    fn resolve(&self, value: &Value) -> Result<Value> {
-        match value {
-            Value::Array(array) => {
-                let elements = array.iter().map(|element| self.resolve(element));
-                let elements = elements.filter(|element| !matches!(element, Ok(Value::Null)));
-                Ok(Value::Array(elements.collect::<Result<_>>()?))
-            }
-            Value::Object(object) => {
-                if let Some((function, argument)) = call(object) {
-                    return self.evaluate(function, argument);
-                }
-                let members = object.iter().map(|(name, value)| Ok((name.clone(), self.resolve(value)?)));
-                let members = members.filter(|member| !matches!(member, Ok((_, Value::Null))));
-                Ok(Value::Object(members.collect::<Result<_>>()?))
-            }
-            scalar => Ok(scalar.clone()),
-        }
-    }
-
-    fn evaluate(&self, function: &str, argument: &Value) -> Result<Value> {
-        let wrong = || not_understood(function, argument);
-        match (function, argument) {
-            ("Ref", Value::String(name)) => self.reference(name),
-            ("Fn::GetAtt", Value::String(path)) => self.attribute(path).map(Value::from),
-            ("Fn::Sub", Value::String(pattern)) => self.substitute(pattern, &Value::Null).map(Value::from),
-            ("Fn::Sub", Value::Array(arguments)) => {
-                let [Value::String(pattern), own] = &arguments[..] else { return Err(wrong()) };
-                self.substitute(pattern, &self.resolve(own)?).map(Value::from)
-            }
-            ("Fn::If", Value::Array(arguments)) => {
-                let [Value::String(condition), then, otherwise] = &arguments[..] else { return Err(wrong()) };
-                self.resolve(if self.condition(condition)? { then } else { otherwise })
-            }
-            ("Fn::Select", Value::Array(arguments)) => {
-                let [index, list] = &arguments[..] else { return Err(wrong()) };
-                let index: usize = text(index)?.parse().map_err(|_| wrong())?;
-                self.resolve(list)?.get(index).cloned().ok_or_else(wrong)
-            }
-            ("Fn::Split", Value::Array(arguments)) => {
-                let [Value::String(separator), list] = &arguments[..] else { return Err(wrong()) };
-                Ok(text(&self.resolve(list)?)?.split(separator.as_str()).collect())
-            }
-            _ => Err(wrong()),
-        }
-    }
-
-    fn reference(&self, name: &str) -> Result<Value> {
-        if let Some(value) = self.values.get(name) {
-            return Ok(value.clone());
-        }
-        let Resource { kind, properties, .. } = self.resource(name)?;
-        match (kind.as_str(), self.secrets.get(name)) {
-            (FUNCTION, _) => self.resolve(&properties["FunctionName"]),
-            (TABLE, _) => self.resolve(&properties["TableName"]),
-            ("AWS::SES::ConfigurationSet", _) => self.resolve(&properties["Name"]),
-            (SECRET, Some(arn)) => Ok(arn.as_str().into()),
-            (SECRET, None) => {
-                let name: String = self.read(&properties["Name"])?;
-                Ok(arn("secretsmanager", &format!("secret:{name}")).into())
-            }
-            _ => Err(not_understood("Ref", name)),
-        }
-    }
-
-    fn attribute(&self, path: &str) -> Result<String> {
-        let (id, attribute) = path.split_once('.').unwrap_or((path, ""));
-        let Resource { kind, properties, .. } = self.resource(id)?;
-        let name = |property: &str| text(&self.resolve(&properties[property])?);
-        match (kind.as_str(), attribute) {
-            (FUNCTION, "Arn") => Ok(arn("lambda", &format!("function:{}", name("FunctionName")?))),
-            (TABLE, "Arn") => Ok(arn("dynamodb", &format!("table/{}", name("TableName")?))),
-            ("AWS::Logs::LogGroup", "Arn") => {
-                Ok(arn("logs", &format!("log-group:{}:*", name("LogGroupName")?)))
-            }
-            _ => Err(not_understood("Fn::GetAtt", path)),
-        }
-    }
-
-    /// The text with `${Name}` and `${Resource.Attribute}` replaced, by `own` values first.
-    fn substitute(&self, pattern: &str, own: &Value) -> Result<String> {
-        let mut pieces = pattern.split("${");
-        let mut substituted = pieces.next().unwrap_or_default().to_owned();
-        for piece in pieces {
-            let (name, rest) = piece.split_once('}').ok_or_else(|| not_understood("Fn::Sub", pattern))?;
-            let value = match own.get(name) {
-                Some(value) => text(value)?,
-                None if name.contains('.') => self.attribute(name)?,
-                None => text(&self.reference(name)?)?,
-            };
-            substituted.push_str(&value);
-            substituted.push_str(rest);
-        }
-        Ok(substituted)
-    }
-
-    fn condition(&self, name: &str) -> Result<bool> {
-        let condition = self.document.conditions.get(name);
-        self.holds(condition.ok_or_else(|| not_understood("no condition is called", name))?)
-    }
-
-    fn holds(&self, condition: &Value) -> Result<bool> {
-        let wrong = || not_understood("the condition", condition);
-        let (function, argument) = condition.as_object().and_then(call).ok_or_else(wrong)?;
-        match (function, argument) {
-            ("Condition", Value::String(name)) => self.condition(name),
-            ("Fn::Equals", Value::Array(arguments)) => {
-                let [left, right] = &arguments[..] else { return Err(wrong()) };
-                Ok(text(&self.resolve(left)?)? == text(&self.resolve(right)?)?)
-            }
-            ("Fn::Not", Value::Array(arguments)) => {
-                let [condition] = &arguments[..] else { return Err(wrong()) };
-                Ok(!self.holds(condition)?)
-            }
-            _ => Err(wrong()),
-        }
-    }
-}
-
-/// Reads a template, and gives each short tag, such as `!Ref Name`, its long form.
-fn parse(yaml: &str) -> Result<Document, String> {
-    let value: yaml_serde::Value = yaml_serde::from_str(yaml).map_err(|error| error.to_string())?;
-    Document::deserialize(long_form(value)?).map_err(|error| error.to_string())
-}
-
-fn long_form(value: yaml_serde::Value) -> Result<Value, String> {
-    use yaml_serde::Value as Yaml;
-    match value {
-        Yaml::Tagged(tagged) => {
-            let tag = tagged.tag.to_string();
-            let name = tag.trim_start_matches('!');
-            let name =
-                if ["Ref", "Condition"].contains(&name) { name.to_owned() } else { format!("Fn::{name}") };
-            Ok(Value::Object(Map::from_iter([(name, long_form(tagged.value)?)])))
-        }
-        Yaml::Sequence(sequence) => sequence.into_iter().map(long_form).collect(),
-        Yaml::Mapping(mapping) => {
-            let members = mapping.into_iter().map(|(key, value)| match key {
-                Yaml::String(key) => Ok((key, long_form(value)?)),
-                key => Err(format!("the key {key:?} is no text")),
-            });
-            Ok(Value::Object(members.collect::<Result<_, _>>()?))
-        }
-        scalar => serde_json::to_value(scalar).map_err(|error| error.to_string()),
-    }
-}
-
-/// The function that an object is a call of, in its long form, and its argument.
-fn call(object: &Map<String, Value>) -> Option<(&str, &Value)> {
-    let (name, argument) = object.iter().next().filter(|_| object.len() == 1)?;
-    (name.starts_with("Fn::") || ["Ref", "Condition"].contains(&name.as_str())).then_some((name, argument))
-}
-
-/// The globals with what a resource says itself: mappings are merged, lists joined, all else is replaced.
-fn merge(global: &Value, own: &Value) -> Value {
-    match (global, own) {
-        (Value::Object(global), Value::Object(own)) => {
-            let mut merged = global.clone();
-            for (name, own) in own {
-                let value = global.get(name).map_or_else(|| own.clone(), |global| merge(global, own));
-                merged.insert(name.clone(), value);
-            }
-            Value::Object(merged)
-        }
-        (Value::Array(global), Value::Array(own)) => global.iter().chain(own).cloned().collect(),
-        _ => own.clone(),
-    }
 }
 
 /// The name of the setting that a parameter is: `PASSWORD_MIN_LENGTH` of `PasswordMinLength`.
@@ -669,30 +382,6 @@ fn setting_of(parameter: &str) -> String {
         setting.push(character.to_ascii_uppercase());
     }
     setting
-}
-
-fn elements(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-/// A scalar as a text, which is how AWS passes all of them.
-fn text(value: &Value) -> Result<String> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
-        _ => Err(not_understood("no scalar", value)),
-    }
-}
-
-fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    text(&Value::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
-}
-
-/// One or several scalars.
-fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    let values = if let Value::Array(values) = value { values } else { vec![value] };
-    values.iter().map(text).collect::<Result<_>>().map_err(serde::de::Error::custom)
 }
 
 fn unreadable(error: impl std::fmt::Display) -> StartError {
@@ -727,59 +416,11 @@ mod tests {
           Topic: {Type: AWS::SNS::Topic}
     ";
 
-    fn template(settings: &'static [(&str, &str)]) -> Template {
+    pub(super) fn template(settings: &'static [(&str, &str)]) -> Template {
         let document = Box::leak(Box::new(parse(YAML).unwrap()));
         let setting = |name: &str| settings.iter().find(|(setting, _)| *setting == name);
         let settings = Settings::new(move |name| setting(name).map(|(_, value)| (*value).to_owned()));
         Template::new(document, "test", &settings)
-    }
-
-    #[track_caller]
-    fn resolved(template: &Template, yaml: &str) -> Value {
-        let value = long_form(yaml_serde::from_str(yaml).unwrap()).unwrap();
-        template.resolve(&value).unwrap()
-    }
-
-    #[test]
-    fn functions_are_evaluated() {
-        let template = template(&[("CORS_ALLOW_ORIGINS", "https://a.example, https://b.example")]);
-        for (yaml, expected) in [
-            ("!Ref JwtRotationDays", json!("30")),
-            ("!Ref CorsAllowOrigins", json!(["https://a.example", "https://b.example"])),
-            ("!Ref TableUsers", json!("test-users")),
-            ("!GetAtt TableUsers.Arn", json!("arn:aws:dynamodb:eu-central-1:000000000000:table/test-users")),
-            ("!Ref Key", json!("arn:aws:secretsmanager:eu-central-1:000000000000:secret:test/key")),
-            (
-                "!Sub ['${TableUsers.Arn}/${Own}.${AWS::Region}', {Own: !Ref JwtRotationDays}]",
-                json!("arn:aws:dynamodb:eu-central-1:000000000000:table/test-users/30.eu-central-1"),
-            ),
-            ("!Select [1, !Split ['@', a@b]]", json!("b")),
-            ("{A: !If [Own, !Ref AWS::NoValue, 1], B: [!If [Restored, !Ref Topic, 2]]}", json!({"B": [2]})),
-        ] {
-            assert_eq!(resolved(&template, yaml), expected, "{yaml}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_understood_is_an_error() {
-        let template = template(&[]);
-        for yaml in [
-            "!Ref Nothing",
-            "!Ref MailFrom",
-            "!Ref Topic",
-            "!GetAtt Topic.Arn",
-            "!GetAtt TableUsers.StreamArn",
-            "!Sub '${Nothing}'",
-            "!Sub '${Own'",
-            "!If [Nothing, 1, 2]",
-            "!Select [1, [a]]",
-            "!ImportValue a",
-            "!Own",
-        ] {
-            let value = long_form(yaml_serde::from_str(yaml).unwrap()).unwrap();
-            assert!(template.resolve(&value).is_err(), "{yaml}");
-        }
-        assert!(parse("Parameters: {A: {Type: String}, A: {Type: String}}").is_err());
     }
 
     #[test]
@@ -789,15 +430,5 @@ mod tests {
         assert_eq!(names(&[("USERS_TABLE", "restored")]), "restored");
         let definition = template(&[]).tables().unwrap().remove(0).definition;
         assert_eq!(definition, json!({"TableName": "test-users"}));
-    }
-
-    #[test]
-    fn globals_are_merged() {
-        let global = json!({"Timeout": 20, "Environment": {"Variables": {"A": 1, "B": 1}}, "Layers": [1]});
-        let own = json!({"Timeout": 29, "Environment": {"Variables": {"B": 2}}, "Layers": [2], "Role": "r"});
-        assert_eq!(
-            merge(&global, &own),
-            json!({"Timeout": 29, "Environment": {"Variables": {"A": 1, "B": 2}}, "Layers": [1, 2], "Role": "r"})
-        );
     }
 }

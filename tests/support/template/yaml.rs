@@ -1,0 +1,117 @@
+//! The template as it is written: YAML with short tags for the intrinsic functions.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::{Parameter, Result, not_understood};
+
+/// The template as it is written, with the functions in their long form.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Document {
+    pub(super) parameters: BTreeMap<String, Parameter>,
+    pub(super) conditions: BTreeMap<String, Value>,
+    pub(super) globals: Globals,
+    pub(super) resources: BTreeMap<String, Resource>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Globals {
+    pub(super) function: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Resource {
+    #[serde(rename = "Type")]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) properties: Value,
+}
+/// Reads a template, and gives each short tag, such as `!Ref Name`, its long form.
+pub(super) fn parse(yaml: &str) -> Result<Document, String> {
+    let value: yaml_serde::Value = yaml_serde::from_str(yaml).map_err(|error| error.to_string())?;
+    Document::deserialize(long_form(value)?).map_err(|error| error.to_string())
+}
+
+pub(super) fn long_form(value: yaml_serde::Value) -> Result<Value, String> {
+    use yaml_serde::Value as Yaml;
+    match value {
+        Yaml::Tagged(tagged) => {
+            let tag = tagged.tag.to_string();
+            let name = tag.trim_start_matches('!');
+            let name =
+                if ["Ref", "Condition"].contains(&name) { name.to_owned() } else { format!("Fn::{name}") };
+            Ok(Value::Object(Map::from_iter([(name, long_form(tagged.value)?)])))
+        }
+        Yaml::Sequence(sequence) => sequence.into_iter().map(long_form).collect(),
+        Yaml::Mapping(mapping) => {
+            let members = mapping.into_iter().map(|(key, value)| match key {
+                Yaml::String(key) => Ok((key, long_form(value)?)),
+                key => Err(format!("the key {key:?} is no text")),
+            });
+            Ok(Value::Object(members.collect::<Result<_, _>>()?))
+        }
+        scalar => serde_json::to_value(scalar).map_err(|error| error.to_string()),
+    }
+}
+
+/// The globals with what a resource says itself: mappings are merged, lists joined, all else is replaced.
+pub(super) fn merge(global: &Value, own: &Value) -> Value {
+    match (global, own) {
+        (Value::Object(global), Value::Object(own)) => {
+            let mut merged = global.clone();
+            for (name, own) in own {
+                let value = global.get(name).map_or_else(|| own.clone(), |global| merge(global, own));
+                merged.insert(name.clone(), value);
+            }
+            Value::Object(merged)
+        }
+        (Value::Array(global), Value::Array(own)) => global.iter().chain(own).cloned().collect(),
+        _ => own.clone(),
+    }
+}
+
+pub(super) fn elements(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// A scalar as a text, which is how AWS passes all of them.
+pub(super) fn text(value: &Value) -> Result<String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        _ => Err(not_understood("no scalar", value)),
+    }
+}
+
+pub(super) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    text(&Value::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// One or several scalars.
+pub(super) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let values = if let Value::Array(values) = value { values } else { vec![value] };
+    values.iter().map(text).collect::<Result<_>>().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn globals_are_merged() {
+        let global = json!({"Timeout": 20, "Environment": {"Variables": {"A": 1, "B": 1}}, "Layers": [1]});
+        let own = json!({"Timeout": 29, "Environment": {"Variables": {"B": 2}}, "Layers": [2], "Role": "r"});
+        assert_eq!(
+            merge(&global, &own),
+            json!({"Timeout": 29, "Environment": {"Variables": {"A": 1, "B": 2}}, "Layers": [1, 2], "Role": "r"})
+        );
+    }
+}
