@@ -1,25 +1,17 @@
 //! An execution environment: a process under a Runtime API of its own, as Lambda runs it, and what it costs.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::serve::ListenerExt;
 use serde_json::Value;
-use support::runtime_api;
+use support::runtime_api::{self, Request, RuntimeApi};
 use support::template::Function;
-use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::Result;
@@ -44,18 +36,10 @@ pub(crate) struct Environment {
     /// From the process's start to its first poll.
     pub(crate) start: Duration,
     process: Child,
-    requests: mpsc::UnboundedReceiver<(Instant, Request)>,
-    /// Answers the poll that waits.
-    next: oneshot::Sender<Bytes>,
-    api: JoinHandle<()>,
+    api: RuntimeApi,
+    /// The sender that answers the poll of the process.
+    next: oneshot::Sender<runtime_api::Invocation>,
     log: PathBuf,
-}
-
-/// What a process asks its Runtime API.
-enum Request {
-    Next(oneshot::Sender<Bytes>),
-    Answer(Bytes),
-    Failed(Bytes),
 }
 
 /// What an invocation came to.
@@ -96,30 +80,16 @@ impl Program {
 
     /// Starts a process, and returns once it waits for its first invocation.
     pub(crate) async fn start(&self, endpoint: &Endpoint) -> Result<Environment> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let (sender, mut requests) = mpsc::unbounded_channel();
-        let router = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{request_id}/response", post(answer))
-            .route("/2018-06-01/runtime/invocation/{request_id}/error", post(failed))
-            .route("/2018-06-01/runtime/init/error", post(failed))
-            .with_state(sender);
-        let listener = listener.tap_io(|connection| {
-            // Without it, it is only slower.
-            let _ = connection.set_nodelay(true);
-        });
-        let api = tokio::spawn(async { drop(axum::serve(listener, router).await) });
-
-        let mut command = self.command(endpoint, address)?;
+        let mut api = RuntimeApi::start().await?;
+        let mut command = self.command(endpoint, api.address())?;
         let began = Instant::now();
         let mut process = command.spawn().map_err(|error| format!("{:?}: {error}", self.command))?;
-        let (arrived, request) = receive(&mut process, &mut requests, &self.log).await?;
+        let (arrived, request) = receive(&mut process, &mut api, &self.log).await?;
         let Request::Next(next) = request else {
             return Err(failure("it asked for no invocation", &self.log).into());
         };
         let start = arrived - began;
-        Ok(Environment { start, process, requests, next, api, log: self.log.clone() })
+        Ok(Environment { start, process, api, next, log: self.log.clone() })
     }
 
     fn command(&self, endpoint: &Endpoint, runtime_api: SocketAddr) -> Result<Command> {
@@ -144,13 +114,15 @@ impl Environment {
         let logged = usize::try_from(fs::metadata(&self.log)?.len())?;
         let next = std::mem::replace(&mut self.next, nothing);
         let began = Instant::now();
-        if next.send(event.clone()).is_err() {
+        if next.send(invocation_of(event)).is_err() {
             return Err(failure("it waits for no invocation", &self.log).into());
         }
         let (arrived, request) = self.receive().await?;
         let answer = match request {
-            Request::Answer(answer) => serde_json::from_slice(&answer)?,
-            Request::Failed(error) => return Err(failure(&String::from_utf8_lossy(&error), &self.log).into()),
+            Request::Response { body, .. } => serde_json::from_slice(&body)?,
+            Request::Error { body: error, .. } | Request::InitError(error) => {
+                return Err(failure(&String::from_utf8_lossy(&error), &self.log).into());
+            }
             Request::Next(_) => return Err(failure("it gave no answer", &self.log).into()),
         };
         let (_, Request::Next(next)) = self.receive().await? else {
@@ -188,7 +160,6 @@ impl Environment {
 
     /// Kills the process.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        self.api.abort();
         Ok(self.process.kill().await?)
     }
 
@@ -197,23 +168,18 @@ impl Environment {
         let pid = self.process.id().ok_or_else(|| failure("it ended", &self.log))?;
         Command::new("kill").arg(pid.to_string()).status().await?;
         timeout(PATIENCE, self.process.wait()).await??;
-        self.api.abort();
         Ok(fs::read_to_string(&self.log)?)
     }
 
     async fn receive(&mut self) -> Result<(Instant, Request)> {
-        receive(&mut self.process, &mut self.requests, &self.log).await
+        receive(&mut self.process, &mut self.api, &self.log).await
     }
 }
 
 /// What the process asks next.
-async fn receive(
-    process: &mut Child,
-    requests: &mut mpsc::UnboundedReceiver<(Instant, Request)>,
-    log: &Path,
-) -> Result<(Instant, Request)> {
+async fn receive(process: &mut Child, api: &mut RuntimeApi, log: &Path) -> Result<(Instant, Request)> {
     tokio::select! {
-        request = requests.recv() => Ok(request.ok_or("the Runtime API is gone")?),
+        request = api.request() => Ok(request),
         status = process.wait() => {
             let status = status?;
             let ended = status.signal().map_or(status.to_string(), |signal| format!("signal {signal}"));
@@ -231,33 +197,14 @@ fn failure(problem: &str, log: &Path) -> String {
     format!("{name}: {problem}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"))
 }
 
-type Requests = State<mpsc::UnboundedSender<(Instant, Request)>>;
-
-async fn next(State(requests): Requests) -> Response {
-    let (next, event) = oneshot::channel();
-    let _ = requests.send((Instant::now(), Request::Next(next)));
-    // Nothing more comes once the process is about to be killed.
-    let Ok(event) = event.await else { return std::future::pending().await };
-    let headers = [
-        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-        // In 2100: what takes long is to be measured, not cut off.
-        ("lambda-runtime-deadline-ms", "4102444800000"),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:eu-central-1:000000000000:function:bench"),
-        (
-            "lambda-runtime-trace-id",
-            "Root=1-69b28152-5759e988bd862e3fe1be847e;Parent=5759e988bd862e3f;Sampled=0",
-        ),
-        ("content-type", "application/json"),
-    ];
-    (headers, event).into_response()
-}
-
-async fn answer(State(requests): Requests, answer: Bytes) -> StatusCode {
-    let _ = requests.send((Instant::now(), Request::Answer(answer)));
-    StatusCode::ACCEPTED
-}
-
-async fn failed(State(requests): Requests, error: Bytes) -> StatusCode {
-    let _ = requests.send((Instant::now(), Request::Failed(error)));
-    StatusCode::ACCEPTED
+/// The invocation with this event. Nothing else in it differs from one measurement to the next.
+fn invocation_of(event: &Bytes) -> runtime_api::Invocation {
+    runtime_api::Invocation {
+        request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
+        // In the year 2100, because slow invocations are measured and not cut off.
+        deadline_ms: 4_102_444_800_000,
+        function_arn: "arn:aws:lambda:eu-central-1:000000000000:function:bench".to_owned(),
+        trace_id: "Root=1-69b28152-5759e988bd862e3fe1be847e;Parent=5759e988bd862e3f;Sampled=0".to_owned(),
+        payload: event.clone(),
+    }
 }

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::aws;
-use crate::runtime_api::{self, Environments};
+use crate::environments::Environments;
+use crate::runtime_api;
 use crate::stack::StartError;
 use crate::template;
 

@@ -22,6 +22,7 @@
 mod api_gateway;
 mod aws;
 mod dynamodb;
+mod environments;
 mod faults;
 mod iam;
 mod lambda;
