@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use support::tls;
+use support::BODY_LIMIT;
+use support::upstream::Upstream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -27,9 +28,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::Result;
-
-/// As large as DynamoDB's largest request.
-const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// How operations are answered.
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +89,7 @@ impl Operation {
 }
 
 struct Front {
-    stack: String,
-    http: reqwest::Client,
+    stack: Upstream,
     state: Mutex<Status>,
 }
 
@@ -128,7 +125,7 @@ struct Kind {
 
 impl Endpoint {
     /// Serves in front of the AWS services at `stack`, with the root's file in `folder`.
-    pub(crate) async fn start(stack: String, folder: &Path) -> Result<Self> {
+    pub(crate) async fn start(stack: &str, folder: &Path) -> Result<Self> {
         let (acceptor, root) = tls::acceptor()?;
         let ca_bundle = folder.join("ca.pem");
         fs::write(&ca_bundle, root)?;
@@ -136,8 +133,7 @@ impl Endpoint {
         let address = listener.local_addr()?;
         let listener = TlsListener::new(listener, acceptor, address);
         let front = Arc::new(Front {
-            stack,
-            http: reqwest::Client::builder().no_proxy().build()?,
+            stack: Upstream::new(stack),
             state: Mutex::new(Status {
                 mode: Mode::PassOn,
                 answers: HashMap::new(),
@@ -175,16 +171,11 @@ impl Front {
     }
 
     /// The stack's answer. One that is not a success is not kept: it would be that of another state of the store.
-    async fn pass_on(&self, name: &str, head: Parts, body: Bytes) -> reqwest::Result<Answer> {
+    async fn pass_on(&self, name: &str, head: Parts, body: Bytes) -> Result<Answer, axum::Error> {
         let kind = kind(name, &head.headers, &body);
-        let mut headers = head.headers;
-        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
-            headers.remove(name);
-        }
-        let url = format!("{}{}", self.stack, head.uri.path());
-        let answer = self.http.request(head.method, url).headers(headers).body(body).send().await?;
-        let (status, content_type) = (answer.status(), answer.headers().get(CONTENT_TYPE).cloned());
-        let answer = Answer { status, content_type, body: answer.bytes().await? };
+        let (head, body) = self.stack.send(head, body).await?.into_parts();
+        let status = head.status;
+        let answer = Answer { status, content_type: head.headers.get(CONTENT_TYPE).cloned(), body };
         let mut state = self.state();
         state.passed_on += 1;
         if status.is_success() {

@@ -84,7 +84,7 @@ impl Population {
         drop(database);
 
         let stack = Stack::start(options).await?;
-        let endpoint = Endpoint::start(stack.aws_url(), folder).await?;
+        let endpoint = Endpoint::start(&stack.aws_url(), folder).await?;
         endpoint.answer(Mode::PassOn);
         let mut program = signin.clone();
         let functions = stack.template().functions()?;

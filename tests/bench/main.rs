@@ -83,7 +83,7 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let binaries = arguments.binaries.as_ref().unwrap_or(&built);
 
     let stack = Stack::start(Options::default()).await?;
-    let endpoint = Endpoint::start(stack.aws_url(), &folder).await?;
+    let endpoint = Endpoint::start(&stack.aws_url(), &folder).await?;
     let functions = stack.template().functions()?;
     let program = |name: &str, function: &Function, command: Vec<PathBuf>| {
         let log = folder.join(format!("{name}.log"));

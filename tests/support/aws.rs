@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_SECURITY_POLICY;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
@@ -26,7 +27,7 @@ pub(crate) const REGION: &str = "eu-central-1";
 /// The account that everything here belongs to.
 pub(crate) const ACCOUNT: &str = "000000000000";
 /// As large as DynamoDB's largest request.
-pub(crate) const BODY_LIMIT: usize = 16 * 1024 * 1024;
+pub const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
 /// The variables by which Lambda and `sam local` tell a function where AWS is, and as whom it calls there.
 pub(crate) fn variables(function: &Function, region: &str, url: &str) -> [(&'static str, String); 4] {
@@ -66,12 +67,12 @@ pub(crate) fn router(
 /// DynamoDB and Secrets Manager name the operation in a header.
 async fn call_target(
     State((dynamodb, secrets)): State<(dynamodb::Client, Arc<SecretsManager>)>,
-    headers: HeaderMap,
+    head: Parts,
     body: Bytes,
 ) -> Response {
-    match target(&headers) {
+    match target(&head.headers) {
         Some(("secretsmanager", operation)) => secrets.call(operation, &body),
-        Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(headers, body).await,
+        Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(head, body).await,
         _ => refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "there is no such operation here"),
     }
 }

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use dynoxide::Database;
 use serde_json::Value;
@@ -18,6 +19,7 @@ use tracing::subscriber::NoSubscriber;
 use crate::aws;
 use crate::stack::StartError;
 use crate::template::Table;
+use crate::upstream::Upstream;
 
 /// How often expired items are removed. DynamoDB itself takes up to days.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
@@ -43,10 +45,7 @@ struct Embedded {
 
 /// Passes calls on to DynamoDB.
 #[derive(Clone)]
-pub(crate) struct Client {
-    url: String,
-    http: reqwest::Client,
-}
+pub(crate) struct Client(Upstream);
 
 impl DynamoDb {
     /// Opens the database, or goes to the one at `url`, and creates the tables that are missing.
@@ -62,8 +61,7 @@ impl DynamoDb {
             let embedded = Embedded::start(data_dir).map_err(|error| failed(&error))?;
             (format!("http://{}", embedded.address), Some(embedded))
         };
-        let http = reqwest::Client::builder().no_proxy().build().map_err(|error| failed(&error))?;
-        let client = Client { url, http };
+        let client = Client(Upstream::new(&url));
         let mut fresh = true;
         for table in tables {
             fresh &= client.create(table).await.map_err(|error| failed(&error))?;
@@ -118,36 +116,23 @@ impl Client {
     }
 
     async fn request(&self, operation: &str, request: &Value) -> Result<(), String> {
-        let answer = self
-            .http
-            .post(&self.url)
-            .header(AUTHORIZATION, SIGNATURE)
+        let request = Request::post("/")
             .header("x-amz-date", "20000101T000000Z")
             .header("x-amz-target", format!("DynamoDB_20120810.{operation}"))
             .header(CONTENT_TYPE, "application/x-amz-json-1.0")
-            .body(request.to_string())
-            .send();
-        let answer = answer.await.map_err(|error| error.to_string())?;
-        if answer.status().is_success() {
+            .body(Bytes::from(request.to_string()));
+        let (head, body) = request.map_err(|error| error.to_string())?.into_parts();
+        let response = self.send(head, body).await.map_err(|error| error.to_string())?;
+        if response.status().is_success() {
             return Ok(());
         }
-        Err(answer.text().await.unwrap_or_else(|error| error.to_string()))
+        Err(String::from_utf8_lossy(response.body()).into_owned())
     }
 
-    /// Passes a call on and its answer back. Whatever region a caller is in, the tables are in one.
-    pub(crate) async fn call(&self, mut headers: HeaderMap, body: Bytes) -> Response {
-        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
-            headers.remove(name);
-        }
-        headers.insert(AUTHORIZATION, HeaderValue::from_static(SIGNATURE));
-        match self.http.post(&self.url).headers(headers).body(body).send().await {
-            Ok(answer) => {
-                let (status, headers) = (answer.status(), answer.headers().clone());
-                let mut response = Response::new(Body::from(answer.bytes().await.unwrap_or_default()));
-                *response.status_mut() = status;
-                *response.headers_mut() = headers;
-                response
-            }
+    /// Passes a call on, and returns the response.
+    pub(crate) async fn call(&self, head: Parts, body: Bytes) -> Response {
+        match self.send(head, body).await {
+            Ok(response) => response.map(Body::from),
             Err(error) => {
                 tracing::error!(%error, "DynamoDB did not answer");
                 aws::refuse(
@@ -157,6 +142,13 @@ impl Client {
                 )
             }
         }
+    }
+
+    /// Sends a call with the same credentials and region for all callers, because DynamoDB Local keeps separate tables
+    /// for each of them.
+    async fn send(&self, mut head: Parts, body: Bytes) -> Result<Response<Bytes>, axum::Error> {
+        head.headers.insert(AUTHORIZATION, HeaderValue::from_static(SIGNATURE));
+        self.0.send(head, body).await
     }
 }
 

@@ -15,7 +15,6 @@
 //! | `secrets_manager` | Secrets Manager |
 //! | `ses` | SES v2, and the inbox that shows what was sent |
 //! | `openapi` | nothing: it shows the API's description |
-//! | `tls` | the TLS of the AWS services, where it matters |
 //!
 //! Everything listens on 127.0.0.1 only.
 
@@ -33,11 +32,12 @@ mod secrets_manager;
 mod ses;
 mod stack;
 pub mod template;
-pub mod tls;
+pub mod upstream;
 
 use std::sync::OnceLock;
 use std::thread;
 
+pub use aws::BODY_LIMIT;
 pub use faults::{Fault, Faults, Plan};
 pub use iam::Permission;
 pub use stack::{Options, Stack, StartError};

@@ -11,7 +11,7 @@ const REFUSES: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnec
 
 #[tokio::test]
 async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others() {
-    let (acceptor, root) = support::tls::acceptor().unwrap();
+    let (acceptor, root) = tls::acceptor().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     tokio::spawn(async move {

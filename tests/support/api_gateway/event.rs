@@ -123,10 +123,7 @@ pub(super) fn text(value: &HeaderValue) -> String {
 /// The decoded parameters, those given twice joined with a comma.
 fn query_parameters(query: &str) -> BTreeMap<String, String> {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
-    let Ok(url) = reqwest::Url::parse(&format!("http://localhost/?{query}")) else {
-        return joined;
-    };
-    for (name, value) in url.query_pairs() {
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         joined
             .entry(name.into_owned())
             .and_modify(|joined| {
