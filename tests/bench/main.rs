@@ -74,17 +74,19 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let target = target()?;
     let folder = target.join("bench");
     fs::create_dir_all(&folder)?;
+    let stack = Stack::start(Options::default()).await?;
+    let endpoint = Endpoint::start(&stack.aws_url(), &folder).await?;
+    let functions = stack.template().functions()?;
+
     progress("builds");
-    build(&["--package", "hello"]).await?;
+    build(&["hello"]).await?;
     if arguments.binaries.is_none() {
-        build(&["--workspace", "--exclude", "tests", "--exclude", "hello"]).await?;
+        // Without the crates of the tests, so that the libraries have no features that only these need.
+        build(&functions.iter().map(|function| &*function.name).collect::<Vec<_>>()).await?;
     }
     let built = target.join("release");
     let binaries = arguments.binaries.as_ref().unwrap_or(&built);
 
-    let stack = Stack::start(Options::default()).await?;
-    let endpoint = Endpoint::start(&stack.aws_url(), &folder).await?;
-    let functions = stack.template().functions()?;
     let program = |name: &str, function: &Function, command: Vec<PathBuf>| {
         let log = folder.join(format!("{name}.log"));
         Program { function: function.clone(), command, log }
@@ -139,11 +141,12 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     Ok(report.missed())
 }
 
-/// Builds with the release profile, by the cargo that runs this.
-async fn build(what: &[&str]) -> Result<()> {
+/// Builds packages with the release profile, by the cargo that runs this program.
+async fn build(packages: &[&str]) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--quiet"]).args(what).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(["build", "--release", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
     if command.status().await?.success() { Ok(()) } else { Err("the binaries cannot be built".into()) }
 }
 
