@@ -1,28 +1,14 @@
 //! The clients of a scenario: what each of them asks the service for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
-use change_my_password::ChangeMyPassword;
-use change_password::ChangePassword;
-use change_password_after_signin::ChangePasswordAfterSignin;
-use forgot_password_check_code::CheckCode;
-use forgot_password_reset_password::ResetPassword;
-use forgot_password_send_email::SendEmail;
+use functions::Started;
 use futures_util::future::BoxFuture;
-use lambda_http::http::Method;
-use lambda_http::{Body, Request, RequestExt, Response};
-use lambda_runtime::{Context, LambdaEvent};
-use manage_users::ManageUsers;
+use lambda_runtime::Context;
 use serde_json::{Value, json};
-use session_signin::SessionSignin;
-use sessions::Sessions;
-use shared::endpoint::{Endpoint, answer};
-use shared::function::Function;
 use shared::settings::Settings;
-use signin::Signin;
 
 use crate::beginning::username_hash;
 use crate::world::{RESET_CODES, TABLES, USERS};
@@ -31,6 +17,8 @@ pub(crate) const USERNAME: &str = "st.huber";
 pub(crate) const PASSWORD: &str = "Password1234!";
 /// A code that never is anybody's: it is too short.
 pub(crate) const WRONG_CODE: &str = "48290";
+/// The source address of clients that are given no other.
+const ADDRESS: &str = "192.0.2.1";
 
 /// What a client does, from the request to the answer.
 pub(crate) struct Client {
@@ -54,22 +42,21 @@ impl Client {
         Self { connect: Box::new(connect), loses: true }
     }
 
-    /// Sends a body to an endpoint, with a token if there is one.
-    fn of<E: Endpoint>(token: Option<&str>, body: &Value) -> Self {
-        let authorization = token.map(|token| format!("Bearer {token}"));
-        let body = body.to_string();
+    /// Invokes a function with an event, where so many wrong passwords of one source address are answered.
+    fn invokes(function: &'static str, failures_per_ip: u32, event: &Value) -> Self {
+        let event = event.to_string();
         Self::new(move |aws| {
-            let endpoint = start::<E>(aws);
-            let (authorization, body) = (authorization.clone(), body.clone());
+            let (function, event) = (start(function, failures_per_ip, aws), event.clone());
             Box::new(move || {
-                let (endpoint, mut request) = (Arc::clone(&endpoint), Request::new(Body::from(body.clone())));
-                *request.method_mut() = Method::POST;
-                if let Some(authorization) = &authorization {
-                    request.headers_mut().insert("authorization", authorization.parse().unwrap());
-                }
-                Box::pin(async move { Answer::from(answer(&*endpoint, &request).await) })
+                let (function, event) = (Arc::clone(&function), event.clone());
+                Box::pin(async move { invoke(&*function, &event).await })
             })
         })
+    }
+
+    /// Sends a body to an endpoint, with a token if there is one.
+    fn sends_to(function: &'static str, token: Option<&str>, body: &Value) -> Self {
+        Self::invokes(function, 0, &request(ADDRESS, token, body))
     }
 
     /// The same client where no answer to its calls gets lost.
@@ -78,50 +65,42 @@ impl Client {
     }
 
     /// Sends a body to an endpoint from a source address.
-    fn of_from<E: Endpoint>(address: &str, body: &Value) -> Self {
-        Self::within::<E>(0, address, body)
-    }
-
-    /// The same where so many wrong passwords of one source address are answered.
-    fn within<E: Endpoint>(failures_per_ip: u32, address: &str, body: &Value) -> Self {
-        let mut event: Value =
-            serde_json::from_str(include_str!("../../events/signin/without_session.json")).unwrap();
-        event["body"] = body.to_string().into();
-        event["requestContext"]["http"]["sourceIp"] = address.into();
-        Self::new(move |aws| {
-            let (function, event) = (start_within::<E>(failures_per_ip, aws), event.to_string());
-            Box::new(move || {
-                let function = Arc::clone(&function);
-                let request = lambda_http::request::from_str(&event).unwrap();
-                Box::pin(async move { Answer::from(answer(&*function, &request).await) })
-            })
-        })
+    fn sends_to_from(function: &'static str, address: &str, body: &Value) -> Self {
+        Self::invokes(function, 0, &request(address, None, body))
     }
 
     pub(crate) fn sends() -> Self {
-        Self::of::<SendEmail>(None, &json!({"username": USERNAME}))
+        Self::sends_to("forgot_password_send_email", None, &json!({"username": USERNAME}))
     }
 
     pub(crate) fn sends_from(address: &str) -> Self {
-        Self::of_from::<SendEmail>(address, &json!({"username": USERNAME}))
+        Self::sends_to_from("forgot_password_send_email", address, &json!({"username": USERNAME}))
     }
 
     pub(crate) fn checks(code: &str) -> Self {
-        Self::of::<CheckCode>(None, &json!({"username": USERNAME, "code": code}))
+        Self::sends_to("forgot_password_check_code", None, &json!({"username": USERNAME, "code": code}))
     }
 
     pub(crate) fn checks_from(address: &str, code: &str) -> Self {
-        Self::of_from::<CheckCode>(address, &json!({"username": USERNAME, "code": code}))
+        Self::sends_to_from(
+            "forgot_password_check_code",
+            address,
+            &json!({"username": USERNAME, "code": code}),
+        )
     }
 
     pub(crate) fn resets(code: &str, new: &str) -> Self {
         let body = json!({"username": USERNAME, "code": code, "new_password": new});
-        Self::of::<ResetPassword>(None, &body)
+        Self::sends_to("forgot_password_reset_password", None, &body)
     }
 
     /// Signs in to stay logged in.
     pub(crate) fn signs_in(password: &str) -> Self {
-        Self::of::<Signin>(None, &json!({"username": USERNAME, "password": password, "stay_logged_in": true}))
+        Self::sends_to(
+            "signin",
+            None,
+            &json!({"username": USERNAME, "password": password, "stay_logged_in": true}),
+        )
     }
 
     /// Signs in with this name, from this source address.
@@ -137,12 +116,12 @@ impl Client {
         password: &str,
     ) -> Self {
         let body = json!({"username": username, "password": password});
-        Self::within::<Signin>(failures_per_ip, address, &body)
+        Self::invokes("signin", failures_per_ip, &request(address, None, &body))
     }
 
     /// Signs in without staying logged in.
     pub(crate) fn signs_in_once(password: &str) -> Self {
-        Self::of::<Signin>(None, &json!({"username": USERNAME, "password": password}))
+        Self::sends_to("signin", None, &json!({"username": USERNAME, "password": password}))
     }
 
     /// Makes the change that is due, to stay logged in.
@@ -153,7 +132,7 @@ impl Client {
             "new_password": new,
             "stay_logged_in": true,
         });
-        Self::of::<ChangePasswordAfterSignin>(None, &body)
+        Self::sends_to("change_password_after_signin", None, &body)
     }
 
     pub(crate) fn changes(token: &str, new: &str) -> Self {
@@ -162,45 +141,43 @@ impl Client {
 
     pub(crate) fn changes_from(token: &str, old: &str, new: &str) -> Self {
         let body = json!({"old_password": old, "new_password": new, "new_password_check": new});
-        Self::of::<ChangePassword>(Some(token), &body)
+        Self::sends_to("change_password", Some(token), &body)
     }
 
     /// Changes the password as the original clients do.
     pub(crate) fn changes_in_settings(token: &str, new: &str) -> Self {
         let body = json!({"old_password": PASSWORD, "new_password": new});
-        Self::of::<ChangeMyPassword>(Some(token), &body)
+        Self::sends_to("change_my_password", Some(token), &body)
     }
 
     /// Shows a token to see whether it counts: there is nothing else in the request, so 422 means that it does.
     pub(crate) fn shows(token: &str) -> Self {
-        Self::of::<ChangePassword>(Some(token), &json!({}))
+        Self::sends_to("change_password", Some(token), &json!({}))
     }
 
     /// Ends the session of a session token.
     pub(crate) fn logs_out(token: &str, session_token: &str) -> Self {
-        Self::of::<Sessions>(Some(token), &json!({"session_token": session_token}))
+        Self::sends_to("sessions", Some(token), &json!({"session_token": session_token}))
     }
 
     /// Ends all sessions that are listed, by their ids, and is answered how many there were.
     pub(crate) fn ends_sessions(token: &str) -> Self {
-        let authorization = format!("Bearer {token}");
+        let request = request(ADDRESS, Some(token), &Value::Null);
         Self::new(move |aws| {
-            let function = start::<Sessions>(aws);
-            let authorization = authorization.clone();
+            let (function, request) = (start("sessions", 0, aws), request.clone());
             Box::new(move || {
-                let (function, authorization) = (Arc::clone(&function), authorization.clone());
+                let (function, request) = (Arc::clone(&function), request.clone());
                 Box::pin(async move {
-                    let ask = async |method: Method, id: &str| {
-                        let mut request = Request::new(Body::Empty);
-                        *request.method_mut() = method;
-                        request.headers_mut().insert("authorization", authorization.parse().unwrap());
-                        let id = HashMap::from([("id".to_owned(), id.to_owned())]);
-                        Answer::from(answer(&*function, &request.with_path_parameters(id)).await)
+                    let ask = async |method: &str, id: &Value| {
+                        let mut request = request.clone();
+                        request["requestContext"]["http"]["method"] = method.into();
+                        request["pathParameters"] = json!({"id": id.to_string()});
+                        invoke(&*function, &request.to_string()).await
                     };
-                    let list = ask(Method::GET, "").await;
+                    let list = ask("GET", &Value::Null).await;
                     let listed = list.body["sessions"].as_array().unwrap();
                     for session in listed {
-                        assert!(ask(Method::DELETE, &session["id"].to_string()).await.is_success());
+                        assert!(ask("DELETE", &session["id"]).await.is_success());
                     }
                     Answer { status: 200, body: json!(listed.len()) }
                 })
@@ -210,7 +187,7 @@ impl Client {
 
     /// Shows a session token for a new token.
     pub(crate) fn returns(session_token: &str) -> Self {
-        Self::of::<SessionSignin>(None, &json!({"session_token": session_token}))
+        Self::sends_to("session_signin", None, &json!({"session_token": session_token}))
     }
 
     /// Has `manage_users` do something with the user.
@@ -218,19 +195,7 @@ impl Client {
         let mut payload = fields;
         payload["action"] = json!(action);
         payload["username"] = json!(USERNAME);
-        Self::new(move |aws| {
-            let function = Arc::new(ManageUsers::new(&settings(0), aws).unwrap());
-            let payload = payload.clone();
-            Box::new(move || {
-                let payload = serde_json::value::to_raw_value(&payload).unwrap();
-                let event = LambdaEvent::new(payload, Context::default());
-                let function = Arc::clone(&function);
-                Box::pin(async move {
-                    let answer = function.invoke(event).await.unwrap();
-                    Answer { status: 200, body: serde_json::to_value(answer).unwrap() }
-                })
-            })
-        })
+        Self::invokes("manage_users", 0, &payload)
     }
 
     /// Time: sets an instant of the user's item in a table back by an hour, if it is there.
@@ -266,12 +231,34 @@ impl Client {
     }
 }
 
-fn start<E: Endpoint>(aws: &SdkConfig) -> Arc<E> {
-    start_within(0, aws)
+fn start(function: &str, failures_per_ip: u32, aws: &SdkConfig) -> Arc<dyn Started> {
+    let function = functions::find(function).unwrap();
+    Arc::from(function.start(&settings(failures_per_ip), aws).unwrap())
 }
 
-fn start_within<E: Endpoint>(failures_per_ip: u32, aws: &SdkConfig) -> Arc<E> {
-    Arc::new(<E as Endpoint>::new(&settings(failures_per_ip), aws).unwrap())
+async fn invoke(function: &dyn Started, event: &str) -> Answer {
+    let response = function.invoke(event.as_bytes(), Context::default()).await.unwrap();
+    let response: Value = serde_json::from_slice(&response).unwrap();
+    match response["statusCode"].as_u64() {
+        Some(status) => {
+            let body = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
+            Answer { status: status.try_into().unwrap(), body }
+        }
+        // A function without a route answers with the object itself.
+        None => Answer { status: 200, body: response },
+    }
+}
+
+/// A request as API Gateway passes it on.
+fn request(address: &str, token: Option<&str>, body: &Value) -> Value {
+    let event = include_str!("../../events/signin/without_session.json");
+    let mut event: Value = serde_json::from_str(event).unwrap();
+    event["requestContext"]["http"]["sourceIp"] = address.into();
+    if let Some(token) = token {
+        event["headers"]["authorization"] = format!("Bearer {token}").into();
+    }
+    event["body"] = body.to_string().into();
+    event
 }
 
 pub(crate) fn settings(failures_per_ip: u32) -> Settings {
@@ -289,13 +276,6 @@ pub(crate) fn settings(failures_per_ip: u32) -> Settings {
         };
         Some(value.to_owned())
     })
-}
-
-impl From<Response<Body>> for Answer {
-    fn from(response: Response<Body>) -> Self {
-        let body = serde_json::from_slice(response.body()).unwrap();
-        Self { status: response.status().as_u16(), body }
-    }
 }
 
 impl Answer {
