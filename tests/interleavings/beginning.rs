@@ -1,4 +1,4 @@
-//! The tables that the runs of a scenario begin with.
+//! The initial tables of a scenario.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use crate::world::{
     sends_of, tries_of,
 };
 
-/// The tables that runs begin with.
+/// The tables at the beginning of each run.
 pub(crate) struct Beginning {
     pub(crate) world: World,
     runtime: Runtime,
 }
 
 impl Beginning {
-    /// No user at all.
+    /// Empty tables.
     pub(crate) fn empty() -> Self {
         Self { world: World::new(), runtime: runtime() }
     }
 
-    /// An activated user with [`PASSWORD`], but for `fields`.
+    /// An activated user with [`PASSWORD`]. The `fields` override the defaults.
     pub(crate) fn with_user(fields: &Value) -> Self {
         let beginning = Self::empty();
         let mut user = json!({
@@ -57,19 +57,19 @@ impl Beginning {
         self.world.items(RESET_CODES)[0]["code_id"].clone()
     }
 
-    /// Has a client do what it does before the others begin.
+    /// Runs a client before the others begin, and returns its answer.
     pub(crate) fn after(&self, client: &Client) -> Answer {
         self.world.answer(client, &self.runtime)
     }
 
-    /// A beginning of its own with the same tables.
+    /// An independent copy of the tables.
     pub(crate) fn copy(&self) -> Self {
         let copy = Self::empty();
         copy.world.fill(&self.world);
         copy
     }
 
-    /// The store of these tables, whose calls are answered at once.
+    /// The store of these tables. Its calls are answered immediately.
     pub(crate) fn store(&self) -> Store {
         let _context = self.runtime.enter();
         Store::new(&settings(0), &self.world.connect(None))
@@ -84,7 +84,7 @@ impl Beginning {
         self.runtime.block_on(future)
     }
 
-    /// Makes it so that the user has failed so often in a budget, the last time at this instant in microseconds.
+    /// Sets the number of failures in one of the user's budgets, and the time of the last one in microseconds.
     pub(crate) fn set_failures(&self, budget: &str, failures: u32, last_at: i64) {
         let mut item = self.world.items(USERS)[0].clone();
         item[format!("{budget}_failures")] = json!({"N": failures.to_string()});
@@ -93,17 +93,17 @@ impl Beginning {
         self.put(USERS, &item);
     }
 
-    /// When DynamoDB may remove the counters of the unknown name, in seconds since the Unix epoch.
+    /// The time at which DynamoDB may remove the counters of the unknown user, in seconds since the Unix epoch.
     pub(crate) fn end_of_stub(&self) -> Option<i64> {
         end_of_life(&self.world.items(ATTEMPTS))
     }
 
-    /// When DynamoDB may remove the counter of the source address.
+    /// The time at which DynamoDB may remove the counter of the source address.
     pub(crate) fn end_of_address(&self) -> Option<i64> {
         end_of_life(&self.world.items(SOURCE_IPS))
     }
 
-    /// Makes it so that a source address has used up its budget of wrong passwords in a window that is over.
+    /// Gives a source address a budget of wrong passwords that is used up, in a window that has ended.
     pub(crate) fn end_window(&self, address: &str) {
         let item = json!({
             "subject": {"S": format!("signin#{address}")},
@@ -115,7 +115,7 @@ impl Beginning {
         self.put(SOURCE_IPS, &item);
     }
 
-    /// Gives the user a code with this id, which never expires.
+    /// Gives the user a code with this id that never expires.
     pub(crate) fn put_code(&self, id: &str) {
         self.edit_code(|item| {
             item["code_id"] = json!({"S": id});
@@ -127,17 +127,17 @@ impl Beginning {
         self.world.state().apply("PutItem", &json!({"TableName": table, "Item": item})).unwrap();
     }
 
-    /// The failures in a budget of the user.
+    /// The number of failures in one of the user's budgets.
     pub(crate) fn failures_of(&self, budget: &str) -> usize {
         failures_of(&self.world.items(USERS), budget)
     }
 
-    /// The failures of the unknown name, if there are any.
+    /// The number of failures of the unknown user.
     pub(crate) fn failures_of_stub(&self) -> usize {
         failures_of(&self.world.items(ATTEMPTS), "other")
     }
 
-    /// Makes it so that so many tries of the user's code are used in a budget.
+    /// Sets the number of used tries of the user's code in a budget.
     pub(crate) fn set_tries(&self, budget: &str, tries: usize) {
         if tries == 0 {
             return;
@@ -146,7 +146,7 @@ impl Beginning {
         self.edit_code(|item| item[format!("{budget}_tries")] = json!({"SS": names}));
     }
 
-    /// Makes it so that codes were sent to the user in a budget so many microseconds ago.
+    /// Records sends of codes in one of the user's budgets, each so many microseconds ago.
     pub(crate) fn set_sends(&self, budget: &str, ago: &[u64]) {
         let now = shared::clock::now();
         self.edit_code(|item| {
@@ -164,18 +164,18 @@ impl Beginning {
         self.put(RESET_CODES, item);
     }
 
-    /// The used tries of the user's code in a budget.
+    /// The number of used tries of the user's code in a budget.
     pub(crate) fn tries_of(&self, budget: &str) -> usize {
         tries_of(&self.world.items(RESET_CODES), budget)
     }
 
-    /// The sends that are counted in a budget of the user.
+    /// The number of sends in one of the user's budgets.
     pub(crate) fn sends_of(&self, budget: &str) -> usize {
         sends_of(&self.world.items(RESET_CODES), budget)
     }
 
-    /// Gives the user copies of the session that there is until there are so many, with the ids from 1 on. The session
-    /// itself was used last of all, or else before all others, which were each used before the one before it.
+    /// Copies the user's only session until there are `count` sessions. The copies have the ids from 1 on, and each was
+    /// used just before the one with the id below. The original was used after all of them, or else before.
     pub(crate) fn fill_sessions(&self, count: usize, own_is_last_used: bool) {
         let tables = self.world.tables();
         let mut state = self.world.state();
@@ -202,7 +202,7 @@ impl Beginning {
         put(USERS, user);
     }
 
-    /// Has a code sent to the user.
+    /// Requests a code for the user, and returns it.
     pub(crate) fn code(&self) -> String {
         assert!(self.after(&Client::sends()).is_success());
         code(self.world.state().mails.last().unwrap())
@@ -214,7 +214,7 @@ pub(crate) fn username_hash() -> String {
     BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(USERNAME))
 }
 
-/// The code in a mail: the only run of six digits in its text.
+/// The code in a mail, which is the only run of six digits in its text.
 pub(crate) fn code(mail: &Value) -> String {
     let text = mail["Content"]["Simple"]["Body"]["Text"]["Data"].as_str().unwrap();
     let mut runs = text.split(|character: char| !character.is_ascii_digit());

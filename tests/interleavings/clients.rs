@@ -1,4 +1,4 @@
-//! The clients of a scenario: what each of them asks the service for.
+//! The clients of a scenario, and their requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,22 +15,22 @@ use crate::world::{RESET_CODES, TABLES, USERS};
 
 pub(crate) const USERNAME: &str = "st.huber";
 pub(crate) const PASSWORD: &str = "Password1234!";
-/// A code that never is anybody's: it is too short.
+/// A code that is too short to be correct.
 pub(crate) const WRONG_CODE: &str = "48290";
-/// The source address of clients that are given no other.
+/// The source address of clients unless a scenario gives another.
 const ADDRESS: &str = "192.0.2.1";
 
-/// What a client does, from the request to the answer.
+/// A client that makes one request, or a few in sequence.
 pub(crate) struct Client {
     pub(crate) connect: Box<dyn Fn(&SdkConfig) -> Act>,
-    /// Whether answers to its calls can get lost.
+    /// True if responses to its calls can be lost.
     pub(crate) loses: bool,
 }
 
-/// Does it once.
+/// One run of a client.
 pub(crate) type Act = Box<dyn Fn() -> BoxFuture<'static, Answer>>;
 
-/// What a client is answered.
+/// The answer to a client.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -42,7 +42,8 @@ impl Client {
         Self { connect: Box::new(connect), loses: true }
     }
 
-    /// Invokes a function with an event, where so many wrong passwords of one source address are answered.
+    /// Invokes a function with an event. At most `failures_per_ip` wrong passwords from one source address are
+    /// answered, or any number if it is 0.
     fn invokes(function: &'static str, failures_per_ip: u32, event: &Value) -> Self {
         let event = event.to_string();
         Self::new(move |aws| {
@@ -59,7 +60,7 @@ impl Client {
         Self::invokes(function, 0, &request(ADDRESS, token, body))
     }
 
-    /// The same client where no answer to its calls gets lost.
+    /// The same client, without lost responses.
     pub(crate) fn without_losses(self) -> Self {
         Self { loses: false, ..self }
     }
@@ -94,7 +95,7 @@ impl Client {
         Self::sends_to("forgot_password_reset_password", None, &body)
     }
 
-    /// Signs in to stay logged in.
+    /// Signs in and opens a session.
     pub(crate) fn signs_in(password: &str) -> Self {
         Self::sends_to(
             "signin",
@@ -103,12 +104,12 @@ impl Client {
         )
     }
 
-    /// Signs in with this name, from this source address.
+    /// Signs in with a username from a source address.
     pub(crate) fn signs_in_from(address: &str, username: &str, password: &str) -> Self {
         Self::signs_in_within(0, address, username, password)
     }
 
-    /// The same where so many wrong passwords of one source address are answered.
+    /// The same with a limit of wrong passwords from one source address.
     pub(crate) fn signs_in_within(
         failures_per_ip: u32,
         address: &str,
@@ -119,12 +120,12 @@ impl Client {
         Self::invokes("signin", failures_per_ip, &request(address, None, &body))
     }
 
-    /// Signs in without staying logged in.
+    /// Signs in without opening a session.
     pub(crate) fn signs_in_once(password: &str) -> Self {
         Self::sends_to("signin", None, &json!({"username": USERNAME, "password": password}))
     }
 
-    /// Makes the change that is due, to stay logged in.
+    /// Makes the change of the password that is due, and opens a session.
     pub(crate) fn makes_due_change(new: &str) -> Self {
         let body = json!({
             "username": USERNAME,
@@ -144,14 +145,14 @@ impl Client {
         Self::sends_to("change_password", Some(token), &body)
     }
 
-    /// Changes the password as the original clients do.
+    /// Changes the password through the endpoint of the settings page.
     pub(crate) fn changes_in_settings(token: &str, new: &str) -> Self {
         let body = json!({"old_password": PASSWORD, "new_password": new});
         Self::sends_to("change_my_password", Some(token), &body)
     }
 
-    /// Shows a token to see whether it counts: there is nothing else in the request, so 422 means that it does.
-    pub(crate) fn shows(token: &str) -> Self {
+    /// Checks a token. The request contains nothing else, so 422 means that the token is valid.
+    pub(crate) fn presents(token: &str) -> Self {
         Self::sends_to("change_password", Some(token), &json!({}))
     }
 
@@ -160,7 +161,7 @@ impl Client {
         Self::sends_to("sessions", Some(token), &json!({"session_token": session_token}))
     }
 
-    /// Ends all sessions that are listed, by their ids, and is answered how many there were.
+    /// Lists the sessions and ends each by its id. The answer is their number.
     pub(crate) fn ends_sessions(token: &str) -> Self {
         let request = request(ADDRESS, Some(token), &Value::Null);
         Self::new(move |aws| {
@@ -185,12 +186,12 @@ impl Client {
         })
     }
 
-    /// Shows a session token for a new token.
-    pub(crate) fn returns(session_token: &str) -> Self {
+    /// Exchanges a session token for a new token.
+    pub(crate) fn resumes(session_token: &str) -> Self {
         Self::sends_to("session_signin", None, &json!({"session_token": session_token}))
     }
 
-    /// Has `manage_users` do something with the user.
+    /// Performs an action of `manage_users` on the user.
     pub(crate) fn manages(action: &str, fields: Value) -> Self {
         let mut payload = fields;
         payload["action"] = json!(action);
@@ -198,7 +199,7 @@ impl Client {
         Self::invokes("manage_users", 0, &payload)
     }
 
-    /// Time: sets an instant of the user's item in a table back by an hour, if it is there.
+    /// Simulates time that passes: sets an instant in the user's item of a table back by an hour, if there is one.
     fn passes(table: &'static str, instant: &'static str) -> Self {
         let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
         let value = if table == RESET_CODES { username_hash() } else { USERNAME.to_owned() };
@@ -265,12 +266,12 @@ pub(crate) fn settings(failures_per_ip: u32) -> Settings {
     Settings::new(move |variable| {
         let value = match variable {
             "SIGNIN_FAILURES_PER_IP" => return Some(failures_per_ip.to_string()),
-            // A search may take longer than codes live by default. To let one expire takes an hour off.
+            // A search may take longer than the default lifetime of codes, and `lets_code_expire` subtracts an hour.
             "RESET_CODE_TTL_SECONDS" => "3600",
             "ARGON2_MEMORY_KIB" => "128",
             "ARGON2_ITERATIONS" => "1",
             "MAIL_FROM" => "no-reply@example.com",
-            // All clients have one address, whose budget would be one more item between them.
+            // Off, because the budget of a shared address would be one more item that all clients write.
             "CODE_FAILURES_PER_IP" | "RESET_MAILS_PER_IP" => "0",
             _ => return None,
         };
@@ -283,7 +284,7 @@ impl Answer {
         self.status == 200
     }
 
-    /// The error's code, or else what is said of it.
+    /// The error's code, or its message if it has no code.
     pub(crate) fn error(&self) -> &str {
         let body = &self.body;
         let error = body["error_code"].as_str().or(body["msg"].as_str()).or(body["message"].as_str());

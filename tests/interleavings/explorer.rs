@@ -1,4 +1,4 @@
-//! The search: every order in which the calls of a scenario's clients can be answered.
+//! The search through every order in which the calls of a scenario's clients can be answered.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,26 +11,26 @@ use crate::beginning::Beginning;
 use crate::clients::Client;
 use crate::run::{Clients, End};
 
-/// A run that takes longer is repeated: a wait could have ended in it, which is not of its order.
+/// The length of the shortest wait. A run that takes longer is repeated, because a wait could have ended during it.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What an order is made of: one waiting call is applied to the tables, and answered or not.
+/// One step of an order: a waiting call is applied to the tables, and its response is delivered or lost.
 #[derive(Clone)]
 pub(crate) struct Step {
-    /// The client's place in the scenario.
+    /// The client's position in the scenario.
     pub(crate) client: usize,
-    /// The call's operation and table. No client waits for two that are alike.
+    /// The call's operation and table. A client never waits for two equal ones.
     pub(crate) call: String,
-    /// Whether the answer gets lost, so that the SDK repeats the call.
+    /// True if the response is lost, so that the SDK retries the call.
     pub(crate) lost: bool,
-    /// The items that it reads or writes, and whether it writes them.
+    /// The items that it reads or writes, with true for a write.
     pub(crate) items: Vec<(String, bool)>,
 }
 
 impl Step {
-    /// Whether it makes no difference which of the two comes first: one writes no item that the other one touches. Two
-    /// calls that a client waits for at the same time are parts of a `join`, which does not care either, unless they are
-    /// the same one. Only so many answers get lost, so losing one is losing none of the others.
+    /// Returns true if the order of the two steps makes no difference, because neither writes an item that the other
+    /// reads or writes. Different calls that one client waits for at the same time are parts of a `join`, so the client
+    /// does not depend on their order. Two lost responses do not commute, because they share one budget.
     fn commutes_with(&self, other: &Self) -> bool {
         let apart = |(item, written): &(String, bool)| {
             other.items.iter().all(|(other, other_written)| item != other || !(*written || *other_written))
@@ -40,8 +40,8 @@ impl Step {
             && self.items.iter().all(apart)
     }
 
-    /// Whether another client touches what this one writes, or writes what it touches.
-    fn meets(&self, touches: &Touches) -> bool {
+    /// Returns true if another client writes an item of this step, or reads one that this step writes.
+    fn conflicts_with(&self, touches: &Touches) -> bool {
         self.items.iter().any(|(item, written)| {
             let others = touches.get(item).into_iter().flatten();
             others
@@ -50,7 +50,7 @@ impl Step {
         })
     }
 
-    fn note(&self, touches: &mut Touches) {
+    fn record_in(&self, touches: &mut Touches) {
         for (item, written) in &self.items {
             touches.entry(item.clone()).or_default().insert((self.client, *written));
         }
@@ -58,7 +58,7 @@ impl Step {
 }
 
 impl PartialEq for Step {
-    /// The items are not compared: some have names that are others in each run.
+    /// Ignores the items, because some have names that differ between runs.
     fn eq(&self, other: &Self) -> bool {
         (self.client, &self.call, self.lost) == (other.client, &other.call, other.lost)
     }
@@ -66,23 +66,23 @@ impl PartialEq for Step {
 
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}{}", self.client, self.call, if self.lost { " (answer lost)" } else { "" })
+        write!(formatter, "{} {}{}", self.client, self.call, if self.lost { " (response lost)" } else { "" })
     }
 }
 
-/// Who touches an item, and whether by writing it.
+/// The clients that read or write each item, with true for a write.
 type Touches = HashMap<String, HashSet<(usize, bool)>>;
 
-/// Runs `clients` from `beginning` in every order, with at most `losses` answers lost in each, and has `check` look at
+/// Runs `clients` from `beginning` in every order, with at most `losses` lost responses in each, and calls `check` at
 /// each end.
 ///
-/// Orders that differ only in which of two steps comes first that commute have the same end, and one of them is run.
-/// There are two parts to this (Godefroid, Partial-Order Methods for the Verification of Concurrent Systems, 1996):
+/// Orders that differ only in the sequence of commuting steps have the same end, so only one of them is run. Two
+/// techniques find them (Godefroid, Partial-Order Methods for the Verification of Concurrent Systems, 1996):
 ///
-/// - Sleep sets: once everything after a step is explored, it sleeps in the branches beside it, until a step that it
-///   does not commute with wakes it up. Where all steps sleep, everything was explored before.
-/// - Persistent sets of one: a step that commutes with all that the other clients ever do is taken at once. What they
-///   do is known from the runs; one that shows a client do something else starts the search anew.
+/// - Sleep sets: once everything after a step is explored, the step sleeps in the sibling branches until a step that it
+///   does not commute with wakes it. A branch in which all steps sleep was explored before.
+/// - Singleton persistent sets: a step that commutes with all steps of the other clients is taken immediately. Their
+///   steps are learned from the runs. If a run shows a new one that does not commute, the search starts again.
 pub(crate) fn explore(
     scenario: &str,
     beginning: &Beginning,
@@ -99,7 +99,7 @@ pub(crate) fn explore(
     while let Some(branch) = open.pop() {
         let begun = Instant::now();
         let (mut path, mut asleep) = branch.clone();
-        let (mut branches, mut surprise) = (Vec::new(), false);
+        let (mut branches, mut conflict) = (Vec::new(), false);
         let end = runtime.block_on(async {
             let mut run = connected.start(beginning).await;
             for step in &path {
@@ -111,21 +111,22 @@ pub(crate) fn explore(
                     return Some(run.end(&runtime));
                 }
                 if path.iter().filter(|step| step.lost).count() < losses {
-                    // To repeat a call that writes nothing is to make it later.
+                    // A retry of a call that writes nothing is the same as a later call.
                     let writing = steps.iter().filter(|step| step.items.iter().any(|(_, written)| *written));
                     let losing = writing.filter(|step| clients[step.client].loses);
                     let lost: Vec<Step> = losing.map(|step| Step { lost: true, ..step.clone() }).collect();
                     steps.extend(lost);
                 }
                 for step in &steps {
-                    surprise |= step.meets(&alone);
-                    step.note(&mut touched);
+                    conflict |= step.conflicts_with(&alone);
+                    step.record_in(&mut touched);
                 }
                 let lone = steps.iter().find(|step| {
-                    !step.meets(&touched) && !steps.contains(&Step { lost: true, ..Step::clone(step) })
+                    !step.conflicts_with(&touched)
+                        && !steps.contains(&Step { lost: true, ..Step::clone(step) })
                 });
                 if let Some(lone) = lone.cloned() {
-                    lone.note(&mut alone);
+                    lone.record_in(&mut alone);
                     steps = vec![lone];
                 }
                 let mut awake = steps.into_iter().filter(|step| !asleep.contains(step));
@@ -144,12 +145,12 @@ pub(crate) fn explore(
         });
         if begun.elapsed() >= SHORTEST_WAIT {
             repeated += 1;
-            assert!(repeated < 100, "{scenario}: a run takes a second, again and again");
+            assert!(repeated < 100, "{scenario}: each of 100 runs took a second");
             open.push(branch);
             continue;
         }
         repeated = 0;
-        if surprise {
+        if conflict {
             (ends, cut, alone, open) = (0, 0, Touches::new(), vec![Default::default()]);
             continue;
         }
@@ -173,7 +174,8 @@ pub(crate) fn explore(
     );
 }
 
-/// One thread for the clients, and one for hashing; no clock, so that nothing that waits for one goes unnoticed.
+/// Builds a runtime with one thread for the clients and one for hashing. It has no timer, so that a client that waits
+/// for one fails.
 pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().max_blocking_threads(1).build().unwrap()
 }

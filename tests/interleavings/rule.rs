@@ -1,4 +1,4 @@
-//! The rule that attempts with a password follow one after the other, and that is compared with the service.
+//! The sequential rule for attempts with a password, against which the service is compared.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use shared::store::Candidate;
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
-/// What a client learns.
+/// The outcome of an attempt, as the client sees it.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
     Refused(Duration),
@@ -15,20 +15,20 @@ pub(crate) enum Outcome {
     Wrong,
 }
 
-/// An attempt on its way.
+/// An attempt that has been read, and may have been committed.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) network: u8,
-    /// The password, as the number of changes before which it was right.
+    /// The number of changes after which the password was right, or `None` if it never was.
     pub(crate) password: Option<usize>,
     pub(crate) read_at: Timestamp,
     pub(crate) candidate: Candidate,
-    /// The verdict on the password, and whether the attempt was counted in the known networks' budget, once committed.
+    /// Set by the commit: true if the password was right, and true if the known networks' budget was charged.
     pub(crate) committed: Option<(bool, bool)>,
 }
 
-/// The sequential rule, written down once more, independently of the service.
+/// The sequential rule, written independently of the service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rule {
     pub(crate) is_user: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Rule {
 pub(crate) struct Budget {
     pub(crate) failures: u32,
     pub(crate) last_failure: Option<Timestamp>,
-    /// The attempt that was counted last.
+    /// The id of the last counted attempt.
     pub(crate) last_attempt: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl Rule {
         self.budget(self.is_known(network)).wait(now)
     }
 
-    /// Commits an attempt, and notes with it how it was counted.
+    /// Commits an attempt, and records in it how it was counted.
     pub(crate) fn commit(&mut self, request: &mut Request, now: Timestamp) -> Outcome {
         let verdict = |is_right| if is_right { Outcome::Right } else { Outcome::Wrong };
         let is_last = |budget: &Budget| budget.last_attempt.as_ref() == Some(&request.id);

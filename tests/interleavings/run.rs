@@ -1,4 +1,4 @@
-//! One run of a scenario's clients, and its end.
+//! One run of a scenario's clients, and the state at its end.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -18,7 +18,7 @@ use crate::world::{
     response, sends_of, tries_of,
 };
 
-/// What a run came to.
+/// The state at the end of a run.
 pub(crate) struct End<'a> {
     /// In the order of the scenario's clients.
     pub(crate) answers: Vec<Answer>,
@@ -30,17 +30,17 @@ pub(crate) struct End<'a> {
     runtime: &'a Runtime,
 }
 
-/// The clients of a scenario, each with a function of its own, which stays warm from run to run.
+/// The clients of a scenario. Each has its own function, which stays warm between runs.
 pub(crate) struct Clients {
     acts: Vec<Act>,
     world: World,
 }
 
-/// Clients on their way.
+/// A run in progress.
 pub(crate) struct Run {
     world: World,
     clients: JoinSet<(usize, Answer)>,
-    /// Whether any client went on since this was last looked at.
+    /// True if any client has made progress since this was last reset.
     moved: Arc<AtomicBool>,
 }
 
@@ -52,7 +52,7 @@ impl Clients {
         Self { acts: acts.collect(), world }
     }
 
-    /// Lets all of them begin.
+    /// Starts all clients.
     pub(crate) async fn start(&self, beginning: &Beginning) -> Run {
         let world = self.world.clone();
         world.fill(&beginning.world);
@@ -71,8 +71,9 @@ impl Clients {
 }
 
 impl Run {
-    /// Returns once every client waits for an answer or is at its end. What is hashed for one is hashed on the same
-    /// thread and before what is sent there now, so that if nobody moved meanwhile, nobody will.
+    /// Returns once every client has ended or waits for a response. Password hashes are computed on the one blocking
+    /// thread, before the empty task that is queued here. If no client has made progress when that task is done, none
+    /// will.
     async fn settle(&self) {
         while {
             self.moved.store(false, Ordering::Relaxed);
@@ -82,7 +83,7 @@ impl Run {
         } {}
     }
 
-    /// The steps that can come next, in an order that is the same in each run.
+    /// The possible next steps, in the same order in each run.
     pub(crate) fn steps(&self) -> Vec<Step> {
         let mut steps: Vec<Step> = self.world.state().waiting.iter().map(|call| call.step.clone()).collect();
         steps.sort_by(|a, b| (a.client, &a.call).cmp(&(b.client, &b.call)));
@@ -94,7 +95,8 @@ impl Run {
         let (answer, outcome) = {
             let mut state = self.world.state();
             let waiting = |call: &Waiting| call.step == Step { lost: false, ..step.clone() };
-            let place = state.waiting.iter().position(waiting).expect("a run of the same steps");
+            let place =
+                state.waiting.iter().position(waiting).expect("the run repeats the steps of an earlier one");
             let Waiting { operation, body, answer, .. } = state.waiting.swap_remove(place);
             let body: Value = serde_json::from_slice(&body).unwrap();
             let outcome = state.apply(&operation, &body);
@@ -107,7 +109,7 @@ impl Run {
             });
             (answer, outcome)
         };
-        let lost = || Err(ConnectorError::io("the answer got lost".into()));
+        let lost = || Err(ConnectorError::io("the response was lost".into()));
         answer.send(if step.lost { lost() } else { Ok(response(outcome)) }).unwrap();
         self.settle().await;
     }
@@ -117,7 +119,7 @@ impl Run {
         while let Some(answer) = self.clients.try_join_next() {
             answers.extend([answer.unwrap()]);
         }
-        assert!(self.clients.is_empty(), "a client waits for something else than a call");
+        assert!(self.clients.is_empty(), "a client waits for something other than a call");
         let tables = self.world.tables();
         let (applied, mails) = {
             let mut state = self.world.state();
@@ -129,7 +131,7 @@ impl Run {
 }
 
 impl End<'_> {
-    /// What a client is answered that comes after all others.
+    /// Runs a client after all others, and returns its answer.
     pub(crate) fn after(&self, client: &Client) -> Answer {
         self.world.answer(client, self.runtime)
     }
@@ -139,28 +141,28 @@ impl End<'_> {
         answer.is_success() || ["not_activated", "change_password"].contains(&answer.error())
     }
 
-    /// Whether the token of a sign-in counts, and the session too, which it always does if the other one does.
-    pub(crate) fn takes(&self, signed_in: &Answer) -> bool {
-        let session = self.after(&Client::returns(signed_in.body["session_token"].as_str().unwrap()));
-        let taken = self.takes_token(signed_in.token());
-        assert_eq!(session.status, if taken { 202 } else { 400 });
-        taken
+    /// Returns true if the token of a sign-in is valid, and asserts that its session is valid exactly then.
+    pub(crate) fn accepts(&self, signed_in: &Answer) -> bool {
+        let session = self.after(&Client::resumes(signed_in.body["session_token"].as_str().unwrap()));
+        let accepted = self.accepts_token(signed_in.token());
+        assert_eq!(session.status, if accepted { 202 } else { 400 });
+        accepted
     }
 
-    pub(crate) fn takes_token(&self, token: &str) -> bool {
-        match self.after(&Client::shows(token)).status {
+    pub(crate) fn accepts_token(&self, token: &str) -> bool {
+        match self.after(&Client::presents(token)).status {
             422 => true,
             401 => false,
             status => panic!("{status}"),
         }
     }
 
-    /// The item of the user's code, live or not.
+    /// The item of the user's code, valid or not.
     pub(crate) fn code(&self) -> &Value {
         &self.tables[RESET_CODES][0]
     }
 
-    /// The used tries of the user's code in both budgets together.
+    /// The number of used tries of the user's code in both budgets.
     pub(crate) fn tries(&self) -> usize {
         self.tries_of("known") + self.tries_of("other")
     }
@@ -169,7 +171,7 @@ impl End<'_> {
         tries_of(&self.tables[RESET_CODES], budget)
     }
 
-    /// The sends that are counted in both budgets together.
+    /// The number of sends in both budgets.
     pub(crate) fn sends(&self) -> usize {
         self.sends_of("known") + self.sends_of("other")
     }
@@ -178,7 +180,7 @@ impl End<'_> {
         sends_of(&self.tables[RESET_CODES], budget)
     }
 
-    /// How many of the user's sessions were not ended one by one.
+    /// The number of the user's sessions that were not ended individually.
     pub(crate) fn sessions(&self) -> usize {
         self.tables[SESSIONS].iter().filter(|session| session["ended_by"].is_null()).count()
     }
@@ -188,54 +190,54 @@ impl End<'_> {
         self.tables[SESSIONS].iter().map(id).collect()
     }
 
-    /// The failures in the budget `known` or `other` of the user.
+    /// The number of failures in the user's budget `known` or `other`.
     pub(crate) fn failures_of(&self, budget: &str) -> usize {
         failures_of(&self.tables[USERS], budget)
     }
 
-    /// The networks from which the user's right password came, the most recent one first.
+    /// The known networks of the user, most recent first.
     pub(crate) fn networks(&self) -> Vec<String> {
         let networks = self.tables[USERS][0]["networks"]["L"].as_array().into_iter().flatten();
         networks.map(|network| network["S"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The failures of the unknown name, if there are any.
+    /// The number of failures of the unknown user.
     pub(crate) fn failures_of_stub(&self) -> usize {
         failures_of(&self.tables[ATTEMPTS], "other")
     }
 
-    /// The failures that are counted against the only source address.
+    /// The number of failures of the only source address.
     pub(crate) fn failures_of_address(&self) -> usize {
         self.tables[SOURCE_IPS][0]["failures"]["N"].as_str().unwrap().parse().unwrap()
     }
 
-    /// How many items there are in all tables.
+    /// The number of items in all tables.
     pub(crate) fn items(&self) -> usize {
         self.tables.values().map(Vec::len).sum()
     }
 
-    /// The places, among the calls that were applied, of those of a client that did what they were to do.
+    /// The positions, among the applied calls, of the successful calls of this kind by a client.
     pub(crate) fn done(&self, client: usize, call: &str) -> Vec<usize> {
         let done = |applied: &Applied| applied.done && applied.client == client && applied.call == call;
         (0..self.applied.len()).filter(|place| done(&self.applied[*place])).collect()
     }
 
-    /// Whether the answer to such a call of a client got lost.
+    /// Returns true if the response to a call of this kind by a client was lost.
     pub(crate) fn lost(&self, client: usize, call: &str) -> bool {
         self.applied.iter().any(|applied| applied.lost && applied.client == client && applied.call == call)
     }
 
-    /// The number of sessions that the user's row counts.
+    /// The number of sessions that the user's item counts.
     pub(crate) fn sessions_opened(&self) -> usize {
         self.tables[USERS][0]["sessions_opened"]["N"].as_str().unwrap().parse().unwrap()
     }
 
-    /// How many changes of the password by the user are remembered.
+    /// The number of the user's own password changes that the item records.
     pub(crate) fn own_changes(&self) -> usize {
         self.tables[USERS][0]["own_changes"]["L"].as_array().unwrap().len()
     }
 
-    /// How many mails tell of a changed password.
+    /// The number of mails that notify of a changed password.
     pub(crate) fn notices(&self) -> usize {
         self.mails.len() - self.mails_with_codes().len()
     }

@@ -1,9 +1,9 @@
-//! Sequences of attempts on one username, and of answers to one source address, compared with the rules that they follow
-//! one after the other.
+//! Random sequences of attempts on one username, and of charges to one source address, compared with the sequential
+//! rules.
 //!
-//! The store's own calls, with their condition expressions, are applied to the embedded DynamoDB. The time is an
-//! argument, so that waits and quiet days pass at once. Between the reading and the commit of an attempt, anything may
-//! be applied: other attempts, retries, resets, changes of the password, hours.
+//! The store's calls run against the embedded DynamoDB with their real condition expressions. The time is an argument,
+//! so waits and whole days pass immediately. Other events can come between the reading and the commit of an attempt:
+//! other attempts, retries, resets, password changes and the passage of time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -21,25 +21,25 @@ use crate::beginning::Beginning;
 use crate::clients::USERNAME;
 use crate::rule::{Budget, DAY, Outcome, Request, Rule};
 
-/// The number of sequences of each property.
+/// The number of sequences for each property.
 const CASES: u32 = 80;
 const MICROSECOND: Duration = Duration::from_micros(1);
 /// The time at which all sequences begin, in microseconds since the Unix epoch.
 const START: i64 = 1_800_000_000_000_000;
-/// A well-formed hash; none is verified here.
+/// A well-formed hash. No test verifies it.
 const HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$4O7+kCWYXl7T9/8aD9Wj3Q$f6poR1PRgPWLiYLd2Ehal82cKodMOBG8MC0z3tSte8s";
 
-/// One event of a sequence. Networks are numbers, see [`address`].
+/// One event of a sequence. Networks are numbered, see [`address`].
 #[derive(Clone, Debug)]
 enum Event {
-    /// An attempt is read, and refused or let through to its comparison.
+    /// An attempt is read, and is either refused or goes on to the comparison of its password.
     Read { network: u8, password: Typed },
-    /// One of the attempts that were let through is committed.
+    /// One of the open attempts is committed.
     Commit(Index),
-    /// An attempt that nothing else comes between.
+    /// An attempt is read and committed without any event in between.
     Attempt { network: u8, password: Typed },
-    /// The SDK sends a commit of the present instant again, because its response was lost.
+    /// The SDK retries a commit of the present instant after a lost response.
     Retry(Index),
     /// Time passes.
     Pass(Duration),
@@ -47,7 +47,7 @@ enum Event {
     PassWait { is_known: bool, is_over: bool },
     /// Time passes until the failures of one budget are a day old, or until a microsecond before.
     PassDay { is_known: bool, is_over: bool },
-    /// A code is used up to reset the password.
+    /// The user resets the password with a code.
     Reset { network: u8 },
     /// The user changes the password.
     Change { network: u8 },
@@ -60,9 +60,9 @@ enum Event {
 /// The password of an attempt.
 #[derive(Clone, Copy, Debug)]
 enum Typed {
-    /// The one that is right when the attempt is read.
+    /// The password that is right when the attempt is read.
     Right,
-    /// The one that was right before the last change.
+    /// The password that was right before the last change.
     Former,
     Wrong,
 }
@@ -72,7 +72,7 @@ fn address(network: u8) -> IpAddr {
     Ipv4Addr::new(198, 51, network, 7).into()
 }
 
-/// The store beside the rule.
+/// The store, and the rule that it is compared with.
 struct Sequence<'a> {
     tables: &'a Beginning,
     store: Store,
@@ -82,7 +82,7 @@ struct Sequence<'a> {
     now: Timestamp,
     /// The stamps of the passwords, oldest first.
     stamps: Vec<SecurityStamp>,
-    /// The attempts that were let through.
+    /// The attempts that were read and not refused.
     open: Vec<Request>,
     /// The attempts that were committed at the present instant.
     done: Vec<Request>,
@@ -91,7 +91,7 @@ struct Sequence<'a> {
 
 impl<'a> Sequence<'a> {
     fn new(tables: &'a Beginning, is_user: bool, failures: [u32; 2]) -> Self {
-        let name = if is_user { USERNAME } else { "nobody" };
+        let name = if is_user { USERNAME } else { "unknown" };
         let username = Username::parse(name).unwrap();
         let mut sequence = Self {
             tables,
@@ -181,7 +181,7 @@ impl<'a> Sequence<'a> {
         self.assert_equal();
     }
 
-    /// Reads an attempt, and returns whether it is let through.
+    /// Reads an attempt, and returns true if it is not refused.
     fn read(&mut self, network: u8, password: Typed) -> bool {
         let candidate = self.candidate();
         let wait = Self::wait(&candidate, network, self.now);
@@ -218,7 +218,7 @@ impl<'a> Sequence<'a> {
             let commit = self.store.commit_attempt(&request.candidate, &attempt);
             match self.tables.block_on(commit).unwrap() {
                 Commit::Made(user) => {
-                    // What is issued counts under the stamp of the password that was compared, and no later one.
+                    // Tokens are issued with the stamp of the compared password, not with a later one.
                     assert_eq!(user.map(|user| user.0.security_stamp), stamp);
                     break if is_right { Outcome::Right } else { Outcome::Wrong };
                 }
@@ -239,7 +239,7 @@ impl<'a> Sequence<'a> {
         if !time.is_zero() {
             self.done.clear();
         }
-        // No request takes a day.
+        // No attempt takes as long as a day.
         self.open.retain(|request| self.now.since(request.read_at) < DAY);
     }
 
@@ -268,7 +268,7 @@ impl<'a> Sequence<'a> {
         }
     }
 
-    /// Asserts that the tables are as the rule has it.
+    /// Asserts that the tables agree with the rule.
     fn assert_equal(&self) {
         let candidate = self.candidate();
         for network in 0..8 {
@@ -281,7 +281,7 @@ impl<'a> Sequence<'a> {
             assert_eq!(stored, [failures(&self.rule.known), failures(&self.rule.other)]);
         } else {
             assert_eq!(self.tables.failures_of_stub(), failures(&self.rule.other));
-            // What counts may not be removed.
+            // Failures that still count may not be removed.
             let forgotten_at = self.rule.other.last_failure.map(|last| (last + DAY).as_seconds());
             assert!(self.tables.end_of_stub() >= forgotten_at);
         }
@@ -327,7 +327,7 @@ fn attempts_on_a_user_follow_the_sequential_rule() {
 }
 
 #[test]
-fn attempts_on_an_unknown_name_follow_the_sequential_rule() {
+fn attempts_on_an_unknown_user_follow_the_sequential_rule() {
     let beginning = Beginning::empty();
     let events = prop::collection::vec(event(), 1..60);
     proptest!(ProptestConfig::with_cases(CASES), |(events in events)| {
@@ -335,10 +335,10 @@ fn attempts_on_an_unknown_name_follow_the_sequential_rule() {
     });
 }
 
-/// What happens to the budget of a source address.
+/// An event in the budget of a source address.
 #[derive(Clone, Debug)]
-enum Answer {
-    /// An answer that counts is asked for.
+enum AddressEvent {
+    /// An answer is charged to the budget.
     Charge,
     Pass(Duration),
     /// Time passes until the window is over, or until a microsecond before.
@@ -347,37 +347,37 @@ enum Answer {
     },
 }
 
-fn answer() -> impl Strategy<Value = Answer> {
+fn address_event() -> impl Strategy<Value = AddressEvent> {
     prop_oneof![
-        6 => Just(Answer::Charge),
-        1 => (0_u64..1_000_000_000).prop_map(|time| Answer::Pass(Duration::from_micros(time))),
-        2 => any::<bool>().prop_map(|is_over| Answer::PassWindow { is_over }),
+        6 => Just(AddressEvent::Charge),
+        1 => (0_u64..1_000_000_000).prop_map(|time| AddressEvent::Pass(Duration::from_micros(time))),
+        2 => any::<bool>().prop_map(|is_over| AddressEvent::PassWindow { is_over }),
     ]
 }
 
 #[test]
-fn answers_to_an_address_follow_the_sequential_rule() {
+fn charges_to_an_address_follow_the_sequential_rule() {
     let beginning = Beginning::empty();
     let budgets = vec![
         (AddressBudget::SigninFailures, "SIGNIN_FAILURES_PER_IP", Duration::from_mins(15)),
         (AddressBudget::CodeFailures, "CODE_FAILURES_PER_IP", Duration::from_mins(15)),
         (AddressBudget::ResetMails, "RESET_MAILS_PER_IP", Duration::from_hours(1)),
     ];
-    let answers = prop::collection::vec(answer(), 1..30);
-    proptest!(ProptestConfig::with_cases(CASES), |(budget in prop::sample::select(budgets), answers in answers)| {
+    let events = prop::collection::vec(address_event(), 1..30);
+    proptest!(ProptestConfig::with_cases(CASES), |(budget in prop::sample::select(budgets), events in events)| {
         let (budget, setting, length) = budget;
         let settings = Settings::new(move |name| (name == setting).then(|| "3".to_owned()));
         let limit = AddressLimit::from_settings(&settings, budget).unwrap().unwrap();
         let tables = beginning.copy();
         let (store, address) = (tables.store(), address(0));
         let (mut now, mut window_end, mut counted) = (Timestamp::from_micros(START), None, 0);
-        for answer in answers {
+        for event in events {
             let left = window_end.map(|end: Timestamp| end.since(now)).filter(|left| !left.is_zero());
             let wait = left.filter(|_| counted == 3);
             let read = tables.block_on(store.address_wait(address, limit, now)).unwrap();
             prop_assert_eq!(read, wait);
-            match answer {
-                Answer::Charge => {
+            match event {
+                AddressEvent::Charge => {
                     let charged = tables.block_on(store.charge_address(address, limit, now));
                     if left.is_none() {
                         (window_end, counted) = (Some(now + length), 0);
@@ -386,8 +386,8 @@ fn answers_to_an_address_follow_the_sequential_rule() {
                     prop_assert_eq!(charged, wait.map_or(Ok(()), |wait| Err(Refused::Wait(wait))));
                     prop_assert!(tables.end_of_address() >= window_end.map(Timestamp::as_seconds));
                 }
-                Answer::Pass(time) => now = now + time,
-                Answer::PassWindow { is_over } => {
+                AddressEvent::Pass(time) => now = now + time,
+                AddressEvent::PassWindow { is_over } => {
                     let left = left.unwrap_or_default();
                     now = now + if is_over { left } else { left.saturating_sub(MICROSECOND) };
                 }

@@ -1,4 +1,4 @@
-//! AWS as one run reaches it: DynamoDB in memory, whose calls wait until they are chosen to be answered.
+//! AWS in memory, as seen by one run. Calls of DynamoDB wait until the search chooses them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,7 +29,7 @@ pub(crate) const RESET_CODES: &str = "postern-reset-codes";
 pub(crate) const SESSIONS: &str = "postern-sessions";
 pub(crate) const ATTEMPTS: &str = "postern-attempts";
 pub(crate) const SOURCE_IPS: &str = "postern-source-ips";
-/// What tells the items of one partition apart: a number, in one table alone.
+/// The sort key, a number. Only the table of sessions has one.
 pub(crate) const SESSION_ID: &str = "session_id";
 /// The tables and their partition keys.
 pub(crate) const TABLES: [(&str, &str); 6] = [
@@ -41,20 +41,20 @@ pub(crate) const TABLES: [(&str, &str); 6] = [
     (SOURCE_IPS, "subject"),
 ];
 
-/// The secret that everything is signed and hashed with.
+/// The secret that signs tokens and keys hashes.
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// A call that was applied to the tables.
 pub(crate) struct Applied {
     pub(crate) client: usize,
     pub(crate) call: String,
-    /// Whether it did something, rather than being refused.
+    /// True if it succeeded.
     pub(crate) done: bool,
-    /// True if its answer got lost.
+    /// True if its response was lost.
     pub(crate) lost: bool,
 }
 
-/// AWS, as all clients of one run reach it.
+/// The AWS services that the clients of one run share.
 #[derive(Clone)]
 pub(crate) struct World(Arc<Mutex<State>>);
 
@@ -74,19 +74,19 @@ pub(crate) struct Waiting {
     pub(crate) answer: oneshot::Sender<Result<HttpResponse, ConnectorError>>,
 }
 
-/// The connection of one client to AWS; of nobody's where calls are answered at once.
+/// A connection to AWS. Calls wait to be chosen if it belongs to a client, and are answered immediately if not.
 #[derive(Clone)]
 struct Connection {
     world: World,
     client: Option<usize>,
 }
 
-/// The time to live of the first of these items.
+/// The time to live of the first item.
 pub(crate) fn end_of_life(items: &[Value]) -> Option<i64> {
     items.first().map(|item| item["ttl"]["N"].as_str().unwrap().parse().unwrap())
 }
 
-/// The failures in a budget of the first of these items.
+/// The number of failures in a budget of the first item.
 pub(crate) fn failures_of(items: &[Value], budget: &str) -> usize {
     let count = items.first().map(|item| &item[format!("{budget}_failures")]["N"]);
     count.and_then(Value::as_str).map_or(0, |count| count.parse().unwrap())
@@ -112,14 +112,14 @@ impl World {
         self.0.lock().unwrap()
     }
 
-    /// Has a client do what it does while nobody else does anything.
+    /// Runs one client alone, and returns its answer.
     pub(crate) fn answer(&self, client: &Client, runtime: &Runtime) -> Answer {
         let _context = runtime.enter();
         let act = (client.connect)(&self.connect(None));
         runtime.block_on(act())
     }
 
-    /// Begins anew with the tables of `other`.
+    /// Replaces all state with a copy of the tables of `other`.
     pub(crate) fn fill(&self, other: &Self) {
         let mut state = State::new();
         for (table, items) in other.tables() {
@@ -140,7 +140,7 @@ impl World {
         scan["Items"].as_array().unwrap().clone()
     }
 
-    /// The SDK as the functions use it. Its back-offs are over at once, and its time-outs never come.
+    /// Configures the SDK for the functions. Backoffs end immediately, and timeouts never expire.
     pub(crate) fn connect(&self, client: Option<usize>) -> SdkConfig {
         let connector = SharedHttpConnector::new(Connection { world: self.clone(), client });
         let http = http_client_fn(move |_, _| connector.clone());
@@ -154,13 +154,13 @@ impl World {
             .http_client(http)
             .sleep_impl(BackOff)
             .retry_config(RetryConfig::standard().with_max_backoff(MAX_BACK_OFF))
-            // It looks at its clock again and again while a call waits.
+            // It would poll its clock while a call waits.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build()
     }
 }
 
-/// Shorter than any time-out.
+/// The longest backoff, which is shorter than any timeout.
 const MAX_BACK_OFF: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl State {
         Self { database, waiting: Vec::new(), applied: Vec::new(), mails: Vec::new(), refuses_mails: false }
     }
 
-    /// What DynamoDB answers, or the status and the body of its refusal.
+    /// Calls DynamoDB, and returns its response, or the status and the body of its error.
     pub(crate) fn apply(&mut self, operation: &str, body: &Value) -> Result<Value, (u16, String)> {
         macro_rules! call {
             ($method:ident) => {{
@@ -217,7 +217,7 @@ impl State {
             "Scan" => call!(scan),
             "TransactWriteItems" => call!(transact_write_items),
             "UpdateItem" => call!(update_item),
-            _ => panic!("no client calls {operation}"),
+            _ => panic!("unexpected operation {operation}"),
         }
     }
 }
@@ -247,7 +247,7 @@ impl HttpConnector for Connection {
                 let (answer, answered) = oneshot::channel();
                 let step = step(client, operation, &serde_json::from_slice(&body).unwrap());
                 state.waiting.push(Waiting { step, operation: operation.to_owned(), body, answer });
-                return HttpConnectorFuture::new(async { answered.await.expect("a run that goes on") });
+                return HttpConnectorFuture::new(async { answered.await.expect("the run goes on") });
             }
         };
         HttpConnectorFuture::ready(Ok(response(answer)))
@@ -262,12 +262,12 @@ pub(crate) fn response(outcome: Result<Value, (u16, String)>) -> HttpResponse {
     HttpResponse::new(status.try_into().unwrap(), body.into())
 }
 
-/// What answering a call is a step of.
+/// The step in which a call is applied and answered.
 fn step(client: usize, operation: &str, body: &Value) -> Step {
     let item = |request: &Value| {
         let table = request["TableName"].as_str().unwrap();
         let (_, key) = TABLES.into_iter().find(|(name, _)| *name == table).unwrap();
-        // The sessions of a user count as one: their ids are others in each run, and queries read them all.
+        // The sessions of a user count as one item: their ids differ between runs, and queries read them all.
         let values = ["Key", "Item"].map(|name| &request[name][key]["S"]);
         let of_query = &request["ExpressionAttributeValues"][":owner"]["S"];
         let [value, ..] =

@@ -1,4 +1,4 @@
-//! Attempts with passwords: their budgets, waits and networks.
+//! Attempts with a password, with their budgets, waits and networks.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::scenarios::{
 
 const COMMIT_UNKNOWN: &str = "UpdateItem postern-attempts";
 const CHARGE_ADDRESS: &str = "UpdateItem postern-source-ips";
-/// What `change_password` says in place of [`RATE_LIMIT`].
+/// The message of `change_password` that corresponds to [`RATE_LIMIT`].
 const TOO_MANY: &str = "Too many attempts, try again later";
 
 /// The time, in microseconds since the Unix epoch.
@@ -25,7 +25,7 @@ fn micros_now() -> i64 {
 
 use crate::world::Applied;
 
-/// The commits of attempts, as far as they did something, with their verdicts: the order in which they count.
+/// The successful commits of attempts in their order, as clients and true for a right password.
 fn commits<'a>(end: &'a End<'_>, answers: &'a [Answer]) -> impl Iterator<Item = (usize, bool)> + 'a {
     let committed = |applied: &&Applied| {
         applied.done
@@ -38,14 +38,15 @@ fn commits<'a>(end: &'a End<'_>, answers: &'a [Answer]) -> impl Iterator<Item = 
     })
 }
 
-/// Asserts that the answers are those of the sequential rule in the order of the commits, and returns the failures that
-/// it leaves after so many before. What was refused was not counted, and what was revealed was counted once; one more may
-/// be counted of a client whose response was lost, if another attempt was committed before the retry.
+/// Asserts that the answers follow the sequential rule in the order of the commits, and returns the number of failures
+/// at the end, given the number at the beginning. A refused attempt is not counted, and an attempt that reveals its
+/// outcome is counted once. After a lost response, it may be counted once more if another attempt was committed before
+/// the retry.
 #[track_caller]
 fn assert_sequential(end: &End<'_>, answers: &[Answer], mut failures: usize) -> usize {
     let mut counted = vec![0; answers.len()];
     for (client, is_right) in commits(end, answers) {
-        assert!(failures < 10, "let in during the wait");
+        assert!(failures < 10, "allowed during the wait");
         failures = if is_right { 0 } else { failures + 1 };
         counted[client] += 1;
     }
@@ -57,7 +58,7 @@ fn assert_sequential(end: &End<'_>, answers: &[Answer], mut failures: usize) -> 
     failures
 }
 
-/// The beginning with a user whose name has failed so often, each time from an unknown network.
+/// A user with so many failures, all from an unknown network.
 fn with_failures(failures: usize) -> Beginning {
     let beginning = Beginning::with_user(&json!({}));
     for _ in 0..failures {
@@ -73,7 +74,7 @@ fn failed_sign_ins_are_counted_one_by_one() {
         let clients = [
             Client::signs_in(WRONG_PASSWORD),
             Client::signs_in(WRONG_PASSWORD).without_losses(),
-            // From a network that the others do not share, so that the budget stays theirs.
+            // From another network, which is not known either and shares the budget.
             Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD).without_losses(),
         ];
         explore("failed sign-ins are counted one by one", &beginning, &clients, 1, |end| {
@@ -93,10 +94,11 @@ fn the_right_password_and_a_wrong_one_share_the_last_attempt() {
         assert_among(std::slice::from_ref(wrong), &[INCORRECT]);
         assert_among(std::slice::from_ref(right), &[RATE_LIMIT]);
         let order: Vec<usize> = commits(end, &end.answers).map(|(client, _)| client).collect();
-        // The wrong one alone makes the tenth failure; after the right one, the network is known and counts by itself.
+        // Without the right password, the wrong one is the tenth failure. After the right one, the network is known and
+        // has its own budget.
         assert_eq!(right.is_success(), order.contains(&1));
         if right.is_success() {
-            assert_eq!(order[0], 1, "let in during the wait");
+            assert_eq!(order[0], 1, "allowed during the wait");
             assert_eq!(end.failures_of("other"), 0);
             let repeated = end.lost(1, COMMIT);
             assert!(end.failures_of("known") == 1 || repeated && end.failures_of("known") == 0);
@@ -106,10 +108,10 @@ fn the_right_password_and_a_wrong_one_share_the_last_attempt() {
     });
 }
 
-/// At the last attempt before a wait: whatever comes in between, an attempt that is refused has made the same calls if
-/// its password was right as if it was wrong.
+/// Tests the last attempt before a wait. A refused attempt must not reveal by its calls whether its password was right,
+/// in any order with other attempts.
 #[test]
-fn a_refusal_is_the_same_for_a_right_and_a_wrong_password() {
+fn a_refused_attempt_makes_the_same_calls_for_the_right_and_a_wrong_password() {
     let beginning = with_failures(9);
     let refusals = |password: &str| {
         let seen = RefCell::new(BTreeSet::new());
@@ -118,7 +120,7 @@ fn a_refusal_is_the_same_for_a_right_and_a_wrong_password() {
             Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD).without_losses(),
             Client::signs_in_from(HERE, USERNAME, password),
         ];
-        explore("a refusal is the same", &beginning, &clients, 1, |end| {
+        explore("a refused attempt makes the same calls", &beginning, &clients, 1, |end| {
             let answer = &end.answers[2];
             if !answer.is_success() && answer.error() == RATE_LIMIT {
                 let calls = end
@@ -136,14 +138,14 @@ fn a_refusal_is_the_same_for_a_right_and_a_wrong_password() {
 }
 
 #[test]
-fn right_passwords_at_the_same_time_all_sign_in() {
+fn concurrent_sign_ins_with_the_right_password_all_succeed() {
     let beginning = with_failures(9);
     let clients = [
         Client::signs_in_from(HERE, USERNAME, PASSWORD),
         Client::signs_in_from(HERE, USERNAME, PASSWORD).without_losses(),
         Client::signs_in_from(ELSEWHERE, USERNAME, PASSWORD).without_losses(),
     ];
-    explore("right passwords at the same time all sign in", &beginning, &clients, 1, |end| {
+    explore("concurrent sign-ins with the right password all succeed", &beginning, &clients, 1, |end| {
         assert!(end.answers.iter().all(Answer::is_success), "{:?}", end.answers);
         let mut networks = end.networks();
         networks.sort_unstable();
@@ -153,7 +155,7 @@ fn right_passwords_at_the_same_time_all_sign_in() {
 }
 
 #[test]
-fn strangers_use_nothing_of_the_budget_of_a_known_network() {
+fn failures_from_elsewhere_do_not_use_the_budget_of_a_known_network() {
     let beginning = with_failures(9);
     assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
     for _ in 0..9 {
@@ -165,22 +167,28 @@ fn strangers_use_nothing_of_the_budget_of_a_known_network() {
         Client::signs_in_from(ELSEWHERE, USERNAME, WRONG_PASSWORD).without_losses(),
         Client::signs_in_from(HERE, USERNAME, PASSWORD),
     ];
-    explore("strangers use nothing of the budget of a known network", &beginning, &clients, 1, |end| {
-        let (strangers, owner) = end.answers.split_at(2);
-        assert!(owner[0].is_success(), "{owner:?}");
-        assert_eq!(end.failures_of("other"), assert_sequential(end, strangers, 9));
-        assert_eq!((end.failures_of("known"), end.networks()), (0, vec!["203.0.113.0/24".to_owned()]));
-    });
+    explore(
+        "failures from elsewhere do not use the budget of a known network",
+        &beginning,
+        &clients,
+        1,
+        |end| {
+            let (strangers, owner) = end.answers.split_at(2);
+            assert!(owner[0].is_success(), "{owner:?}");
+            assert_eq!(end.failures_of("other"), assert_sequential(end, strangers, 9));
+            assert_eq!((end.failures_of("known"), end.networks()), (0, vec!["203.0.113.0/24".to_owned()]));
+        },
+    );
 }
 
 #[test]
-fn a_right_and_a_wrong_password_from_two_networks_share_the_last_attempt() {
+fn the_right_password_and_a_wrong_one_from_two_networks_share_the_last_attempt() {
     let beginning = with_failures(9);
     let clients = [
         Client::signs_in_from(HERE, USERNAME, WRONG_PASSWORD),
         Client::signs_in_from(ELSEWHERE, USERNAME, PASSWORD).without_losses(),
     ];
-    explore("right and wrong from two networks share the last attempt", &beginning, &clients, 1, |end| {
+    explore("passwords from two networks share the last attempt", &beginning, &clients, 1, |end| {
         let [wrong, right] = &end.answers[..] else { panic!("two clients") };
         assert_eq!(wrong.error(), INCORRECT);
         assert_among(std::slice::from_ref(right), &[RATE_LIMIT]);
@@ -192,7 +200,7 @@ fn a_right_and_a_wrong_password_from_two_networks_share_the_last_attempt() {
 }
 
 #[test]
-fn a_change_of_the_password_and_a_wrong_password_share_the_last_attempt() {
+fn a_password_change_and_a_wrong_password_share_the_last_attempt() {
     let token_of = |beginning: &Beginning| beginning.after(&Client::signs_in(PASSWORD)).token().to_owned();
     for kind in ["due", "own", "in settings"] {
         let beginning = Beginning::with_user(&json!({"must_change_password": kind == "due"}));
@@ -203,25 +211,31 @@ fn a_change_of_the_password_and_a_wrong_password_share_the_last_attempt() {
         };
         beginning.set_failures(budget, 9, micros_now());
         let clients = [change.without_losses(), Client::signs_in(WRONG_PASSWORD)];
-        explore("a change and a wrong password share the last attempt", &beginning, &clients, 1, |end| {
-            let [change, wrong] = &end.answers[..] else { panic!("two clients") };
-            assert_eq!(wrong.error(), INCORRECT);
-            let is_first = end.done(0, COMMIT).first() < end.done(1, COMMIT).first();
-            assert_eq!(change.is_success(), is_first && !end.done(0, COMMIT).is_empty(), "{change:?}");
-            assert!(change.is_success() || [RATE_LIMIT, TOO_MANY].contains(&change.error()));
-            let failures = end.failures_of("known") + end.failures_of("other");
-            let counted = end.done(1, COMMIT).len();
-            assert!(counted == 1 || counted == 2 && end.lost(1, COMMIT));
-            let before = if change.is_success() { 0 } else { 9 };
-            assert_eq!(failures, before + counted);
-            assert_eq!(end.notices(), usize::from(change.is_success()));
-        });
+        explore(
+            "a password change and a wrong password share the last attempt",
+            &beginning,
+            &clients,
+            1,
+            |end| {
+                let [change, wrong] = &end.answers[..] else { panic!("two clients") };
+                assert_eq!(wrong.error(), INCORRECT);
+                let is_first = end.done(0, COMMIT).first() < end.done(1, COMMIT).first();
+                assert_eq!(change.is_success(), is_first && !end.done(0, COMMIT).is_empty(), "{change:?}");
+                assert!(change.is_success() || [RATE_LIMIT, TOO_MANY].contains(&change.error()));
+                let failures = end.failures_of("known") + end.failures_of("other");
+                let counted = end.done(1, COMMIT).len();
+                assert!(counted == 1 || counted == 2 && end.lost(1, COMMIT));
+                let before = if change.is_success() { 0 } else { 9 };
+                assert_eq!(failures, before + counted);
+                assert_eq!(end.notices(), usize::from(change.is_success()));
+            },
+        );
     }
 }
 
-/// What was charged before it is cleared, and what is charged after it stays.
+/// A reset or unlock clears the failures from before it, and keeps those from after it.
 #[test]
-fn a_reset_and_unlock_clear_the_failures_between_the_reading_and_the_commit_of_an_attempt() {
+fn a_reset_or_unlock_clears_failures_during_an_attempt() {
     let beginning = with_failures(9);
     let code = beginning.code();
     for clearing in [Client::resets(&code, NEW_PASSWORD), Client::manages("unlock", json!({}))] {
@@ -230,14 +244,14 @@ fn a_reset_and_unlock_clear_the_failures_between_the_reading_and_the_commit_of_a
             Client::signs_in(WRONG_PASSWORD).without_losses(),
             clearing.without_losses(),
         ];
-        explore("a reset and unlock clear the failures", &beginning, &clients, 1, |end| {
+        explore("a reset or unlock clears failures during an attempt", &beginning, &clients, 1, |end| {
             let cleared_at = end.done(2, "TransactWriteItems")[0];
             let (mut failures, mut counted) = (9, [0; 2]);
             for (place, applied) in end.applied.iter().enumerate() {
                 if place == cleared_at {
                     failures = 0;
                 } else if applied.done && applied.client < 2 && applied.call == COMMIT {
-                    assert!(failures < 10, "let in during the wait");
+                    assert!(failures < 10, "allowed during the wait");
                     failures += 1;
                     counted[applied.client] += 1;
                 }
@@ -253,11 +267,11 @@ fn a_reset_and_unlock_clear_the_failures_between_the_reading_and_the_commit_of_a
 }
 
 #[test]
-fn failures_that_are_a_day_old_are_forgotten_once() {
+fn failures_that_are_a_day_old_expire_once() {
     let beginning = Beginning::with_user(&json!({}));
     beginning.set_failures("other", 20, micros_now() - 24 * 3_600_000_000);
     let clients = [Client::signs_in(WRONG_PASSWORD), Client::signs_in(WRONG_PASSWORD).without_losses()];
-    explore("failures that are a day old are forgotten once", &beginning, &clients, 1, |end| {
+    explore("failures that are a day old expire once", &beginning, &clients, 1, |end| {
         assert_eq!(count(&end.answers, &[INCORRECT]), 2);
         let counted = [0, 1].map(|client| end.done(client, COMMIT).len());
         assert!(counted == [1, 1] || counted == [2, 1] && end.lost(0, COMMIT));
@@ -266,29 +280,29 @@ fn failures_that_are_a_day_old_are_forgotten_once() {
 }
 
 #[test]
-fn one_of_two_wrong_passwords_is_the_last_that_an_address_is_answered() {
+fn two_wrong_passwords_share_the_last_answer_to_an_address() {
     let beginning = Beginning::empty();
-    // The first one to be charged begins a new window.
+    // The first charge begins a new window.
     beginning.end_window(HERE);
-    let clients = ["nobody", "none"].map(|name| Client::signs_in_within(1, HERE, name, WRONG_PASSWORD));
-    explore("one of two is the last that an address is answered", &beginning, &clients, 1, |end| {
+    let clients = ["unknown", "other"].map(|name| Client::signs_in_within(1, HERE, name, WRONG_PASSWORD));
+    explore("two wrong passwords share the last answer to an address", &beginning, &clients, 1, |end| {
         let [answered, refused] = [INCORRECT, RATE_LIMIT].map(|error| count(&end.answers, &[error]));
         assert_eq!((answered + refused, end.failures_of_address()), (2, 1));
-        // A charge whose response was lost may be overtaken before its retry; both are refused then.
+        // After a lost response, the other charge may come before the retry. Both are refused then.
         let lost = (0..2).any(|client| end.lost(client, CHARGE_ADDRESS));
         assert!(answered == 1 || lost && answered == 0, "{:?}", end.answers);
     });
 }
 
 #[test]
-fn unknown_names_have_the_same_budget() {
+fn known_and_unknown_users_have_the_same_budget() {
     let beginning = Beginning::with_user(&json!({}));
-    let attempt = || Client::signs_in_from(HERE, "nobody", PASSWORD);
+    let attempt = || Client::signs_in_from(HERE, "unknown", PASSWORD);
     for _ in 0..9 {
         assert_eq!(beginning.after(&attempt()).error(), INCORRECT);
     }
     let clients = [attempt(), attempt().without_losses()];
-    explore("unknown names have the same budget", &beginning, &clients, 1, |end| {
+    explore("known and unknown users have the same budget", &beginning, &clients, 1, |end| {
         assert_eq!(count(&end.answers, &[INCORRECT]), 1);
         assert_eq!(count(&end.answers, &[RATE_LIMIT]), 1);
         assert_eq!((end.failures_of_stub(), end.failures_of("other")), (10, 0));
@@ -296,18 +310,18 @@ fn unknown_names_have_the_same_budget() {
 }
 
 #[test]
-fn a_wait_that_ends_lets_one_in() {
+fn one_attempt_is_allowed_when_a_wait_ends() {
     let beginning = with_failures(10);
     assert!(beginning.after(&Client::lets_wait_end()).is_success());
     let clients =
         [Client::signs_in(WRONG_PASSWORD), Client::signs_in(WRONG_PASSWORD), Client::lets_wait_end()];
-    explore("a wait that ends lets one in", &beginning, &clients, 1, |end| {
+    explore("one attempt is allowed when a wait ends", &beginning, &clients, 1, |end| {
         let (mut waiting, mut counted) = (false, [0; 2]);
         for applied in end.applied.iter().filter(|applied| applied.done && applied.call == COMMIT) {
             if applied.client == 2 {
                 waiting = false;
             } else {
-                assert!(!waiting, "let in during the wait");
+                assert!(!waiting, "allowed during the wait");
                 waiting = true;
                 counted[applied.client] += 1;
             }

@@ -1,4 +1,4 @@
-//! Codes: their tries, their sends and their expiry.
+//! Codes, with their tries, sends and expiry.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::scenarios::{
     assert_among, assert_changed, count, with_tries,
 };
 
-/// The same for a user who signed in from [`HERE`], with so many tries used from there and from elsewhere.
+/// A user who signed in from [`HERE`] and has a code with so many used tries in each budget, and the code.
 fn with_tries_in_both(known: usize, other: usize) -> (Beginning, String) {
     let beginning = Beginning::with_user(&json!({}));
     assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
@@ -32,17 +32,17 @@ fn wrong_codes_and_the_right_one_share_the_last_tries() {
             let compared = count(wrong, &[CODE_INCORRECT]);
             assert_eq!(compared + count(wrong, &[RATE_LIMIT]), 2);
             assert_among(right, &[RATE_LIMIT]);
-            // Each wrong one keeps its try, and the right one gives its own back.
+            // A wrong code uses up its try, and the right one releases it.
             assert_eq!(end.tries(), used + compared);
             assert!(end.tries() <= 12);
-            // Nobody is refused but for others who were let in.
+            // The right code is refused only if wrong codes used all tries.
             assert!(right[0].is_success() || end.tries() == 12);
         });
     }
 }
 
 #[test]
-fn codes_from_known_and_other_networks_share_no_tries() {
+fn known_and_other_networks_have_separate_tries() {
     let (beginning, code) = with_tries_in_both(10, 11);
     for right_address in [HERE, ELSEWHERE] {
         let clients = [
@@ -50,9 +50,9 @@ fn codes_from_known_and_other_networks_share_no_tries() {
             Client::checks_from(ELSEWHERE, WRONG_CODE),
             Client::checks_from(right_address, &code),
         ];
-        explore("known and other networks share no tries", &beginning, &clients, 1, |end| {
+        explore("known and other networks have separate tries", &beginning, &clients, 1, |end| {
             let [known, other, right] = &end.answers[..] else { panic!("three clients") };
-            // From either network, the right code is the only one that could use up the last try of the wrong one.
+            // The wrong code from elsewhere is refused only while the right code from there holds the last try.
             assert_eq!(known.error(), CODE_INCORRECT);
             let used = if other.error() == CODE_INCORRECT { 12 } else { 11 };
             assert!(used == 12 || other.error() == RATE_LIMIT && right_address == ELSEWHERE);
@@ -64,14 +64,14 @@ fn codes_from_known_and_other_networks_share_no_tries() {
 }
 
 #[test]
-fn a_try_counts_where_its_network_was_known_when_the_user_was_read() {
+fn a_try_counts_as_known_if_its_network_was_known_when_the_user_was_read() {
     let (beginning, code) = with_tries(0);
     let clients = [
         Client::signs_in_from(HERE, USERNAME, PASSWORD),
         Client::checks_from(HERE, WRONG_CODE),
         Client::checks_from(HERE, &code),
     ];
-    explore("a try counts where its network was known", &beginning, &clients, 1, |end| {
+    explore("a try counts as known if its network was known", &beginning, &clients, 1, |end| {
         let [signed_in, wrong, right] = &end.answers[..] else { panic!("three clients") };
         assert!(signed_in.is_success() && right.is_success(), "{:?}", end.answers);
         assert_eq!(wrong.error(), CODE_INCORRECT);
@@ -81,8 +81,8 @@ fn a_try_counts_where_its_network_was_known_when_the_user_was_read() {
     });
 }
 
-/// Every number of tries in both budgets, and each code from each network: the answer and the counts are those of the
-/// rule.
+/// Compares the answer and the counts with the rule for every number of tries in both budgets, and for the right and a
+/// wrong code from each network.
 #[test]
 fn every_try_follows_the_sequential_rule() {
     let counts = [0, 1, 10, 11, 12, 24];
@@ -115,8 +115,8 @@ fn every_try_follows_the_sequential_rule() {
     }
 }
 
-/// Sends of half an hour, two hours and 25 hours ago, as many of each as there can be, in both budgets: the answer and
-/// the counts are those of the rule.
+/// Compares the answer and the counts with the rule in both budgets, for all numbers of sends half an hour, two hours
+/// and 25 hours ago.
 #[test]
 fn every_send_follows_the_sequential_rule() {
     const HOUR: u64 = 3_600_000_000;
@@ -152,7 +152,7 @@ fn every_send_follows_the_sequential_rule() {
 }
 
 #[test]
-fn sends_to_known_and_other_networks_are_counted_apart() {
+fn known_and_other_networks_have_separate_sends() {
     let beginning = Beginning::with_user(&json!({}));
     assert!(beginning.after(&Client::signs_in_from(HERE, USERNAME, PASSWORD)).is_success());
     beginning.set_sends("known", &[0; 4]);
@@ -162,14 +162,15 @@ fn sends_to_known_and_other_networks_are_counted_apart() {
         Client::sends_from(HERE).without_losses(),
         Client::sends_from(ELSEWHERE).without_losses(),
     ];
-    explore("known and other networks are counted apart", &beginning, &clients, 1, |end| {
+    explore("known and other networks have separate sends", &beginning, &clients, 1, |end| {
         let (known, other) = end.answers.split_at(2);
         assert!(other[0].is_success(), "{other:?}");
-        // A retry after a lost response finds another code, and no send left, if a stranger's code came in between.
+        // After a lost response, the retry finds another code and no send left if the request from elsewhere came in
+        // between.
         let refused = count(known, &[RATE_LIMIT]);
         assert!(refused == 1 || refused == 2 && end.lost(0, UPDATE_CODE), "{known:?}");
         assert_eq!((end.sends_of("known"), end.sends_of("other")), (5, 5));
-        // The code that was written last is right.
+        // The code that was written last is valid.
         let codes = end.mails_with_codes();
         assert_eq!(codes.len(), 3 - refused);
         let right = codes.into_iter().filter(|mail| end.after(&Client::checks(&code(mail))).is_success());
@@ -192,7 +193,7 @@ fn a_refused_mail_restores_the_earlier_code_with_its_tries() {
             let wrong = &end.answers[1];
             let id = &end.code()["code_id"];
             if let Some(reset) = end.answers.get(2) {
-                // The new code was in the way, if only for a moment.
+                // The new code may have replaced the earlier one for a moment.
                 assert_among(std::slice::from_ref(reset), &[CODE_INCORRECT]);
                 assert!(end.password_is(if reset.is_success() { NEW_PASSWORD } else { PASSWORD }));
                 if reset.is_success() {
@@ -202,16 +203,16 @@ fn a_refused_mail_restores_the_earlier_code_with_its_tries() {
                 }
             }
             if end.lost(0, UPDATE_CODE) && *id != earlier {
-                // The earlier code was in the response that was lost, or the new one was written again.
+                // The lost response contained the earlier code, or the retry wrote the new code again.
                 assert_among(std::slice::from_ref(wrong), &[CODE_INCORRECT, NO_CODE]);
                 assert!(end.sends() <= 3);
                 return;
             }
             assert_eq!(*id, earlier);
-            // A comparison with either code stays counted, and so may the try of a reset that had to start over.
+            // A comparison with either code stays counted, and so may the try of a reset that was retried.
             let compared = count(&end.answers, &[CODE_INCORRECT]);
             assert!((2 + compared..=3 + compared).contains(&end.tries()), "{} tries", end.tries());
-            // The send is given back, unless the new code was tried.
+            // The send is released unless the new code was tried.
             let [replaced, .., restored] = end.done(0, UPDATE_CODE)[..] else { panic!("two writes") };
             let tried = (1..end.answers.len())
                 .flat_map(|client| end.done(client, UPDATE_CODE))
@@ -221,10 +222,10 @@ fn a_refused_mail_restores_the_earlier_code_with_its_tries() {
     }
 }
 
-/// A mail is refused while wrong codes come from known and other networks: no comparison and no send is for nothing,
-/// and the send is given back in the budget that it was counted in.
+/// A mail is refused while wrong codes come from known and other networks. Every comparison stays counted, and the send
+/// is released in its own budget unless the new code was tried.
 #[test]
-fn a_refused_mail_gives_back_nothing_that_was_used_in_either_budget() {
+fn a_refused_mail_releases_its_send_but_no_tries_of_either_budget() {
     for (sender, budget) in [(HERE, "known"), (ELSEWHERE, "other")] {
         let (beginning, right) = with_tries_in_both(2, 3);
         beginning.refuse_mails();
@@ -235,7 +236,7 @@ fn a_refused_mail_gives_back_nothing_that_was_used_in_either_budget() {
             Client::checks_from(HERE, WRONG_CODE),
             Client::checks_from(ELSEWHERE, WRONG_CODE),
         ];
-        explore("a refused mail gives back nothing that was used", &beginning, &clients, 0, |end| {
+        explore("a refused mail releases its send but no tries", &beginning, &clients, 0, |end| {
             let [sent, known, other] = &end.answers[..] else { panic!("three clients") };
             assert_eq!(sent.error(), "service_unavailable");
             assert!(known.error() == CODE_INCORRECT && other.error() == CODE_INCORRECT);
@@ -259,13 +260,13 @@ fn a_refused_mail_gives_back_nothing_that_was_used_in_either_budget() {
 }
 
 #[test]
-fn of_two_refused_mails_to_different_budgets_each_gives_its_send_back_unless_they_overlap() {
+fn refused_mails_in_different_budgets_release_their_sends_unless_they_overlap() {
     let (beginning, _) = with_tries_in_both(2, 3);
     let earlier = beginning.code_id();
     let before = (beginning.sends_of("known"), beginning.sends_of("other"));
     beginning.refuse_mails();
     let clients = [Client::sends_from(HERE), Client::sends_from(ELSEWHERE)];
-    explore("of two refused mails to different budgets", &beginning, &clients, 0, |end| {
+    explore("refused mails in different budgets release their sends", &beginning, &clients, 0, |end| {
         assert_eq!(count(&end.answers, &["service_unavailable"]), 2);
         let [known, other] = [0, 1].map(|client| end.done(client, UPDATE_CODE));
         let sends = (end.sends_of("known") - before.0, end.sends_of("other") - before.1);
@@ -274,7 +275,7 @@ fn of_two_refused_mails_to_different_budgets_each_gives_its_send_back_unless_the
             assert_eq!(end.code()["code_id"], earlier);
             assert_eq!((sends, tries), ((0, 0), (2, 3)));
         } else {
-            // The first one stays counted.
+            // The first send stays counted.
             assert_eq!(sends, if known[0] < other[0] { (1, 0) } else { (0, 1) });
             assert_eq!(tries, (0, 0));
         }
@@ -282,12 +283,12 @@ fn of_two_refused_mails_to_different_budgets_each_gives_its_send_back_unless_the
 }
 
 #[test]
-fn of_two_refused_mails_each_gives_its_send_back_unless_they_overlap() {
+fn refused_mails_release_their_sends_unless_they_overlap() {
     let (beginning, _) = with_tries(2);
     let earlier = beginning.code_id();
     beginning.refuse_mails();
     let clients = [Client::sends(), Client::sends()];
-    explore("of two refused mails each gives its send back", &beginning, &clients, 0, |end| {
+    explore("refused mails release their sends", &beginning, &clients, 0, |end| {
         assert_eq!(count(&end.answers, &["service_unavailable"]), 2);
         let [first, second] = [0, 1].map(|client| end.done(client, UPDATE_CODE));
         let overlap = first.len() + second.len() < 4;
@@ -304,13 +305,13 @@ fn a_new_code_replaces_the_old_one_and_its_tries() {
         let [sent, wrong, reset] = &end.answers[..] else { panic!("three clients") };
         assert!(sent.is_success());
         let new = code(end.mails_with_codes()[0]);
-        // Once in a million ends the new code is the old one again.
+        // In one of 900,000 runs, the new code equals the old one.
         if new == old {
             return;
         }
         assert_among(std::slice::from_ref(reset), &[CODE_INCORRECT]);
         assert_changed(end, reset);
-        // Whatever was compared with the new code has used one of its tries.
+        // Each comparison with the new code has used one of its tries.
         let sending = end.done(0, UPDATE_CODE)[0];
         let compared = [(1, wrong), (2, reset)].into_iter().filter(|(client, answer)| {
             let compared = !answer.is_success() && answer.error() == CODE_INCORRECT;
@@ -318,7 +319,7 @@ fn a_new_code_replaces_the_old_one_and_its_tries() {
         });
         assert_eq!(end.tries(), compared.count());
         assert_eq!(end.sends(), 2);
-        // The reset also revokes a code that is being sent meanwhile.
+        // The reset also revokes a code that is being sent at the same time.
         let read = end.done(0, GET_USER)[0];
         let revoked = reset.is_success() && read < end.done(2, "TransactWriteItems")[0];
         assert_eq!(end.after(&Client::checks(&new)).is_success(), !revoked);
@@ -334,7 +335,7 @@ fn an_expired_code_changes_nothing() {
         explore("an expired code changes nothing", &beginning, &clients, losses, |end| {
             let [expired, reset, ..] = &end.answers[..] else { panic!("two clients") };
             assert_among(&end.answers[1..], &[NO_CODE]);
-            // There is nothing to expire once the code is used.
+            // A used code cannot expire.
             assert_eq!(reset.is_success(), !expired.is_success());
             assert_changed(end, reset);
             assert!(end.tries() == 0 || end.lost(1, UPDATE_CODE));

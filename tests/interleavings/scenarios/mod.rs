@@ -1,4 +1,4 @@
-//! The scenarios, and what several of them need.
+//! The scenarios, with their common constants and assertions.
 
 mod administration;
 mod attempts;
@@ -19,7 +19,7 @@ const WRONG_PASSWORD: &str = "Password1234?";
 const HERE: &str = "203.0.113.12";
 const ELSEWHERE: &str = "198.51.100.7";
 
-/// What calls the store makes to count, as they are applied.
+/// Calls of the store, as operation and table.
 const COMMIT: &str = "UpdateItem postern-users";
 const UPDATE_CODE: &str = "UpdateItem postern-reset-codes";
 const GET_USER: &str = "GetItem postern-users";
@@ -29,7 +29,7 @@ const NO_CODE: &str = "There was no code for a password reset requested";
 const RATE_LIMIT: &str = "rate_limit_exceeded";
 const INCORRECT: &str = "username_or_password_incorrect";
 
-/// A user with a code of which so many tries are used, and the code.
+/// A user with a code and so many used tries, and the code.
 fn with_tries(tries: usize) -> (Beginning, String) {
     let beginning = Beginning::with_user(&json!({}));
     let code = beginning.code();
@@ -39,7 +39,7 @@ fn with_tries(tries: usize) -> (Beginning, String) {
     (beginning, code)
 }
 
-/// How many of the answers are one of these errors.
+/// The number of answers that are one of these errors.
 fn count(answers: &[Answer], errors: &[&str]) -> usize {
     answers.iter().filter(|answer| !answer.is_success() && errors.contains(&answer.error())).count()
 }
@@ -51,7 +51,7 @@ fn assert_among(answers: &[Answer], errors: &[&str]) {
     assert_eq!(successes + count(answers, errors), answers.len(), "{answers:?}");
 }
 
-/// Asserts that the user's password is this one and no other, and that so many changes were told of.
+/// Asserts that only this password is right, and that so many notices of changes were mailed.
 #[track_caller]
 fn assert_password(end: &End<'_>, password: &str, changes: usize) {
     for other in [PASSWORD, NEW_PASSWORD, OTHER_PASSWORD] {
@@ -60,7 +60,7 @@ fn assert_password(end: &End<'_>, password: &str, changes: usize) {
     assert_eq!(end.notices(), changes);
 }
 
-/// Asserts that the password is a new one if, and only if, this change of it was acknowledged.
+/// Asserts that the password was changed if and only if the answer to the change is a success.
 #[track_caller]
 fn assert_changed(end: &End<'_>, change: &Answer) {
     let changed = change.is_success();
