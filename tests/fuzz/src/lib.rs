@@ -1,4 +1,4 @@
-//! What the fuzz targets share: the functions, with an AWS that is a few lines in this process.
+//! The functions and a minimal stand-in for AWS in one process, shared by the fuzz targets.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -32,27 +32,27 @@ pub const VERSION: &str = "1";
 /// The id of the only user.
 pub const USER_ID: &str = "33";
 
-/// The functions that anybody can call.
+/// The service, started on first use.
 pub static SERVICE: LazyLock<Service> = LazyLock::new(Service::new);
 
 thread_local! {
-    static DYNAMODB_ASKED: Cell<bool> = const { Cell::new(false) };
+    static DYNAMODB_CALLED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The functions that anybody can call.
+/// All functions in this process.
 pub struct Service {
     runtime: Runtime,
     functions: HashMap<&'static str, Box<dyn Started>>,
 }
 
-/// What was answered, and how far the request got.
+/// The answer to a request, with a sign of how far the request got.
 pub struct Answer {
     /// The status.
     pub status: u64,
-    /// The body, which is always an object.
+    /// The body, always an object.
     pub body: Value,
-    /// Whether DynamoDB was asked for anything.
-    pub asked_dynamodb: bool,
+    /// True if the request called DynamoDB.
+    pub called_dynamodb: bool,
 }
 
 impl Service {
@@ -67,7 +67,7 @@ impl Service {
         Self { runtime, functions: FUNCTIONS.iter().map(start).collect() }
     }
 
-    /// Runs a future to its end.
+    /// Runs a future to completion.
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
@@ -76,9 +76,9 @@ impl Service {
     ///
     /// # Panics
     ///
-    /// If there is no such function, or its answer is not a JSON object.
+    /// Panics if there is no such function, or if its answer is not a JSON object.
     pub fn answer(&self, function: &str, event: &impl Serialize) -> Answer {
-        DYNAMODB_ASKED.set(false);
+        DYNAMODB_CALLED.set(false);
         let event = serde_json::to_vec(event).unwrap();
         let response = self.run(self.functions[function].invoke(&event, Context::default())).unwrap();
         let response: Value = serde_json::from_slice(&response).unwrap();
@@ -86,11 +86,11 @@ impl Service {
         let body: Value = serde_json::from_str(body).unwrap();
         assert!(body.is_object(), "{body}");
         let status = response["statusCode"].as_u64().unwrap();
-        Answer { status, body, asked_dynamodb: DYNAMODB_ASKED.get() }
+        Answer { status, body, called_dynamodb: DYNAMODB_CALLED.get() }
     }
 }
 
-/// A POST request to a route with this body and `Authorization` header, as API Gateway passes it on.
+/// A POST request to a route with this body and `Authorization` header, in the form that API Gateway sends.
 #[must_use]
 pub fn event(route: &str, authorization: &str, body: &[u8]) -> Value {
     json!({
@@ -122,13 +122,13 @@ pub fn event(route: &str, authorization: &str, body: &[u8]) -> Value {
     })
 }
 
-/// A token of the only user, good for the next hour.
+/// A token of the only user that is valid for the next hour.
 ///
 /// # Panics
 ///
-/// If the clock stands before 1970.
+/// Panics if the clock is set to a time before 1970.
 #[must_use]
-pub fn good_token() -> String {
+pub fn valid_token() -> String {
     let claims = json!({
         "iss": "lumen-jwt",
         "sub": USER_ID,
@@ -140,18 +140,19 @@ pub fn good_token() -> String {
     sign(&json!({"alg": "HS256", "kid": VERSION}), &claims)
 }
 
-/// Seconds since 1970.
+/// The time in seconds since 1970.
 ///
 /// # Panics
 ///
-/// If the clock stands before that.
+/// Panics if the clock is set to an earlier time.
 #[must_use]
 pub fn now() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap()
 }
 
-/// A token with the service's own signature, by the algorithm that its header names, or else by HS256.
+/// A token that is signed with the service's key. The algorithm is HS384 or HS512 if the header names it,
+/// and HS256 otherwise.
 #[must_use]
 pub fn sign(header: &Value, claims: &Value) -> String {
     let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
@@ -184,22 +185,22 @@ fn aws() -> SdkConfig {
         .build()
 }
 
-/// Has one secret and one user, and refuses everything else for good. A request that is taken is therefore answered
-/// 500, once it goes beyond reading.
+/// A stand-in for AWS with one secret and one user. It refuses every other call with an error that is not retried, so a
+/// valid request is answered with 500 when it makes such a call.
 #[derive(Debug)]
 struct Aws;
 
 impl HttpConnector for Aws {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        DYNAMODB_ASKED.set(DYNAMODB_ASKED.get() || target.starts_with("DynamoDB"));
+        DYNAMODB_CALLED.set(DYNAMODB_CALLED.get() || target.starts_with("DynamoDB"));
         let (status, body) = match target {
             "secretsmanager.GetSecretValue" => {
                 (200, json!({"VersionId": VERSION, "SecretString": SECRET, "CreatedDate": 0}))
             }
             "DynamoDB_20120810.GetItem" => (200, json!({"Item": user()})),
-            // For the user of a token. A sign-in, which asks for its attempts as well, would hash each time.
-            "DynamoDB_20120810.BatchGetItem" if !asks_for_attempts(&request) => {
+            // Answers reads of a token's user, but not those of a sign-in, which would compute a password hash.
+            "DynamoDB_20120810.BatchGetItem" if !reads_attempts(&request) => {
                 (200, json!({"Responses": {"postern-users": [user()]}}))
             }
             _ => (400, json!({"__type": "AccessDeniedException"})),
@@ -209,12 +210,12 @@ impl HttpConnector for Aws {
     }
 }
 
-fn asks_for_attempts(request: &HttpRequest) -> bool {
+fn reads_attempts(request: &HttpRequest) -> bool {
     let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default());
     body.contains("postern-attempts")
 }
 
-/// The only user, and the reservation of the user's id.
+/// The item of the only user, which also serves as the reservation of the user's id.
 fn user() -> Value {
     json!({
         "username": {"S": "st.huber"},

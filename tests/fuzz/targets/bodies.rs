@@ -1,12 +1,13 @@
-//! Bodies: every endpoint takes what `openapi.yaml` allows, and refuses all the rest by the fields that break it.
+//! Bodies: every endpoint accepts the bodies that `openapi.yaml` allows, and rejects all others with the names of the
+//! invalid fields.
 //!
-//! An input is the endpoint's digit and a body. What is allowed is written down here once more, on the values that
-//! `serde_json` reads.
+//! An input is the endpoint's digit and a body. The target has its own copy of the rules, and applies them to the
+//! values that `serde_json` parses.
 #![no_main]
 
 use std::fmt;
 
-use fuzz::{Answer, SERVICE, event, good_token};
+use fuzz::{Answer, SERVICE, event, valid_token};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use unicode_normalization::UnicodeNormalization;
 
 type Rule = fn(&Value) -> bool;
 
-/// Each endpoint with its fields, in the order of the documents, and what each of them has to be.
+/// The endpoints, each with its fields in the order of the documentation and the rule for each field.
 const ENDPOINTS: [(&str, &[(&str, Rule)]); 10] = [
     (
         "signin",
@@ -48,7 +49,7 @@ const ENDPOINTS: [(&str, &[(&str, Rule)]); 10] = [
     ("change_my_password", &[("old_password", password), ("new_password", new_password)]),
 ];
 const CHANGE_PASSWORD: &str = "change_password";
-/// The function and the one of its routes that has to be named.
+/// The function `change_my_password` with its second route, which it recognises by the route key.
 const CHECK_OLD_PASSWORD: &str =
     "change_my_password POST /api/v1/user/myself/changePassword/checkOldPassword";
 
@@ -60,7 +61,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         return Corpus::Reject;
     };
     let (function, route) = function.split_once(' ').unwrap_or((function, ""));
-    let event = event(route, &format!("Bearer {}", good_token()), body);
+    let event = event(route, &format!("Bearer {}", valid_token()), body);
 
     let observed = outcome(&SERVICE.answer(function, &event));
 
@@ -70,13 +71,13 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-/// What became of a body.
+/// The outcome of a request with a body.
 #[derive(Debug, Eq, PartialEq)]
 enum Outcome {
-    Taken,
+    Accepted,
     TooLarge,
     Malformed,
-    /// The fields that fail, or the numbers of the errors of `change_password`.
+    /// The invalid fields, or the error numbers of `change_password`.
     Invalid(Vec<String>),
 }
 
@@ -85,20 +86,21 @@ fn outcome(answer: &Answer) -> Outcome {
         400 if answer.body["error_code"] == "malformed_json" || answer.body["code"] == 400 => {
             Outcome::Malformed
         }
-        // What cannot be a session's token is refused without a look.
-        400 | 404 if answer.body["error_code"] == "session_token_incorrect" => Outcome::Taken,
+        // A text that cannot be a session token is rejected without a call of DynamoDB.
+        400 | 404 if answer.body["error_code"] == "session_token_incorrect" => Outcome::Accepted,
         413 => Outcome::TooLarge,
         422 => Outcome::Invalid(match &answer.body["errors"] {
             Value::Object(errors) => errors.keys().cloned().collect(),
             errors => errors.as_array().unwrap().iter().map(|error| error["code"].to_string()).collect(),
         }),
-        // What AWS is asked for is refused.
-        500 if answer.asked_dynamodb => Outcome::Taken,
+        // The body is valid, and the stand-in for AWS refused a call.
+        500 if answer.called_dynamodb => Outcome::Accepted,
         status => panic!("{status}: {}", answer.body),
     }
 }
 
-/// `None` where JSON leaves it open what a text means, or `serde_json` has limits of its own.
+/// Returns the expected outcome, or `None` if JSON leaves the meaning of the text open or `serde_json` has its own
+/// limits.
 fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outcome> {
     if body.len() > 16 * 1024 {
         return Some(Outcome::TooLarge);
@@ -126,7 +128,7 @@ fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outco
     }
     let failing = rules.iter().filter(|(name, rule)| !rule(value(name)));
     let mut failing: Vec<String> = failing.map(|(name, _)| (*name).to_owned()).collect();
-    // Elsewhere the old password is verified first.
+    // The other endpoints verify the old password first.
     if function == "change_password_after_signin"
         && value("old_password") == value("new_password")
         && password(value("old_password"))
@@ -134,15 +136,16 @@ fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outco
     {
         failing.push("new_password".to_owned());
     }
-    // An object's keys, which a `Value` keeps sorted.
+    // The observed names are the keys of an object, which `Value` keeps sorted.
     failing.sort_unstable();
-    Some(if failing.is_empty() { Outcome::Taken } else { Outcome::Invalid(failing) })
+    Some(if failing.is_empty() { Outcome::Accepted } else { Outcome::Invalid(failing) })
 }
 
-/// What `change_password` says of its fields. An old password that could be right is looked up before any of it.
+/// The errors of `change_password`. They are reported only if the old password cannot be right; otherwise the service
+/// reads the user first.
 fn numbered(old: &Value, new: &Value, check: &Value) -> Outcome {
     if password(old) {
-        return Outcome::Taken;
+        return Outcome::Accepted;
     }
     let filled = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
     let errors = [
@@ -199,7 +202,7 @@ fn any(_: &Value) -> bool {
     true
 }
 
-/// An object with everything that it says, also twice.
+/// The entries of an object, including duplicate keys.
 struct Entries(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Entries {

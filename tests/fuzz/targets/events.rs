@@ -1,26 +1,26 @@
-//! Events: whatever API Gateway may pass on, it is read without a panic, and the token is the header's,
-//! or else the last one of the query.
+//! Events: every event of API Gateway is parsed without a panic. The token comes from the header, or from the last
+//! `token` parameter of the query if there is none in the header.
 //!
-//! An input is an event, in which `TOKEN` stands for a good token.
+//! An input is an event. `TOKEN` in it is replaced with a valid token.
 #![no_main]
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use fuzz::{SERVICE, good_token};
+use fuzz::{SERVICE, valid_token};
 use lambda_http::http::{HeaderMap, header};
 use lambda_http::request::LambdaRequest;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    let good = good_token();
-    let Ok(mut event) = serde_json::from_str(&text.replace("TOKEN", &good)) else {
+    let valid = valid_token();
+    let Ok(mut event) = serde_json::from_str(&text.replace("TOKEN", &valid)) else {
         return;
     };
     let LambdaRequest::ApiGatewayV2(request) = &mut event else {
         return;
     };
     if request.is_base64_encoded {
-        // API Gateway encodes the body itself.
+        // API Gateway always sends valid Base64.
         request.body = request.body.take().map(|body| BASE64_STANDARD.encode(body));
     }
     let query = request.raw_query_string.as_deref().unwrap_or_default();
@@ -31,11 +31,11 @@ fuzz_target!(|text: &str| {
 
     if raw_query_is_there {
         assert_eq!(answer.body["error_code"] == "token_not_provided", token.is_none(), "{token:?}");
-        assert_eq!(answer.asked_dynamodb, token.as_deref() == Some(&*good), "{token:?}");
+        assert_eq!(answer.called_dynamodb, token.as_deref() == Some(&*valid), "{token:?}");
     }
 });
 
-/// The token of a header `Authorization: Bearer …`, whose scheme may end in a colon.
+/// The token of a header `Authorization: Bearer …`. A colon may follow the scheme.
 fn of_header(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
     if !value.get(..6)?.eq_ignore_ascii_case("bearer") {

@@ -1,7 +1,7 @@
-//! Stored hashes: every one that is accepted can be verified within the bounds of memory and time.
+//! Stored hashes: every accepted hash can be verified within the limits of memory and time.
 //!
-//! The cost of a hash is reckoned here from the definitions of the functions, by counting the blocks that they fill and
-//! the times that they call their primitives, and not by the formulas of the code under test.
+//! The target computes the cost of a hash from the definitions of the functions, without the formulas of the code under
+//! test. It counts the blocks that a function fills and the calls of its primitive.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -12,14 +12,14 @@ use shared::domain::{Password, PasswordHash};
 use shared::hashing::PasswordHasher;
 use shared::settings::Settings;
 
-/// The most memory of a verification, in bytes: 256 MiB, and a little for the working blocks beside them.
+/// The memory limit of a verification in bytes: 256 MiB, with a margin for working blocks.
 const MAX_MEMORY: u128 = (256 << 20) + (1 << 18);
-/// The most nominal time of a verification, in nanoseconds.
+/// The limit of a verification's nominal time in nanoseconds.
 const MAX_TIME: u128 = 5_000_000_000;
-/// The nominal time up to which a hash is verified, in nanoseconds.
+/// The nominal time in nanoseconds up to which the target verifies a hash.
 const CHEAP: u128 = 2_000_000;
 
-// Nominal times of primitives in nanoseconds, as measured on a core of 2026 in a release build.
+// Nominal times of primitives in nanoseconds, measured in a release build on a core of 2026.
 const ARGON2_BLOCK: u128 = 1_050;
 const SALSA20_8: u128 = 116;
 const SHA256: u128 = 300;
@@ -43,7 +43,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// The memory in bytes and the nominal time in nanoseconds that verifying a hash takes.
+/// The memory in bytes and the nominal time in nanoseconds of a verification.
 fn cost(text: &str) -> (u128, u128) {
     let fields: Vec<&str> = text.split('$').collect();
     let parameters = fields.iter().flat_map(|field| field.split(','));
@@ -78,8 +78,7 @@ fn cost(text: &str) -> (u128, u128) {
     }
 }
 
-/// How often PBKDF2 compresses a block of its hash function for an output of so many bytes, with a digest and a salt
-/// of so many.
+/// The number of blocks that PBKDF2 compresses. The lengths of the output, the digest and the salt are in bytes.
 fn pbkdf2_calls(rounds: u128, output: u128, digest: u128, salt: u128) -> u128 {
     output.div_ceil(digest) * (rounds * 2 + salt.div_ceil(64) + 2)
 }

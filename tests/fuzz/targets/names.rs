@@ -1,5 +1,5 @@
-//! Usernames, e-mail addresses, ids and language tags: what is taken is within its bounds, and nothing in it can begin
-//! a line, a header or another address of a mail.
+//! Usernames, e-mail addresses, ids and language tags: accepted values are within their limits, and an address cannot
+//! inject a line, a header or another recipient into a mail.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,14 +17,14 @@ fuzz_target!(|text: &str| {
             assert_eq!(username.display(), text);
             assert_eq!(Username::parse(normalised).unwrap().normalised(), normalised);
         }
-        // NFKC makes 18 characters of one at most, and lower-casing 3.
+        // NFKC turns one character into at most 18, and lowercasing into at most 3.
         Err(_) => assert!(text.trim().is_empty() || chars > 190 / 18 / 3, "{text:?}"),
     }
     if let Ok(address) = EmailAddress::parse_new(text) {
         let kept = address.as_str();
         let (local, domain) = kept.rsplit_once('@').unwrap();
         assert_eq!(Some(local), text.rsplit_once('@').map(|(local, _)| local));
-        // 64 and 255 octets of the parts (RFC 5321 §4.5.3.1), which is what SES takes.
+        // SES accepts at most 64 octets before the @ and 255 after it (RFC 5321 §4.5.3.1).
         assert!(kept.len() <= 320 && kept.bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
         let plain = |text: &str| text.bytes().all(|byte| !b" \"(),:;<>@[\\]".contains(&byte));
         assert!(plain(local) && plain(domain) && domain.contains('.') && !domain.contains('_'), "{text:?}");
@@ -40,7 +40,7 @@ fuzz_target!(|text: &str| {
         assert!(text.len() <= 35 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
         assert!((2..=8).contains(&locale.language().len()));
     }
-    // An id has one spelling.
+    // Only the canonical spelling of an id is accepted.
     let id = text.parse::<u32>().ok().filter(|id| (1..=0x7fff_ffff).contains(id));
     let id = id.filter(|id| id.to_string() == text);
     assert_eq!(SessionId::parse(text).map(SessionId::as_number), id);

@@ -1,7 +1,7 @@
-//! JSON Web Tokens: only what the service itself signed, with the claims that it makes, gets as far as the store.
+//! JSON Web Tokens: the service reads the store only for tokens with its own signature and the claims that it issues.
 //!
-//! An input is a token; or, on two lines, the header and the claims of one that is then signed with the service's key.
-//! The times of such claims count from now, or no input would stay good.
+//! An input is a token, or a header and claims on two lines, which the target signs with the service's key. The times
+//! in such claims are relative to the present, because inputs with absolute times would expire.
 #![no_main]
 
 use fuzz::{SERVICE, VERSION, event, now, sign};
@@ -9,12 +9,12 @@ use lambda_http::http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
-/// How many seconds a token may be ahead.
+/// The tolerated clock skew in seconds.
 const SKEW: i64 = 60;
 
 fuzz_target!(|text: &str| {
     let Some((header, claims)) = text.split_once('\n') else {
-        assert!(!counts(text), "nobody but the service can sign");
+        assert!(!is_accepted(text), "a forged token was accepted");
         return;
     };
     let (Ok(header), Ok(mut claims)) = (read(header), read(claims)) else {
@@ -25,39 +25,39 @@ fuzz_target!(|text: &str| {
             && let Some(offset) = time.as_i64()
         {
             let limit = if name == "exp" { 0 } else { SKEW };
-            // A second can pass before the answer is there.
+            // The result is uncertain near a limit, because a second can pass before the answer.
             if offset.abs_diff(limit) <= 5 {
                 return;
             }
             *time = offset.saturating_add(now()).into();
         }
     }
-    let counted = counts(&sign(&header, &claims));
-    let expected = header_counts(&header) && claims_count(&claims);
-    assert!(expected || !counted, "{header} {claims}");
-    // What else a header has may be of the wrong type.
+    let accepted = is_accepted(&sign(&header, &claims));
+    let expected = is_valid_header(&header) && are_valid_claims(&claims);
+    assert!(expected || !accepted, "{header} {claims}");
+    // A header with other parameters may be rejected, because their types may be wrong.
     let plain = header
         .as_object()
         .is_some_and(|header| header.keys().all(|name| ["alg", "kid", "typ"].contains(&&**name)));
-    assert!(counted || !(expected && plain), "{header} {claims}");
+    assert!(accepted || !(expected && plain), "{header} {claims}");
 });
 
 fn read(json: &str) -> serde_json::Result<Value> {
     serde_json::from_str(json)
 }
 
-/// Whether the service takes a token for one of its own.
-fn counts(token: &str) -> bool {
+/// Returns true if the service accepts a token.
+fn is_accepted(token: &str) -> bool {
     let authorization = format!("Bearer {token}");
     if HeaderValue::from_str(&authorization).is_err() {
         return false;
     }
     let answer = SERVICE.answer("sessions", &event("", &authorization, b""));
-    assert!(answer.asked_dynamodb || answer.status == 401, "{}", answer.body);
-    answer.asked_dynamodb
+    assert!(answer.called_dynamodb || answer.status == 401, "{}", answer.body);
+    answer.called_dynamodb
 }
 
-fn header_counts(header: &Value) -> bool {
+fn is_valid_header(header: &Value) -> bool {
     let is_jwt = |typ: &str| typ.eq_ignore_ascii_case("JWT");
     header["alg"] == "HS256"
         && header["kid"] == VERSION
@@ -65,7 +65,7 @@ fn header_counts(header: &Value) -> bool {
         && (header["typ"].is_null() || header["typ"].as_str().is_some_and(is_jwt))
 }
 
-fn claims_count(claims: &Value) -> bool {
+fn are_valid_claims(claims: &Value) -> bool {
     let user_id = claims["sub"].as_str().unwrap_or_default();
     let time = |name: &str| claims[name].as_i64();
     let latest = now() + SKEW;
