@@ -55,9 +55,14 @@ impl Client {
         })
     }
 
-    /// Sends a body to an endpoint, with a token if there is one.
-    fn sends_to(function: &'static str, token: Option<&str>, body: &Value) -> Self {
-        Self::invokes(function, 0, &request(ADDRESS, token, body))
+    /// Sends a body to an endpoint from a source address.
+    fn posts(function: &'static str, address: &str, body: &Value) -> Self {
+        Self::invokes(function, 0, &request(address, None, body))
+    }
+
+    /// Sends a body to an endpoint with a token.
+    fn posts_as(function: &'static str, token: &str, body: &Value) -> Self {
+        Self::invokes(function, 0, &request(ADDRESS, Some(token), body))
     }
 
     /// The same client, without lost responses.
@@ -65,43 +70,32 @@ impl Client {
         Self { loses: false, ..self }
     }
 
-    /// Sends a body to an endpoint from a source address.
-    fn sends_to_from(function: &'static str, address: &str, body: &Value) -> Self {
-        Self::invokes(function, 0, &request(address, None, body))
-    }
-
     pub(crate) fn sends() -> Self {
-        Self::sends_to("forgot_password_send_email", None, &json!({"username": USERNAME}))
+        Self::sends_from(ADDRESS)
     }
 
     pub(crate) fn sends_from(address: &str) -> Self {
-        Self::sends_to_from("forgot_password_send_email", address, &json!({"username": USERNAME}))
+        Self::posts("forgot_password_send_email", address, &json!({"username": USERNAME}))
     }
 
     pub(crate) fn checks(code: &str) -> Self {
-        Self::sends_to("forgot_password_check_code", None, &json!({"username": USERNAME, "code": code}))
+        Self::checks_from(ADDRESS, code)
     }
 
     pub(crate) fn checks_from(address: &str, code: &str) -> Self {
-        Self::sends_to_from(
-            "forgot_password_check_code",
-            address,
-            &json!({"username": USERNAME, "code": code}),
-        )
+        let body = json!({"username": USERNAME, "code": code});
+        Self::posts("forgot_password_check_code", address, &body)
     }
 
     pub(crate) fn resets(code: &str, new: &str) -> Self {
         let body = json!({"username": USERNAME, "code": code, "new_password": new});
-        Self::sends_to("forgot_password_reset_password", None, &body)
+        Self::posts("forgot_password_reset_password", ADDRESS, &body)
     }
 
     /// Signs in and opens a session.
     pub(crate) fn signs_in(password: &str) -> Self {
-        Self::sends_to(
-            "signin",
-            None,
-            &json!({"username": USERNAME, "password": password, "stay_logged_in": true}),
-        )
+        let body = json!({"username": USERNAME, "password": password, "stay_logged_in": true});
+        Self::posts("signin", ADDRESS, &body)
     }
 
     /// Signs in with a username from a source address.
@@ -122,7 +116,7 @@ impl Client {
 
     /// Signs in without opening a session.
     pub(crate) fn signs_in_once(password: &str) -> Self {
-        Self::sends_to("signin", None, &json!({"username": USERNAME, "password": password}))
+        Self::posts("signin", ADDRESS, &json!({"username": USERNAME, "password": password}))
     }
 
     /// Makes the change of the password that is due, and opens a session.
@@ -133,7 +127,7 @@ impl Client {
             "new_password": new,
             "stay_logged_in": true,
         });
-        Self::sends_to("change_password_after_signin", None, &body)
+        Self::posts("change_password_after_signin", ADDRESS, &body)
     }
 
     pub(crate) fn changes(token: &str, new: &str) -> Self {
@@ -142,23 +136,23 @@ impl Client {
 
     pub(crate) fn changes_from(token: &str, old: &str, new: &str) -> Self {
         let body = json!({"old_password": old, "new_password": new, "new_password_check": new});
-        Self::sends_to("change_password", Some(token), &body)
+        Self::posts_as("change_password", token, &body)
     }
 
     /// Changes the password through the endpoint of the settings page.
     pub(crate) fn changes_in_settings(token: &str, new: &str) -> Self {
         let body = json!({"old_password": PASSWORD, "new_password": new});
-        Self::sends_to("change_my_password", Some(token), &body)
+        Self::posts_as("change_my_password", token, &body)
     }
 
     /// Checks a token. The request contains nothing else, so 422 means that the token is valid.
     pub(crate) fn presents(token: &str) -> Self {
-        Self::sends_to("change_password", Some(token), &json!({}))
+        Self::posts_as("change_password", token, &json!({}))
     }
 
     /// Ends the session of a session token.
     pub(crate) fn logs_out(token: &str, session_token: &str) -> Self {
-        Self::sends_to("sessions", Some(token), &json!({"session_token": session_token}))
+        Self::posts_as("sessions", token, &json!({"session_token": session_token}))
     }
 
     /// Lists the sessions and ends each by its id. The answer is their number.
@@ -188,7 +182,7 @@ impl Client {
 
     /// Exchanges a session token for a new token.
     pub(crate) fn resumes(session_token: &str) -> Self {
-        Self::sends_to("session_signin", None, &json!({"session_token": session_token}))
+        Self::posts("session_signin", ADDRESS, &json!({"session_token": session_token}))
     }
 
     /// Performs an action of `manage_users` on the user.

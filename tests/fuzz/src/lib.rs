@@ -39,6 +39,10 @@ thread_local! {
     static DYNAMODB_CALLED: Cell<bool> = const { Cell::new(false) };
 }
 
+static EVENT: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../../events/signin/without_session.json")).unwrap()
+});
+
 /// All functions in this process.
 pub struct Service {
     runtime: Runtime,
@@ -93,33 +97,12 @@ impl Service {
 /// A POST request to a route with this body and `Authorization` header, in the form that API Gateway sends.
 #[must_use]
 pub fn event(route: &str, authorization: &str, body: &[u8]) -> Value {
-    json!({
-        "version": "2.0",
-        "routeKey": route,
-        "rawPath": "/",
-        "rawQueryString": "",
-        "headers": {"authorization": authorization},
-        "requestContext": {
-            "accountId": "000000000000",
-            "apiId": "fuzz",
-            "domainName": "localhost",
-            "domainPrefix": "localhost",
-            "http": {
-                "method": "POST",
-                "path": "/",
-                "protocol": "HTTP/1.1",
-                "sourceIp": "192.0.2.1",
-                "userAgent": "fuzz",
-            },
-            "requestId": "1",
-            "routeKey": route,
-            "stage": "$default",
-            "time": "26/Nov/2026:00:00:00 +0000",
-            "timeEpoch": 0,
-        },
-        "body": BASE64_STANDARD.encode(body),
-        "isBase64Encoded": true,
-    })
+    let mut event = EVENT.clone();
+    event["requestContext"]["routeKey"] = route.into();
+    event["headers"]["authorization"] = authorization.into();
+    event["body"] = BASE64_STANDARD.encode(body).into();
+    event["isBase64Encoded"] = true.into();
+    event
 }
 
 /// A token of the only user that is valid for the next hour.
