@@ -72,7 +72,7 @@ fn cases(function: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_http_event_is_one_of_payload_format_2_and_of_a_route_of_its_function() {
+fn every_http_event_has_payload_format_2_and_a_route_of_its_function() {
     for function in template::functions().iter().filter(|function| !function.routes.is_empty()) {
         for case in cases(&function.name) {
             let event = read(&format!("{}/{case}", function.name));

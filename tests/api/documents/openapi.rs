@@ -146,7 +146,7 @@ fn examples(media_type: &str) -> Vec<(String, &'static Value)> {
 }
 
 #[test]
-fn every_example_is_as_its_schema_says() {
+fn every_example_matches_its_schema() {
     let mut count = 0;
     for operation in &*OPERATIONS {
         let pointer =
@@ -166,7 +166,7 @@ fn every_example_is_as_its_schema_says() {
 }
 
 #[test]
-fn a_token_is_asked_for_where_401_is_answered() {
+fn operations_that_answer_401_require_a_token() {
     for Operation { method, path, answers, .. } in &*OPERATIONS {
         let security = &DOCUMENT["paths"][path][method.to_lowercase()]["security"];
         let asks = !security.as_array().unwrap().is_empty();
@@ -175,12 +175,12 @@ fn a_token_is_asked_for_where_401_is_answered() {
 }
 
 #[test]
-fn the_version_is_the_service_s() {
+fn the_version_is_that_of_the_service() {
     assert_eq!(DOCUMENT["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]
-fn it_has_the_routes_that_are_deployed() {
+fn the_documented_routes_are_the_deployed_ones() {
     let deployed = functions().into_iter().flat_map(|function| function.routes);
     let deployed: BTreeSet<_> = deployed.map(|route| (route.method, route.path)).collect();
     let documented = OPERATIONS.iter().map(|operation| (operation.method.clone(), operation.path.to_owned()));
@@ -188,7 +188,7 @@ fn it_has_the_routes_that_are_deployed() {
 }
 
 #[tokio::test]
-async fn it_is_served_beside_the_api() {
+async fn the_document_is_served_beside_the_api() {
     let service = Service::new();
     if !support::embedded() {
         return;

@@ -19,7 +19,7 @@ fn source_of_tests(root: &Path, module: &str) -> String {
 /// Every `module::test` between backquotes is there: `races::…` in `races.rs` or a folder `races` below `tests/api`,
 /// `shared::domain::…` in `shared/src`.
 #[test]
-fn every_test_that_a_claim_rests_on_exists() {
+fn every_cited_test_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let pages = ["SECURITY.md", "STANDARDS.md"].map(|page| fs::read_to_string(root.join(page)).unwrap());
     let cited = pages

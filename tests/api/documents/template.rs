@@ -226,7 +226,7 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
 }
 
 #[test]
-fn the_runbook_tells_how_long_traces_of_a_deleted_user_stay() {
+fn the_runbook_states_how_long_traces_of_a_deleted_user_stay() {
     let (_, section) =
         include_str!("../../../RUNBOOK.md").split_once("\n## What deletion of a user leaves").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
@@ -334,7 +334,7 @@ fn assert_nothing_else_is_allowed(service: &Service) {
 }
 
 #[tokio::test]
-async fn functions_may_do_what_they_do_and_nothing_else() {
+async fn functions_have_exactly_the_permissions_that_they_use() {
     let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
     use_everything(&service).await;
     assert_nothing_else_is_allowed(&service);
@@ -409,7 +409,7 @@ async fn is_allowed(aws_url: &str, function: &Function, operation: &str, paramet
 }
 
 #[tokio::test]
-async fn restored_tables_are_used_in_place_of_the_own_ones() {
+async fn restored_tables_replace_the_original_ones() {
     let [users, user_ids] = [(); 2].map(|()| format!("restored-{}", Uuid::new_v4().simple()));
     let service = Service::with_settings([
         ("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"),

@@ -37,7 +37,7 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
 }
 
 #[test]
-fn a_bundle_that_is_not_there_stops_the_start() {
+fn a_missing_bundle_stops_the_start() {
     let refused = aws_config("http://127.0.0.1", Some("/nowhere.pem"));
     assert!(refused.unwrap_err().to_string().starts_with("AWS_CA_BUNDLE is refused: "));
 }

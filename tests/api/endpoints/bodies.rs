@@ -16,7 +16,7 @@ const PATHS: [&str; 6] =
 const MAX_SIZE: usize = 16 * 1024;
 
 #[tokio::test]
-async fn what_is_not_a_json_object_is_malformed() {
+async fn a_body_that_is_not_a_json_object_is_malformed() {
     let service = Service::new();
     for path in PATHS {
         for body in [
@@ -88,7 +88,7 @@ async fn a_known_field_given_twice_is_malformed() {
 }
 
 #[tokio::test]
-async fn unknown_fields_are_ignored_whatever_they_are() {
+async fn unknown_fields_of_any_kind_are_ignored() {
     let service = Service::new();
     for unknown in [
         r#""x":1,"x":2"#,
@@ -107,7 +107,7 @@ async fn unknown_fields_are_ignored_whatever_they_are() {
 }
 
 #[tokio::test]
-async fn what_json_leaves_open_is_no_defect() {
+async fn ambiguous_json_causes_no_internal_error() {
     let service = Service::new();
     for code in ["-0", "4829e2", "482901.0", "1e999", "-1e999", r#""\ud800""#, r#""\udc00\ud800""#] {
         let body = format!(r#"{{"username":"{}","code":{code}}}"#, unknown_username());
@@ -118,7 +118,7 @@ async fn what_json_leaves_open_is_no_defect() {
 }
 
 #[tokio::test]
-async fn nesting_goes_128_levels_deep() {
+async fn nesting_is_limited_to_128_levels() {
     let service = Service::new();
     let nested = |levels: usize, open: &str, close: &str| {
         // The body's own object is the first level.

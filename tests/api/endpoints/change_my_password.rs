@@ -23,7 +23,7 @@ fn routes() -> [(&'static str, Value); 2] {
 }
 
 #[tokio::test]
-async fn a_check_tells_right_from_wrong_and_changes_nothing() {
+async fn a_check_distinguishes_right_and_wrong_and_changes_nothing() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -74,7 +74,7 @@ async fn a_change_revokes_everything_but_the_token_that_made_it() {
 }
 
 #[tokio::test]
-async fn a_change_ends_a_pending_password_change() {
+async fn a_change_completes_a_pending_password_change() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -99,7 +99,7 @@ async fn a_wrong_old_password_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_token_comes_in_the_header_or_in_the_query() {
+async fn the_token_is_read_from_the_header_or_the_query() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -137,7 +137,7 @@ async fn the_token_comes_in_the_header_or_in_the_query() {
 }
 
 #[tokio::test]
-async fn without_a_good_token_nothing_else_is_looked_at() {
+async fn the_token_is_checked_before_anything_else() {
     let service = Service::new();
     let user = service.user().create().await;
     let revoked = service.token_of(&user).await;
@@ -161,7 +161,7 @@ async fn without_a_good_token_nothing_else_is_looked_at() {
 }
 
 #[tokio::test]
-async fn the_body_comes_before_the_wait() {
+async fn the_body_is_checked_before_the_rate_limit() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -183,7 +183,7 @@ async fn the_body_comes_before_the_wait() {
 }
 
 #[tokio::test]
-async fn every_failing_field_is_named() {
+async fn every_invalid_field_is_named() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -226,7 +226,7 @@ async fn every_failing_field_is_named() {
 }
 
 #[tokio::test]
-async fn only_the_right_old_password_learns_that_the_new_one_is_the_same() {
+async fn only_the_right_old_password_reveals_that_the_new_one_is_the_same() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -242,7 +242,7 @@ async fn only_the_right_old_password_learns_that_the_new_one_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_counts_and_a_right_one_clears() {
+async fn a_wrong_password_counts_and_a_right_one_clears_the_count() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;

@@ -25,7 +25,7 @@ async fn the_new_password_replaces_the_old() {
 }
 
 #[tokio::test]
-async fn success_ends_a_pending_password_change() {
+async fn a_change_completes_a_pending_password_change() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -103,7 +103,7 @@ async fn the_new_password_must_differ_from_the_old_one() {
 }
 
 #[tokio::test]
-async fn of_several_faults_of_the_new_password_the_first_is_told() {
+async fn only_the_first_error_of_the_new_password_is_reported() {
     let service = Service::new();
     let user = service.user().with("password_hash", HASH_OF_X).create().await;
     let token = service.signin(&user.username, "x").await.token();
@@ -112,7 +112,7 @@ async fn of_several_faults_of_the_new_password_the_first_is_told() {
 }
 
 #[tokio::test]
-async fn a_bearer_token_is_taken_as_the_document_and_as_the_standard_write_it() {
+async fn a_bearer_token_is_accepted_in_the_documented_and_the_standard_form() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -129,7 +129,7 @@ async fn a_bearer_token_is_taken_as_the_document_and_as_the_standard_write_it() 
 }
 
 #[tokio::test]
-async fn without_a_good_token_nothing_else_is_looked_at() {
+async fn the_token_is_checked_before_anything_else() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -168,7 +168,7 @@ async fn without_a_good_token_nothing_else_is_looked_at() {
 }
 
 #[tokio::test]
-async fn malformed_json_is_answered_in_the_documents_envelope() {
+async fn malformed_json_is_answered_in_the_documented_envelope() {
     let service = Service::new();
     let token = service.token_of(&service.user().create().await).await;
     let post = async |body: Vec<u8>| {
@@ -199,7 +199,7 @@ async fn malformed_json_is_answered_in_the_documents_envelope() {
 }
 
 #[tokio::test]
-async fn a_wait_comes_before_the_old_password() {
+async fn a_wait_is_reported_before_the_old_password_is_checked() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -210,7 +210,7 @@ async fn a_wait_comes_before_the_old_password() {
 }
 
 #[tokio::test]
-async fn the_numbers_in_the_message_are_those_in_force() {
+async fn the_message_states_the_configured_length() {
     let service = Service::with_settings([("PASSWORD_MIN_LENGTH", "12")]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;

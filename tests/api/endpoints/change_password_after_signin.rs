@@ -51,7 +51,7 @@ async fn wrong_password_and_unknown_user_get_the_same_answer() {
 }
 
 #[tokio::test]
-async fn only_the_right_password_learns_that_the_account_is_not_activated() {
+async fn only_the_right_password_reveals_that_the_account_is_not_activated() {
     let service = Service::new();
     let user = service.user().not_activated().due_a_password_change().create().await;
 
@@ -63,7 +63,7 @@ async fn only_the_right_password_learns_that_the_account_is_not_activated() {
 }
 
 #[tokio::test]
-async fn not_activated_comes_before_no_change_needed() {
+async fn not_activated_is_reported_before_no_change_needed() {
     let service = Service::new();
     let user = service.user().not_activated().create().await;
 
@@ -71,7 +71,7 @@ async fn not_activated_comes_before_no_change_needed() {
 }
 
 #[tokio::test]
-async fn only_the_right_password_learns_that_no_change_is_needed() {
+async fn only_the_right_password_reveals_that_no_change_is_needed() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -87,7 +87,7 @@ async fn only_the_right_password_learns_that_no_change_is_needed() {
 }
 
 #[tokio::test]
-async fn a_wait_comes_before_the_password() {
+async fn a_wait_is_reported_before_the_password_is_checked() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;
@@ -99,7 +99,7 @@ async fn a_wait_comes_before_the_password() {
 }
 
 #[tokio::test]
-async fn the_old_password_is_no_new_one() {
+async fn the_new_password_must_differ_from_the_old_one() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
 

@@ -212,7 +212,7 @@ async fn android(service: &Service, method: &str, path: &str, body: Option<&Valu
 }
 
 #[tokio::test]
-async fn the_android_app_finds_every_field_that_it_needs_in_an_answer() {
+async fn the_android_app_finds_every_field_that_it_needs() {
     let service = deployment().await;
     let user = service.user().create().await;
     let post = async |path: String, body: Value| android(&service, "POST", &path, Some(&body)).await;
@@ -292,7 +292,7 @@ async fn the_sdk_passes_its_own_suite() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_answered_401_and_nothing_else_is() {
+async fn only_a_refused_token_is_answered_with_401() {
     let service = Service::new();
     let unknown = unknown_username();
     let refused: [(&str, &str, Value); 5] = [

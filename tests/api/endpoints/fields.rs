@@ -287,7 +287,7 @@ async fn stay_logged_in() {
 }
 
 #[tokio::test]
-async fn every_failing_field_is_in_one_answer_in_the_documents_order() {
+async fn all_invalid_fields_are_reported_together_in_the_documented_order() {
     let service = Service::new();
     let username = ("username", "The username field is required.");
     let session_information =
@@ -336,7 +336,7 @@ async fn every_failing_field_is_in_one_answer_in_the_documents_order() {
 }
 
 #[tokio::test]
-async fn a_bad_field_comes_before_an_unknown_user_and_a_code() {
+async fn an_invalid_field_is_reported_before_an_unknown_user_or_a_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;

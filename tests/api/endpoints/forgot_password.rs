@@ -26,7 +26,7 @@ async fn a_code_is_sent_checked_and_resets_the_password() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_no_code() {
+async fn an_unknown_user_gets_no_code() {
     let service = Service::new();
     let unknown = unknown_username();
 
@@ -36,7 +36,7 @@ async fn nobody_is_sent_no_code() {
 }
 
 #[tokio::test]
-async fn a_user_without_addresses_is_sent_no_code() {
+async fn a_user_without_addresses_gets_no_code() {
     let service = Service::new();
     let user = service.user().with("email_addresses", json!([])).create().await;
 
@@ -45,7 +45,7 @@ async fn a_user_without_addresses_is_sent_no_code() {
 }
 
 #[tokio::test]
-async fn a_code_that_was_not_requested_is_none() {
+async fn a_code_that_was_not_requested_is_rejected() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -66,7 +66,7 @@ async fn a_wrong_code_is_incorrect() {
 }
 
 #[tokio::test]
-async fn a_code_belongs_to_its_user_whatever_the_case_of_the_name() {
+async fn a_code_belongs_to_its_user_in_any_case_of_the_name() {
     let service = Service::new();
     let user = service.user().create().await;
     let another = service.user().create().await;
@@ -93,7 +93,7 @@ async fn a_reset_ends_a_pending_password_change() {
 }
 
 #[tokio::test]
-async fn a_reset_activates_nobody() {
+async fn a_reset_does_not_activate_a_user() {
     let service = Service::new();
     let user = service.user().not_activated().create().await;
 
@@ -104,7 +104,7 @@ async fn a_reset_activates_nobody() {
 }
 
 #[tokio::test]
-async fn a_wait_at_sign_in_leaves_the_forgotten_password_alone_and_a_reset_ends_it() {
+async fn a_reset_is_possible_during_a_wait_and_ends_it() {
     let service = Service::new();
     let user = service.user().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;

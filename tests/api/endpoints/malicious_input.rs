@@ -31,7 +31,7 @@ const TEXTS: [&str; 10] = [
 ];
 
 #[tokio::test]
-async fn a_query_may_have_what_no_uri_has() {
+async fn a_query_may_contain_characters_that_no_uri_allows() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -54,7 +54,7 @@ async fn a_query_may_have_what_no_uri_has() {
 }
 
 #[tokio::test]
-async fn what_else_of_an_event_a_client_wrote_fails_nothing() {
+async fn no_other_client_input_in_an_event_causes_a_failure() {
     let service = Service::new();
     let changed = async |change: &dyn Fn(&mut Value)| {
         let mut event = events::read("forgot_password_send_email/unknown_username");
@@ -91,7 +91,7 @@ async fn what_else_of_an_event_a_client_wrote_fails_nothing() {
 }
 
 #[tokio::test]
-async fn headers_given_often_and_in_any_bytes_fail_nothing() {
+async fn repeated_headers_of_any_bytes_cause_no_failure() {
     let service = Service::new();
     let user = service.user().create().await;
     let body = json!({"username": user.username}).to_string();
@@ -106,7 +106,7 @@ async fn headers_given_often_and_in_any_bytes_fail_nothing() {
 }
 
 #[tokio::test]
-async fn bytes_that_only_look_like_utf_8_are_malformed() {
+async fn bytes_that_are_not_valid_utf_8_are_malformed() {
     let service = Service::new();
     for bytes in [
         &b"\xc0\xaf"[..],
@@ -129,7 +129,7 @@ async fn bytes_that_only_look_like_utf_8_are_malformed() {
 }
 
 #[tokio::test]
-async fn a_code_is_a_number_only_as_an_integer() {
+async fn a_numeric_code_must_be_an_integer() {
     let service = Service::new();
     let invalid = validation_failed(&[("code", "The code must be between 1 and 6 digits.")]);
     for code in [
@@ -153,7 +153,7 @@ async fn a_code_is_a_number_only_as_an_integer() {
 }
 
 #[tokio::test]
-async fn any_visible_text_is_a_username_like_any_other() {
+async fn any_visible_text_is_an_ordinary_username() {
     let service = Service::new();
     for text in TEXTS {
         let username = format!("{text}{}", unknown_username());
@@ -182,7 +182,7 @@ async fn any_visible_text_is_a_username_like_any_other() {
 }
 
 #[tokio::test]
-async fn session_information_is_quoted_as_one_line_and_kept_as_it_is() {
+async fn session_information_is_quoted_as_one_line_and_stored_unchanged() {
     let service = Service::new();
     for text in TEXTS {
         let user = service.user().due_a_password_change().create().await;
@@ -243,7 +243,7 @@ async fn the_name_in_the_subject_is_one_line() {
 }
 
 #[tokio::test]
-async fn a_hash_that_was_taken_can_be_verified() {
+async fn an_accepted_hash_can_be_verified() {
     let service = Service::new();
     let [hash, salt, _] = PASSWORD_HASH.rsplitn(3, '$').collect::<Vec<_>>()[..] else { unreachable!() };
     let mut taken = 0;

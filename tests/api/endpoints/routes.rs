@@ -74,7 +74,7 @@ async fn every_path_has_its_methods() {
 }
 
 #[tokio::test]
-async fn a_query_changes_nothing() {
+async fn an_unexpected_query_is_ignored() {
     let service = Service::new();
     let user = service.user().create().await;
     let body = json!({"username": user.username});
@@ -83,7 +83,7 @@ async fn a_query_changes_nothing() {
 }
 
 #[tokio::test]
-async fn browsers_of_other_origins_may_read_every_answer() {
+async fn pages_of_other_origins_may_read_every_response() {
     let service = Service::new();
     let from_elsewhere = async |path: &str, body: String| {
         let request = service.request("POST", path).header("origin", "https://app.example.com");
@@ -109,7 +109,7 @@ async fn browsers_of_other_origins_may_read_every_answer() {
 }
 
 #[tokio::test]
-async fn browsers_may_ask_before_they_send() {
+async fn preflight_requests_are_answered() {
     let service = Service::new();
     for (path, methods) in PATHS {
         let method = methods[0];
@@ -130,7 +130,7 @@ async fn browsers_may_ask_before_they_send() {
 }
 
 #[tokio::test]
-async fn who_sends_no_origin_gets_no_cors_headers() {
+async fn a_request_without_an_origin_gets_no_cors_headers() {
     let service = Service::new();
     let answer = service.post(SIGNIN, "{").await;
     answer.is(MALFORMED_JSON);

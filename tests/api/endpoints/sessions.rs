@@ -34,7 +34,7 @@ fn listed(answer: &ApiResponse) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_session_token_is_good_for_tokens() {
+async fn a_session_token_gets_new_tokens() {
     let service = Service::new();
     let user = service.user().create().await;
     let (first, session_token) = service.session_of(&user).await;
@@ -50,7 +50,7 @@ async fn a_session_token_is_good_for_tokens() {
 }
 
 #[tokio::test]
-async fn a_forced_change_begins_a_session_too() {
+async fn a_forced_change_starts_a_session_too() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
     let (token, session_token) = service.session_of_forced_change(&user).await;
@@ -61,7 +61,7 @@ async fn a_forced_change_begins_a_session_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_session_token_is_incorrect() {
+async fn a_wrong_session_token_is_incorrect() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -89,7 +89,7 @@ async fn what_is_no_session_token_is_incorrect() {
 }
 
 #[tokio::test]
-async fn neither_what_is_stored_nor_what_is_listed_opens_a_session() {
+async fn stored_and_listed_values_are_not_session_tokens() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -167,7 +167,7 @@ fn session_of_token_of(session_token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_token_is_the_owners_name_and_42_characters_of_its_own() {
+async fn a_session_token_is_the_owners_handle_and_42_random_characters() {
     let service = Service::new();
     let [user, other] = [service.user().create().await, service.user().create().await];
     let (first_jwt, first) = service.session_of(&user).await;
@@ -188,7 +188,7 @@ async fn a_session_token_is_the_owners_name_and_42_characters_of_its_own() {
 }
 
 #[tokio::test]
-async fn the_order_is_that_of_creation_and_not_of_use() {
+async fn use_does_not_change_the_order_of_sessions() {
     let service = Service::new();
     let user = service.user().create().await;
     let (_, oldest) = service.session_of(&user).await;
@@ -230,7 +230,7 @@ async fn using_a_session_updates_its_information_and_last_use() {
 }
 
 #[tokio::test]
-async fn listing_is_no_use() {
+async fn listing_does_not_count_as_use() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, _) = service.session_of(&user).await;
@@ -241,7 +241,7 @@ async fn listing_is_no_use() {
 }
 
 #[tokio::test]
-async fn a_deleted_session_is_gone_and_no_other() {
+async fn deleting_a_session_ends_no_other() {
     let service = Service::new();
     let user = service.user().create().await;
     let (_, first) = service.session_of(&user).await;
@@ -257,7 +257,7 @@ async fn a_deleted_session_is_gone_and_no_other() {
 }
 
 #[tokio::test]
-async fn logging_out_ends_the_session_and_no_other() {
+async fn logging_out_ends_no_other_session() {
     let service = Service::new();
     let user = service.user().create().await;
     let (_, first) = service.session_of(&user).await;
@@ -288,7 +288,7 @@ async fn another_users_session_is_not_found() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_none_is_not_found() {
+async fn an_invalid_id_is_not_found() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -354,7 +354,7 @@ async fn refused(service: &Service, query: &str, authorization: Option<&str>, do
 }
 
 #[tokio::test]
-async fn the_token_comes_in_the_header_or_in_the_query() {
+async fn the_token_is_read_from_the_header_or_the_query() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -375,7 +375,7 @@ async fn the_token_comes_in_the_header_or_in_the_query() {
 }
 
 #[tokio::test]
-async fn a_token_has_to_be_there() {
+async fn a_missing_token_is_reported() {
     let service = Service::new();
     refused(&service, "", None, TOKEN_NOT_PROVIDED).await;
     refused(&service, "", Some(""), TOKEN_NOT_PROVIDED).await;
@@ -391,7 +391,7 @@ async fn a_token_has_to_be_there() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_told_from_an_incorrect_one() {
+async fn expired_and_incorrect_tokens_are_distinguished() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -413,7 +413,7 @@ async fn an_expired_token_is_told_from_an_incorrect_one() {
 }
 
 #[tokio::test]
-async fn a_token_that_does_not_count_is_incorrect() {
+async fn an_invalid_or_revoked_token_is_incorrect() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -436,7 +436,7 @@ async fn a_token_that_does_not_count_is_incorrect() {
 }
 
 #[tokio::test]
-async fn the_token_comes_before_the_body() {
+async fn the_token_is_checked_before_the_body() {
     let service = Service::new();
     for body in ["{", "{}", r#"{"session_token":33}"#] {
         service.post(LOG_OUT, body).await.is(TOKEN_NOT_PROVIDED);
@@ -446,7 +446,7 @@ async fn the_token_comes_before_the_body() {
 }
 
 #[tokio::test]
-async fn logging_out_takes_a_body_like_any_other() {
+async fn logging_out_validates_its_body() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;

@@ -72,7 +72,7 @@ async fn wrong_password_and_unknown_user_get_the_same_answer() {
 }
 
 #[tokio::test]
-async fn only_the_right_password_learns_that_the_account_is_not_activated() {
+async fn only_the_right_password_reveals_that_the_account_is_not_activated() {
     let service = Service::new();
     let user = service.user().not_activated().create().await;
 
@@ -81,7 +81,7 @@ async fn only_the_right_password_learns_that_the_account_is_not_activated() {
 }
 
 #[tokio::test]
-async fn only_the_right_password_learns_that_the_password_has_to_be_changed() {
+async fn only_the_right_password_reveals_that_the_password_has_to_be_changed() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
 
@@ -90,7 +90,7 @@ async fn only_the_right_password_learns_that_the_password_has_to_be_changed() {
 }
 
 #[tokio::test]
-async fn not_activated_comes_before_change_password() {
+async fn not_activated_is_reported_before_change_password() {
     let service = Service::new();
     let user = service.user().not_activated().due_a_password_change().create().await;
 
@@ -98,7 +98,7 @@ async fn not_activated_comes_before_change_password() {
 }
 
 #[tokio::test]
-async fn a_wait_comes_before_everything_but_the_fields() {
+async fn a_wait_is_reported_before_everything_but_invalid_fields() {
     let service = Service::new();
     let user = service.user().not_activated().create().await;
     service.set_failures(&user.username, 20, MINUTE).await;

@@ -30,7 +30,7 @@ fn assert_envelope(answer: &ApiResponse, status: u16) {
 }
 
 #[tokio::test]
-async fn without_its_counters_the_service_lets_nobody_in() {
+async fn no_sign_in_succeeds_without_the_counters() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -54,7 +54,7 @@ async fn without_its_counters_the_service_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn without_its_codes_the_service_sends_checks_and_resets_nothing() {
+async fn no_code_is_sent_or_accepted_without_the_table_of_codes() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -70,7 +70,7 @@ async fn without_its_codes_the_service_sends_checks_and_resets_nothing() {
 }
 
 #[tokio::test]
-async fn without_its_sessions_the_service_keeps_nobody_logged_in() {
+async fn no_session_works_without_the_table_of_sessions() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -87,7 +87,7 @@ async fn without_its_sessions_the_service_keeps_nobody_logged_in() {
 }
 
 #[tokio::test]
-async fn without_its_users_the_service_takes_no_token_and_lists_nobody() {
+async fn no_token_is_accepted_and_no_user_listed_without_the_table_of_users() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -115,7 +115,7 @@ async fn without_its_users_the_service_takes_no_token_and_lists_nobody() {
 }
 
 #[tokio::test]
-async fn a_mail_that_fails_fails_no_change_but_sends_no_code() {
+async fn a_failed_mail_fails_a_request_for_a_code_but_no_change() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -140,7 +140,7 @@ async fn mail_error(address: SocketAddr) -> SdkError<SendEmailError> {
 }
 
 #[tokio::test]
-async fn a_refused_connection_sent_no_mail_and_one_that_breaks_may_have() {
+async fn a_broken_connection_may_have_sent_a_mail_and_a_refused_one_has_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (error, attempts) = join(mail_error(address), async {
@@ -160,7 +160,7 @@ async fn a_refused_connection_sent_no_mail_and_one_that_breaks_may_have() {
 }
 
 #[tokio::test]
-async fn a_damaged_hash_is_a_defect_and_no_wrong_password() {
+async fn a_damaged_hash_is_an_internal_error() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;

@@ -45,7 +45,7 @@ async fn each_address_of_the_user_gets_the_code_in_a_mail_of_its_own() {
 }
 
 #[tokio::test]
-async fn every_change_of_a_password_is_told_at_all_addresses() {
+async fn every_password_change_is_reported_to_all_addresses() {
     let service = Service::new();
     let addresses = addresses();
     let user =
@@ -83,7 +83,7 @@ async fn every_change_of_a_password_is_told_at_all_addresses() {
 }
 
 #[tokio::test]
-async fn an_address_that_the_mail_service_refuses_keeps_no_mail_from_the_others() {
+async fn a_refused_address_does_not_prevent_mails_to_the_others() {
     let service = Service::new();
     let user = service.user().create().await;
     let elsewhere = format!("{}@example.org", user.username);
@@ -106,7 +106,7 @@ async fn an_address_that_the_mail_service_refuses_keeps_no_mail_from_the_others(
 }
 
 #[tokio::test]
-async fn nobody_is_told_of_what_did_not_happen() {
+async fn a_failed_change_sends_no_notice() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -120,7 +120,7 @@ async fn nobody_is_told_of_what_did_not_happen() {
 }
 
 #[tokio::test]
-async fn a_user_without_addresses_changes_his_password_all_the_same() {
+async fn a_user_without_addresses_can_change_the_password() {
     let service = Service::new();
     let user = service.user().with("email_addresses", json!([])).create().await;
     let token = service.token_of(&user).await;
@@ -131,7 +131,7 @@ async fn a_user_without_addresses_changes_his_password_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_the_mails_quote_is_escaped_in_html() {
+async fn quoted_text_in_mails_is_escaped_in_html() {
     let service = Service::with_settings([("PRODUCT_NAME", "R&D <b>\"gate\"</b>")]).await;
     let username = format!("<i>{}</i>", unknown_username());
     let address = format!("{}@example.com", unknown_username());
@@ -157,7 +157,7 @@ async fn what_the_mails_quote_is_escaped_in_html() {
 }
 
 #[tokio::test]
-async fn the_senders_name_and_the_address_for_answers_are_configured() {
+async fn the_senders_name_and_the_reply_address_are_configured() {
     for (name, source) in [
         ("Postern, \"the gate\"", r#""Postern, \"the gate\"" <no-reply@example.com>"#),
         ("Pförtner", "=?UTF-8?Q?Pf=C3=B6rtner?= <no-reply@example.com>"),
@@ -214,7 +214,7 @@ async fn language_of_the_last_mail(service: &Service, user: &User) -> &'static s
 }
 
 #[tokio::test]
-async fn mails_are_in_the_users_language_if_there_are_texts_in_it() {
+async fn mails_are_in_the_users_language_if_it_is_supported() {
     let english = Service::with_settings([("MAIL_LANGUAGE", "en")]).await;
     let german = Service::with_settings([("MAIL_LANGUAGE", "de")]).await;
     for (locale, in_english, in_german) in [
@@ -237,7 +237,7 @@ async fn mails_are_in_the_users_language_if_there_are_texts_in_it() {
 }
 
 #[tokio::test]
-async fn a_new_locale_counts_from_the_next_mail_on() {
+async fn a_new_locale_applies_from_the_next_mail() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     for language in ["de", "en"] {
@@ -266,7 +266,7 @@ fn assert_has_line(body: &MailBody, label: &str, content: &str) {
 }
 
 #[tokio::test]
-async fn a_mail_with_a_code_names_account_time_address_and_life_and_ends_earlier_codes() {
+async fn a_mail_with_a_code_states_account_time_address_and_lifetime() {
     for (seconds, life) in [("600", "10 minutes"), ("90", "1 minute 30 seconds"), ("86400", "24 hours")] {
         let service = Service::with_settings([("RESET_CODE_TTL_SECONDS", seconds)]).await;
         let user = service.user().create().await;
@@ -333,7 +333,7 @@ async fn a_notice_says_which_sessions_ended() {
 }
 
 #[tokio::test]
-async fn a_notice_names_time_address_and_session() {
+async fn a_notice_states_time_address_and_session() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
     let notice = async || service.mails_to(&user.email).await.pop().unwrap().body;

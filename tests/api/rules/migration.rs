@@ -52,7 +52,7 @@ async fn export(service: &Service, limit: u64) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn users_are_imported_and_failures_told_in_the_payloads_order() {
+async fn an_import_reports_failures_in_the_order_of_the_payload() {
     let service = Service::new();
     let existing = service.user().create().await;
     let names: Vec<String> = (0..4).map(|_| unknown_username()).collect();
@@ -139,7 +139,7 @@ async fn users_are_imported_and_failures_told_in_the_payloads_order() {
 }
 
 #[tokio::test]
-async fn one_of_two_namesakes_is_imported() {
+async fn one_of_two_users_with_the_same_name_is_imported() {
     let service = Service::new();
     let user = json!({"username": unknown_username(), "password_hash": PASSWORD_HASH});
 
@@ -172,7 +172,7 @@ async fn an_import_has_at_most_one_hundred_users() {
 }
 
 #[tokio::test]
-async fn whoever_is_imported_signs_in_and_leaves_an_argon2id_hash_behind() {
+async fn imported_users_sign_in_and_get_an_argon2id_hash() {
     let service = Service::with_settings([]).await;
     let users: Vec<Value> = imported_hashes()
         .chain([PASSWORD_HASH])
@@ -200,7 +200,7 @@ async fn whoever_is_imported_signs_in_and_leaves_an_argon2id_hash_behind() {
 }
 
 #[tokio::test]
-async fn outdated_is_what_the_configuration_says() {
+async fn the_configuration_decides_which_hashes_are_outdated() {
     let settings = [("ARGON2_MEMORY_KIB", "8192"), ("ARGON2_ITERATIONS", "1")];
     let service = Service::with_settings(settings).await;
     service.user().create().await;
@@ -306,7 +306,7 @@ async fn pages_of_an_export_are_validated() {
 }
 
 #[tokio::test]
-async fn an_export_refuses_fields_that_it_does_not_know() {
+async fn an_export_refuses_unknown_fields() {
     let service = Service::new();
     let answer = service.invoke("export_users", &json!({"limits": 10})).await;
     assert_eq!(answer["errors"], json!({"limits": ["The limits field is not known here."]}));

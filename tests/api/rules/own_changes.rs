@@ -26,7 +26,7 @@ async fn user_after_ten_changes(service: &Service) -> (User, String) {
 }
 
 #[tokio::test]
-async fn ten_changes_are_made_in_any_24_hours() {
+async fn at_most_ten_changes_are_made_in_any_24_hours() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -54,7 +54,7 @@ async fn ten_changes_are_made_in_any_24_hours() {
 }
 
 #[tokio::test]
-async fn the_ten_changes_are_those_of_all_endpoints_together() {
+async fn all_endpoints_share_the_limit_of_ten_changes() {
     let service = Service::new();
     let user = service.user().create().await;
     let due = json!({"must_change_password": true});
@@ -80,7 +80,7 @@ async fn the_ten_changes_are_those_of_all_endpoints_together() {
 }
 
 #[tokio::test]
-async fn everything_else_is_told_before_the_limit_of_changes() {
+async fn every_other_error_is_reported_before_the_limit_of_changes() {
     let service = Service::new();
     let (user, token) = user_after_ten_changes(&service).await;
     let post = async |old: &str, new: &str, check: &str| {
@@ -136,7 +136,7 @@ async fn resets_and_an_operators_passwords_neither_count_nor_are_limited() {
 }
 
 #[tokio::test]
-async fn of_changes_at_the_same_time_no_more_than_ten_are_made() {
+async fn parallel_changes_do_not_exceed_the_limit() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;

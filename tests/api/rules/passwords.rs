@@ -33,7 +33,7 @@ pub(crate) fn imported_hashes() -> impl Iterator<Item = &'static str> {
 }
 
 #[tokio::test]
-async fn passwords_are_kept_as_argon2id_with_the_default_parameters() {
+async fn passwords_are_stored_as_argon2id_with_the_default_parameters() {
     let service = Service::new();
     let user = service.user().with_password(PASSWORD).create().await;
     let mut hashes = vec![service.stored_hash(&user).await];
@@ -62,7 +62,7 @@ async fn passwords_are_kept_as_argon2id_with_the_default_parameters() {
 }
 
 #[tokio::test]
-async fn a_sign_in_hashes_anew_what_was_imported() {
+async fn a_sign_in_rehashes_an_imported_password() {
     let service = Service::new();
     for hash in imported_hashes() {
         let user = service.user().with("password_hash", hash).create().await;
@@ -82,7 +82,7 @@ async fn a_sign_in_hashes_anew_what_was_imported() {
 }
 
 #[tokio::test]
-async fn a_hash_with_the_configured_parameters_stays() {
+async fn a_hash_with_the_configured_parameters_is_kept() {
     let service = Service::new();
     let user = service.user().create().await;
     service.token_of(&user).await;
@@ -103,7 +103,7 @@ async fn an_imported_password_can_be_changed_in_every_way() {
 }
 
 #[tokio::test]
-async fn any_characters_make_a_password_and_all_of_them_count() {
+async fn a_password_may_have_any_characters_and_all_of_them_count() {
     let service = Service::new();
     let user = service.user().create().await;
     let mut token = service.token_of(&user).await;
@@ -128,7 +128,7 @@ async fn any_characters_make_a_password_and_all_of_them_count() {
 }
 
 #[tokio::test]
-async fn all_characters_count_beside_a_bcrypt_hash_too() {
+async fn all_characters_count_with_a_bcrypt_hash_too() {
     let service = Service::new();
     // bcrypt itself repeats what it is given, with a zero byte in between, and looks at 72 bytes.
     let longest = "x".repeat(72);
@@ -145,7 +145,7 @@ async fn all_characters_count_beside_a_bcrypt_hash_too() {
 }
 
 #[tokio::test]
-async fn the_minimum_length_is_the_deployments() {
+async fn the_minimum_length_is_configured() {
     let service = Service::with_settings([("PASSWORD_MIN_LENGTH", "1")]).await;
     let user = service.user().with_password("x").create().await;
     let token = service.signin(&user.username, "x").await.token();

@@ -21,7 +21,7 @@ async fn use_up_tries(service: &Service, user: &User, tries: usize) {
 }
 
 #[tokio::test]
-async fn a_code_lives_ten_minutes() {
+async fn a_code_is_valid_for_ten_minutes() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -39,7 +39,7 @@ async fn a_code_lives_ten_minutes() {
 }
 
 #[tokio::test]
-async fn an_expired_code_is_none() {
+async fn an_expired_code_is_rejected() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -57,7 +57,7 @@ async fn an_expired_code_is_none() {
 }
 
 #[tokio::test]
-async fn a_used_code_is_none() {
+async fn a_used_code_is_rejected() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -154,7 +154,7 @@ async fn known_and_other_networks_have_five_sends_each() {
 
 /// Ten wrong passwords, five requests for codes and twelve wrong codes from a stranger used to lock an owner out.
 #[tokio::test]
-async fn strangers_lock_no_one_out_of_recovery_from_a_known_network() {
+async fn strangers_cannot_block_recovery_from_a_known_network() {
     let service = Service::new();
     let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
     for _ in 0..10 {
@@ -193,7 +193,7 @@ async fn check_and_reset_share_the_tries() {
 }
 
 #[tokio::test]
-async fn a_right_try_is_given_back() {
+async fn a_try_with_the_right_code_is_released() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -206,7 +206,7 @@ async fn a_right_try_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_bad_new_password_uses_no_try() {
+async fn an_invalid_new_password_uses_no_try() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -232,7 +232,7 @@ async fn a_new_code_has_all_its_tries() {
 }
 
 #[tokio::test]
-async fn five_codes_are_sent_in_any_sixty_minutes() {
+async fn at_most_five_codes_are_sent_in_any_sixty_minutes() {
     let service = Service::new();
     let user = service.user().create().await;
     for _ in 0..5 {
@@ -249,7 +249,7 @@ async fn five_codes_are_sent_in_any_sixty_minutes() {
 }
 
 #[tokio::test]
-async fn ten_codes_are_sent_in_any_day() {
+async fn at_most_ten_codes_are_sent_in_any_day() {
     let service = Service::new();
     let user = service.user().create().await;
     for _ in 0..2 {
@@ -269,7 +269,7 @@ async fn ten_codes_are_sent_in_any_day() {
 }
 
 #[tokio::test]
-async fn a_refused_send_leaves_the_last_code_as_it_was() {
+async fn a_refused_send_does_not_change_the_last_code() {
     let service = Service::new();
     let user = service.user().create().await;
     for _ in 0..4 {
@@ -286,7 +286,7 @@ async fn a_refused_send_leaves_the_last_code_as_it_was() {
 }
 
 #[tokio::test]
-async fn using_a_code_up_allows_no_more_sends() {
+async fn using_a_code_does_not_allow_more_sends() {
     let service = Service::new();
     let user = service.user().create().await;
     // The reset itself must not make the network known, which has a budget of its own.
@@ -352,7 +352,7 @@ async fn unlock_clears_the_tries_and_the_sends_of_both_budgets() {
 /// Sends are counted in full, and so are tries. There are twice as many as a code allows, because a refused mail leaves
 /// the tries of two codes together.
 #[tokio::test]
-async fn a_code_at_its_largest_costs_one_write_unit() {
+async fn the_largest_possible_code_costs_one_write_unit() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -398,7 +398,7 @@ async fn a_code_is_not_stored_in_clear() {
 }
 
 #[tokio::test]
-async fn a_mail_that_is_refused_gives_the_send_back_and_keeps_the_earlier_code_with_its_tries() {
+async fn a_refused_mail_releases_the_send_and_restores_the_earlier_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -424,7 +424,7 @@ async fn a_mail_that_is_refused_gives_the_send_back_and_keeps_the_earlier_code_w
 }
 
 #[tokio::test]
-async fn a_mail_that_is_refused_gives_the_send_back_in_its_own_budget() {
+async fn a_refused_mail_releases_the_send_in_its_own_budget() {
     let service = Service::new();
     let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
     for _ in 0..4 {
@@ -462,7 +462,7 @@ async fn a_mail_that_is_refused_gives_the_send_back_in_its_own_budget() {
 }
 
 #[tokio::test]
-async fn refused_mails_pile_up_no_tries() {
+async fn refused_mails_do_not_accumulate_tries() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -476,7 +476,7 @@ async fn refused_mails_pile_up_no_tries() {
 }
 
 #[tokio::test]
-async fn a_first_code_whose_mail_is_refused_leaves_none() {
+async fn a_first_code_whose_mail_is_refused_is_removed() {
     let service = Service::new();
     let user = service.user().create().await;
     service.make_unreachable(&user).await;

@@ -45,31 +45,31 @@ async fn assert_ends_code(action: &str, fields: Value) {
 }
 
 #[tokio::test]
-async fn an_operators_new_password_ends_a_code() {
+async fn an_operators_new_password_revokes_a_code() {
     assert_ends_code("set_password", json!({"password": NEW_PASSWORD})).await;
     assert_ends_code("set_password", json!({"password": NEW_PASSWORD, "must_change_password": true})).await;
 }
 
 #[tokio::test]
-async fn the_end_of_all_sessions_ends_a_code() {
+async fn revoking_all_sessions_revokes_a_code() {
     assert_ends_code("revoke_sessions", json!({})).await;
 }
 
 #[tokio::test]
-async fn deactivation_ends_a_code() {
+async fn deactivation_revokes_a_code() {
     assert_ends_code("update", json!({"activated": false})).await;
     let without_addresses = json!({"activated": false, "email_addresses": []});
     assert_ends_code("update", without_addresses).await;
 }
 
 #[tokio::test]
-async fn other_addresses_end_a_code() {
+async fn other_addresses_revoke_a_code() {
     assert_ends_code("update", json!({"email_addresses": ["elsewhere@example.com"]})).await;
     assert_ends_code("update", json!({"email_addresses": []})).await;
 }
 
 #[tokio::test]
-async fn an_address_more_or_less_ends_a_code() {
+async fn adding_or_removing_an_address_revokes_a_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let two = json!([user.email, format!("second.{}", user.email)]);
@@ -85,7 +85,7 @@ async fn an_address_more_or_less_ends_a_code() {
 }
 
 #[tokio::test]
-async fn a_change_by_the_signed_in_user_ends_a_code() {
+async fn a_change_by_the_signed_in_user_revokes_a_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -98,7 +98,7 @@ async fn a_change_by_the_signed_in_user_ends_a_code() {
 }
 
 #[tokio::test]
-async fn a_change_in_the_settings_of_the_original_clients_ends_a_code() {
+async fn a_change_by_the_original_clients_revokes_a_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -111,7 +111,7 @@ async fn a_change_in_the_settings_of_the_original_clients_ends_a_code() {
 }
 
 #[tokio::test]
-async fn a_change_that_was_due_ends_a_code() {
+async fn a_forced_change_revokes_a_code() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
     let code = service.code_for(&user).await;
@@ -123,7 +123,7 @@ async fn a_change_that_was_due_ends_a_code() {
 }
 
 #[tokio::test]
-async fn a_code_that_was_sent_before_a_reset_and_one_that_made_it_are_ended() {
+async fn a_reset_revokes_its_own_code_and_earlier_ones() {
     let service = Service::new();
     let user = service.user().create().await;
     let replaced = service.code_for(&user).await;
@@ -137,7 +137,7 @@ async fn a_code_that_was_sent_before_a_reset_and_one_that_made_it_are_ended() {
 }
 
 #[tokio::test]
-async fn a_code_without_tries_is_ended_too() {
+async fn a_code_without_tries_left_is_revoked_too() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -149,7 +149,7 @@ async fn a_code_without_tries_is_ended_too() {
 }
 
 #[tokio::test]
-async fn unlock_revives_no_code() {
+async fn unlock_does_not_restore_a_revoked_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -161,7 +161,7 @@ async fn unlock_revives_no_code() {
 }
 
 #[tokio::test]
-async fn addresses_that_come_back_revive_no_code() {
+async fn restored_addresses_do_not_restore_a_revoked_code() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -174,7 +174,7 @@ async fn addresses_that_come_back_revive_no_code() {
 }
 
 #[tokio::test]
-async fn updates_that_revoke_nothing_leave_a_code_alone() {
+async fn other_updates_do_not_revoke_a_code() {
     let service = Service::new();
     let user = service.user().not_activated().create().await;
     let second = format!("second.{}", user.email);

@@ -19,7 +19,7 @@ const ROTATING: [(&str, &str); 2] =
     [("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"), ("SECRETS_CACHE_SECONDS", "0")];
 
 #[tokio::test]
-async fn tokens_outlive_one_rotation_of_the_secret_and_new_ones_name_the_new_version() {
+async fn tokens_survive_one_rotation_and_new_ones_name_the_new_version() {
     let service = Service::with_settings([("SECRETS_CACHE_SECONDS", "0")]).await;
     let user = service.user().create().await;
     let first = service.token_of(&user).await;
@@ -39,7 +39,7 @@ async fn tokens_outlive_one_rotation_of_the_secret_and_new_ones_name_the_new_ver
 }
 
 #[tokio::test]
-async fn a_version_that_the_cache_does_not_know_is_fetched() {
+async fn a_version_missing_from_the_cache_is_fetched() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let first = service.token_of(&user).await;
@@ -64,7 +64,7 @@ fn forged(stolen: &Secret, token: &str, iat: i64) -> String {
 }
 
 #[tokio::test]
-async fn a_replaced_key_verifies_nothing_that_was_issued_later() {
+async fn a_replaced_key_verifies_no_token_issued_later() {
     for by_function in [false, true] {
         let service = Service::with_settings(ROTATING).await;
         let user = service.user().create().await;
@@ -90,7 +90,7 @@ async fn a_replaced_key_verifies_nothing_that_was_issued_later() {
 
 /// Functions go on signing with a replaced key while they have it in memory.
 #[tokio::test]
-async fn a_replaced_key_verifies_what_was_issued_within_the_cache_time() {
+async fn a_replaced_key_verifies_tokens_issued_within_the_cache_time() {
     let service = Service::with_settings([("SECRETS_CACHE_SECONDS", "3600")]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -106,7 +106,7 @@ async fn a_replaced_key_verifies_what_was_issued_within_the_cache_time() {
 }
 
 #[tokio::test]
-async fn a_code_outlives_a_rotation_of_its_key() {
+async fn a_code_survives_a_rotation_of_its_key() {
     let service = Service::with_settings([("SECRETS_CACHE_SECONDS", "0")]).await;
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -167,7 +167,7 @@ async fn state(service: &Service) -> (Value, Secret) {
 }
 
 #[tokio::test]
-async fn every_step_of_a_rotation_can_be_repeated() {
+async fn every_step_of_a_rotation_is_idempotent() {
     let service = Service::with_settings(ROTATING).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -193,7 +193,7 @@ async fn every_step_of_a_rotation_can_be_repeated() {
 }
 
 #[tokio::test]
-async fn steps_for_a_version_that_was_not_made_fail() {
+async fn steps_for_an_unknown_version_fail() {
     let service = Service::with_settings(ROTATING).await;
     let (stages, before) = state(&service).await;
     let version = Uuid::new_v4().to_string();
@@ -208,7 +208,7 @@ async fn steps_for_a_version_that_was_not_made_fail() {
 }
 
 #[tokio::test]
-async fn a_version_that_was_replaced_does_not_become_current_again() {
+async fn a_replaced_version_does_not_become_current_again() {
     let service = Service::with_settings(ROTATING).await;
     let [first, second, third] = [(); 3].map(|()| Uuid::new_v4().to_string());
     for version in [&first, &second, &third] {
@@ -230,7 +230,7 @@ async fn a_version_that_was_replaced_does_not_become_current_again() {
 }
 
 #[tokio::test]
-async fn a_version_that_is_too_young_is_not_replaced() {
+async fn a_version_is_not_replaced_before_its_minimum_age() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -295,7 +295,7 @@ async fn rotate_under_load(service: &Service) -> String {
 }
 
 #[tokio::test]
-async fn two_rotations_under_load_refuse_nobody() {
+async fn two_rotations_under_load_refuse_no_request() {
     let service = Service::with_settings(ROTATING).await;
 
     let first = rotate_under_load(&service).await;
@@ -308,7 +308,7 @@ async fn two_rotations_under_load_refuse_nobody() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_the_caches_do_not_know_of_refuses_nobody() {
+async fn a_rotation_unknown_to_the_caches_refuses_no_request() {
     let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
 
     let token = rotate_under_load(&service).await;

@@ -56,7 +56,7 @@ async fn protocol(service: &Service, user: &User) -> Vec<(ApiResponse, Documente
 }
 
 #[tokio::test]
-async fn known_and_unknown_users_are_told_apart_by_nothing() {
+async fn known_and_unknown_users_are_indistinguishable() {
     let service = service().await;
     let users = [
         service.user().create().await,
@@ -85,7 +85,7 @@ async fn known_and_unknown_users_are_told_apart_by_nothing() {
 }
 
 #[tokio::test]
-async fn a_known_user_resets_the_password_all_the_same() {
+async fn a_known_user_can_reset_the_password() {
     let service = service().await;
     let user = service.user().create().await;
 
@@ -101,7 +101,7 @@ async fn a_known_user_resets_the_password_all_the_same() {
 }
 
 #[tokio::test]
-async fn the_limits_of_known_and_unknown_users_are_exact_and_show_alike() {
+async fn limits_are_exact_and_look_alike_for_known_and_unknown_users() {
     let service = service().await;
     let (user, nobody) = (service.user().create().await, nobody());
     let at_once = async |user: &User| {
@@ -125,7 +125,7 @@ async fn an_unknown_username_is_not_stored_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_bad_field_is_still_told() {
+async fn an_invalid_field_is_still_reported() {
     let service = service().await;
     let missing = validation_failed(&[("username", "The username field is required.")]);
     service.post(SEND_EMAIL, "{}").await.is((422, &missing));
@@ -133,7 +133,7 @@ async fn a_bad_field_is_still_told() {
 }
 
 #[tokio::test]
-async fn a_name_that_codes_were_asked_for_can_be_given_to_a_user() {
+async fn a_username_with_requested_codes_can_be_given_to_a_user() {
     let service = service().await;
     let nobody = nobody();
     service.send_email(&nobody.username).await.is(SENT);

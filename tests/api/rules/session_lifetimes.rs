@@ -11,7 +11,7 @@ use crate::answers::{
 use crate::helpers::{DAY, NEW_PASSWORD, PASSWORD, SIGNIN, Service, User, count};
 
 #[tokio::test]
-async fn a_session_ends_when_it_is_idle_for_thirty_days() {
+async fn a_session_expires_after_thirty_idle_days() {
     let service = Service::new();
     let user = service.user().create().await;
     let (of_session, session_token) = service.session_of(&user).await;
@@ -31,7 +31,7 @@ async fn a_session_ends_when_it_is_idle_for_thirty_days() {
 }
 
 #[tokio::test]
-async fn a_session_ends_after_ninety_days_however_often_it_is_used() {
+async fn a_session_expires_after_ninety_days_even_if_it_is_used() {
     let service = Service::new();
     let user = service.user().create().await;
     let (of_session, session_token) = service.session_of(&user).await;
@@ -70,7 +70,7 @@ async fn assert_revoked(service: &Service, session_tokens: &[String]) {
 }
 
 #[tokio::test]
-async fn a_change_of_the_password_ends_every_session() {
+async fn a_password_change_ends_every_session() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_tokens) = two_sessions(&service, &user).await;
@@ -143,7 +143,7 @@ async fn an_operator_ends_every_session() {
 }
 
 #[tokio::test]
-async fn revoking_leaves_the_password_and_what_comes_after() {
+async fn revoking_keeps_the_password_and_allows_new_sessions() {
     let service = Service::new();
     let user = service.user().create().await;
     let kept = service.token_of(&user).await;
@@ -161,7 +161,7 @@ async fn revoking_leaves_the_password_and_what_comes_after() {
 }
 
 #[tokio::test]
-async fn a_session_waits_for_a_pending_password_change() {
+async fn a_session_is_suspended_while_a_password_change_is_pending() {
     let service = Service::new();
     let user = service.user().create().await;
     let (_, session_token) = service.session_of(&user).await;
@@ -192,7 +192,7 @@ async fn other_updates_end_no_session() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_deleted_user_counts_for_the_namesake() {
+async fn a_new_user_with_a_deleted_username_inherits_nothing() {
     let service = Service::new();
     let user = service.user().create().await;
     let (token, session_token) = service.session_of(&user).await;
@@ -234,7 +234,7 @@ async fn nothing_of_a_deleted_user_counts_for_the_namesake() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_used_during_a_reset_leaves_no_token() {
+async fn a_session_used_during_a_reset_leaves_no_valid_token() {
     let service = Service::new();
     for _ in 0..3 {
         let user = service.user().create().await;
@@ -259,7 +259,7 @@ async fn a_session_that_is_used_during_a_reset_leaves_no_token() {
 }
 
 #[tokio::test]
-async fn a_session_that_begins_during_a_change_ends_with_it() {
+async fn a_session_started_during_a_password_change_is_ended_by_it() {
     let service = Service::new();
     for _ in 0..3 {
         let user = service.user().create().await;
@@ -302,7 +302,7 @@ async fn a_session_is_ended_once() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_used_while_it_is_ended_stays_ended() {
+async fn a_session_used_while_it_is_ended_stays_ended() {
     let service = Service::new();
     for _ in 0..3 {
         let user = service.user().create().await;
@@ -328,7 +328,7 @@ async fn a_session_that_is_used_while_it_is_ended_stays_ended() {
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_session_end_with_it_and_no_others() {
+async fn ending_a_session_revokes_only_its_own_tokens() {
     let service = Service::new();
     for ends_by_id in [true, false] {
         let user = service.user().create().await;
@@ -357,7 +357,7 @@ async fn the_tokens_of_a_session_end_with_it_and_no_others() {
 }
 
 #[tokio::test]
-async fn the_token_that_changed_the_password_outlives_its_session() {
+async fn the_token_that_changed_the_password_survives_its_session() {
     let service = Service::new();
     let user = service.user().create().await;
     let (_, session_token) = service.session_of(&user).await;
@@ -417,7 +417,7 @@ async fn sessions_at_once(service: &Service, user: &User, count: usize) -> Vec<S
 }
 
 #[tokio::test]
-async fn a_hundred_and_twenty_sign_ins_at_once_leave_a_hundred_sessions() {
+async fn a_hundred_and_twenty_parallel_sign_ins_leave_a_hundred_sessions() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -438,7 +438,7 @@ async fn a_hundred_and_twenty_sign_ins_at_once_leave_a_hundred_sessions() {
 }
 
 #[tokio::test]
-async fn sign_ins_at_once_end_no_session_that_was_used_later_than_one_they_leave() {
+async fn parallel_sign_ins_end_the_least_recently_used_sessions() {
     let service = Service::new();
     let user = service.user().create().await;
     service.session_of(&user).await;
@@ -461,7 +461,7 @@ async fn sign_ins_at_once_end_no_session_that_was_used_later_than_one_they_leave
 }
 
 #[tokio::test]
-async fn dead_sessions_make_room_first() {
+async fn ended_sessions_are_deleted_first() {
     let service = Service::new();
     let user = service.user().create().await;
     service.session_of(&user).await;
@@ -480,7 +480,7 @@ async fn dead_sessions_make_room_first() {
 }
 
 #[tokio::test]
-async fn revoked_sessions_do_not_pile_up() {
+async fn revoked_sessions_do_not_accumulate() {
     let service = Service::new();
     let user = service.user().create().await;
     service.session_of(&user).await;

@@ -62,7 +62,7 @@ async fn refusal(setting: &str, value: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_wrong_setting_stops_the_start_with_an_error_that_names_it() {
+async fn an_invalid_setting_stops_the_start_with_an_error_that_names_it() {
     let template = template();
     let wrong_texts = [
         ("MAIL_FROM", "nobody"),
@@ -100,7 +100,7 @@ async fn a_wrong_setting_stops_the_start_with_an_error_that_names_it() {
 }
 
 #[tokio::test]
-async fn pages_of_listed_origins_may_read_answers_and_others_may_not() {
+async fn only_pages_of_listed_origins_may_read_responses() {
     for list in &ORIGINS[1..] {
         let service = Service::with_settings([(READ_BY_API, list)]).await;
         let others = ["https://evil.example", "https://app.example.com.evil.example", "null"];
@@ -115,7 +115,7 @@ async fn pages_of_listed_origins_may_read_answers_and_others_may_not() {
 }
 
 #[test]
-fn the_template_takes_the_origins_that_the_code_takes() {
+fn the_template_accepts_the_same_origins_as_the_code() {
     let pattern = template().parameter(READ_BY_API).unwrap().allowed_pattern.clone().unwrap();
     let element = jsonschema::validator_for(&json!({"pattern": format!("^(?:{pattern})$")})).unwrap();
     let is_taken = |text: &str| {

@@ -53,7 +53,7 @@ async fn a_failure_after_a_wait_is_followed_by_a_longer_one() {
 }
 
 #[tokio::test]
-async fn the_tenth_failure_is_the_last_that_needs_no_wait() {
+async fn the_tenth_failure_is_the_last_without_a_wait() {
     let service = Service::new();
     let user = service.user().create().await;
     service.set_failures(&user.username, 8, MINUTE / 60).await;
@@ -129,7 +129,7 @@ async fn known_and_unknown_users_cost_the_same_operations() {
 }
 
 #[tokio::test]
-async fn what_is_typed_as_an_unknown_username_is_not_stored() {
+async fn an_unknown_username_is_not_stored_in_clear() {
     let service = Service::new();
     let typed = format!("password.{}", unknown_username());
     service.signin(&typed, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
@@ -139,7 +139,7 @@ async fn what_is_typed_as_an_unknown_username_is_not_stored() {
 }
 
 #[tokio::test]
-async fn strangers_lock_no_one_out_of_a_known_network() {
+async fn strangers_cannot_lock_users_out_of_known_networks() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -162,7 +162,7 @@ async fn strangers_lock_no_one_out_of_a_known_network() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_password_leaves_the_network_that_made_it() {
+async fn a_password_change_keeps_only_the_network_that_it_came_from() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -206,7 +206,7 @@ async fn the_failures_of_a_username_are_counted_in_its_normalised_form() {
 }
 
 #[tokio::test]
-async fn twenty_four_quiet_hours_clear_the_failures() {
+async fn failures_are_cleared_after_24_hours_without_another() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -228,7 +228,7 @@ async fn assert_cleared(service: &Service, username: &str) {
 }
 
 #[tokio::test]
-async fn the_right_password_clears_the_failures_whatever_the_answer_is() {
+async fn the_right_password_clears_the_failures_even_of_a_refused_sign_in() {
     let service = Service::new();
     for (user, answer) in [
         (service.user(), None),
@@ -341,7 +341,7 @@ async fn a_reset_and_unlock_clear_the_failures() {
 }
 
 #[tokio::test]
-async fn fields_that_break_their_constraints_count_as_no_failure() {
+async fn invalid_fields_do_not_count_as_failures() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -356,7 +356,7 @@ async fn fields_that_break_their_constraints_count_as_no_failure() {
 }
 
 #[tokio::test]
-async fn a_hundred_failures_of_one_address_are_the_most_in_fifteen_minutes() {
+async fn an_address_may_fail_a_hundred_times_in_fifteen_minutes() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -389,7 +389,7 @@ async fn a_hundred_failures_of_one_address_are_the_most_in_fifteen_minutes() {
 }
 
 #[tokio::test]
-async fn the_budget_of_an_address_is_exact_over_usernames_and_endpoints() {
+async fn the_budget_of_an_address_is_exact_across_usernames_and_endpoints() {
     let service = Service::with_settings([("SIGNIN_FAILURES_PER_IP", "6")]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -409,7 +409,7 @@ async fn the_budget_of_an_address_is_exact_over_usernames_and_endpoints() {
 }
 
 #[tokio::test]
-async fn right_passwords_use_nothing_of_the_budget_of_an_address() {
+async fn right_passwords_do_not_use_the_budget_of_an_address() {
     let service = Service::with_settings([("SIGNIN_FAILURES_PER_IP", "2")]).await;
     let user = service.user().create().await;
 
@@ -436,7 +436,7 @@ async fn the_budget_of_addresses_can_be_turned_off() {
 }
 
 #[tokio::test]
-async fn the_budget_of_wrong_codes_of_an_address_is_exact_over_usernames_and_endpoints() {
+async fn the_budget_of_wrong_codes_of_an_address_is_exact_across_usernames_and_endpoints() {
     let service = Service::with_settings([("CODE_FAILURES_PER_IP", "6")]).await;
     let user = service.user().create().await;
     let code = service.code_for(&user).await;

@@ -225,7 +225,7 @@ async fn known_and_unknown_names_are_refused_in_the_same_time() {
 }
 
 #[tokio::test]
-async fn in_safe_mode_codes_of_known_and_unknown_users_take_as_long() {
+async fn codes_of_known_and_unknown_users_take_the_same_time_in_safe_mode() {
     // One address asks about all names.
     let service = &Service::with_settings([
         ("PREVENT_USER_EXISTENCE_ERRORS", "true"),

@@ -49,7 +49,7 @@ async fn a_sign_in_writes_at_most_500_bytes_of_log() {
 }
 
 #[tokio::test]
-async fn a_failure_that_changes_no_answer_is_a_line_with_the_id_of_its_request() {
+async fn a_failure_that_changes_no_response_is_logged_with_the_request_id() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().create().await;
@@ -69,7 +69,7 @@ async fn a_failure_that_changes_no_answer_is_a_line_with_the_id_of_its_request()
 }
 
 #[tokio::test]
-async fn the_log_tells_what_happened_to_whom_and_keeps_secrets() {
+async fn the_log_names_outcomes_and_users_but_no_secrets() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().with_password(PASSWORD).create().await;
@@ -105,7 +105,7 @@ async fn the_log_tells_what_happened_to_whom_and_keeps_secrets() {
 }
 
 #[tokio::test]
-async fn an_unknown_username_has_one_hash_in_the_log_that_its_name_does_not_tell() {
+async fn an_unknown_username_is_logged_as_a_keyed_hash() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().create().await;
@@ -134,7 +134,7 @@ async fn an_unknown_username_has_one_hash_in_the_log_that_its_name_does_not_tell
 }
 
 #[tokio::test]
-async fn the_log_names_the_action_of_an_administrator_and_nothing_that_is_none() {
+async fn the_log_names_known_actions_only() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().create().await;

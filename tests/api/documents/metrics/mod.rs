@@ -119,7 +119,7 @@ impl Drop for Local {
 }
 
 #[tokio::test]
-async fn every_answer_and_every_hash_counts_once_however_many_overlap() {
+async fn parallel_requests_and_hashes_are_counted_once_each() {
     let local = Local::start();
     let started = Instant::now();
     let user = local.service.user().create().await;
@@ -197,7 +197,7 @@ async fn give_every_counted_answer(service: &Service) {
 }
 
 #[tokio::test]
-async fn the_filters_count_in_every_metric_and_each_request_writes_one_short_line() {
+async fn every_metric_is_counted_and_each_request_logs_one_short_line() {
     let local = Local::start();
     give_every_counted_answer(&local.service).await;
     let counted: BTreeSet<Metric> = local.metrics().into_keys().collect();
@@ -245,7 +245,7 @@ fn assert_queries_know(fields: &BTreeSet<&str>) {
 }
 
 #[test]
-fn alarms_and_the_dashboard_have_metrics_that_the_filters_count() {
+fn alarms_and_the_dashboard_use_only_counted_metrics() {
     let (template, countable) = (template(), countable());
     let mut watched = BTreeSet::new();
     for (alarm, metrics) in template.alarms().unwrap() {
@@ -286,7 +286,7 @@ fn alarms_and_the_dashboard_have_metrics_that_the_filters_count() {
 }
 
 #[test]
-fn the_runbook_names_the_metrics_and_the_page_of_costs_counts_them() {
+fn the_runbook_names_the_metrics_and_the_cost_page_counts_them() {
     let countable = countable();
     for Metric { name, .. } in &countable {
         assert!(include_str!("../../../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
@@ -299,7 +299,7 @@ fn the_runbook_names_the_metrics_and_the_page_of_costs_counts_them() {
 }
 
 #[tokio::test]
-async fn a_hash_counts_as_replaced_once_it_is() {
+async fn a_rehash_is_counted_when_it_is_stored() {
     let local = Local::start();
     let user = local.service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
     local.service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
@@ -310,7 +310,7 @@ async fn a_hash_counts_as_replaced_once_it_is() {
 }
 
 #[tokio::test]
-async fn a_failed_operation_counts_against_its_service_and_its_cause_is_in_the_line_of_the_request() {
+async fn a_failed_operation_is_counted_by_service_and_its_cause_is_logged() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().create().await;
@@ -340,7 +340,7 @@ async fn a_failed_operation_counts_against_its_service_and_its_cause_is_in_the_l
 }
 
 #[tokio::test]
-async fn a_condition_that_does_not_hold_is_no_failed_operation() {
+async fn a_failed_condition_is_not_a_failed_operation() {
     let local = Local::start();
     let service = &local.service;
     let user = service.user().create().await;

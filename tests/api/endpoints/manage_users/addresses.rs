@@ -24,7 +24,7 @@ fn creation(addresses: impl Into<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn addresses_that_the_mail_service_refuses_are_refused_by_place_and_rule() {
+async fn addresses_that_the_mail_service_refuses_are_refused_with_position_and_reason() {
     let service = Service::new();
     let user = service.user().create().await;
     for (refused, rule) in [
@@ -52,7 +52,7 @@ async fn addresses_that_the_mail_service_refuses_are_refused_by_place_and_rule()
 }
 
 #[tokio::test]
-async fn an_internationalised_domain_is_kept_in_its_ascii_form_and_gets_mail() {
+async fn an_internationalised_domain_is_stored_in_its_ascii_form_and_gets_mail() {
     let service = Service::new();
     let local = unknown_username();
     let written = format!("{local}@Straße.MÜNCHEN.example");
@@ -66,7 +66,7 @@ async fn an_internationalised_domain_is_kept_in_its_ascii_form_and_gets_mail() {
 }
 
 #[tokio::test]
-async fn the_same_address_twice_is_one_and_gets_one_mail() {
+async fn a_duplicate_address_is_stored_once_and_gets_one_mail() {
     let service = Service::new();
     let name = unknown_username();
     let written = [

@@ -7,7 +7,7 @@ use crate::answers::{CHANGE_PASSWORD, USERNAME_OR_PASSWORD_INCORRECT};
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, WRONG_PASSWORD, unknown_username};
 
 #[tokio::test]
-async fn get_answers_the_user_and_never_a_hash() {
+async fn get_returns_the_user_without_a_hash() {
     let service = Service::new();
     let user = service.user().create().await;
     let get = json!({"action": "get", "username": user.username});
@@ -33,7 +33,7 @@ async fn get_answers_the_user_and_never_a_hash() {
 }
 
 #[tokio::test]
-async fn a_user_whose_sign_in_was_refused_has_not_signed_in() {
+async fn a_refused_sign_in_is_not_recorded() {
     let service = Service::new();
     let user = service.user().due_a_password_change().create().await;
     let get = json!({"action": "get", "username": user.username});
@@ -49,7 +49,7 @@ async fn a_user_whose_sign_in_was_refused_has_not_signed_in() {
 }
 
 #[tokio::test]
-async fn update_changes_what_is_given_and_nothing_else() {
+async fn update_changes_only_the_given_fields() {
     let service = Service::new();
     let user = service.user().create().await;
     let get = json!({"action": "get", "username": user.username});
@@ -107,7 +107,7 @@ async fn set_password_replaces_the_password() {
 }
 
 #[tokio::test]
-async fn set_password_may_ask_for_another_one() {
+async fn set_password_can_force_another_change() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -149,7 +149,7 @@ async fn a_deleted_user_is_unknown_and_the_name_and_id_are_free() {
 }
 
 #[tokio::test]
-async fn a_locale_is_kept_and_shown_where_there_is_one() {
+async fn a_locale_is_kept_and_shown_if_it_is_set() {
     let service = Service::new();
     let user = service.user().create().await;
     user_of(&service.manage_user("get", &user).await);

@@ -9,7 +9,7 @@ use crate::answers::{
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
 
 #[tokio::test]
-async fn create_answers_the_user_with_what_is_not_given_at_its_default() {
+async fn create_returns_the_user_with_defaults_for_missing_fields() {
     let service = Service::new();
     let username = unknown_username();
 
@@ -28,7 +28,7 @@ async fn create_answers_the_user_with_what_is_not_given_at_its_default() {
 }
 
 #[tokio::test]
-async fn create_takes_every_field() {
+async fn create_accepts_every_field() {
     let service = Service::new();
     let (username, user_id) = (unknown_username(), unknown_username());
     let addresses = json!([format!("{username}@example.com"), format!("{username}@example.org")]);
@@ -53,7 +53,7 @@ async fn create_takes_every_field() {
 }
 
 #[tokio::test]
-async fn a_username_keeps_its_form_for_display_and_is_found_in_any() {
+async fn a_username_is_displayed_as_given_and_found_in_any_form() {
     let service = Service::new();
     let suffix = unknown_username();
     let displayed = format!("ＳＴ.Huber-{suffix}");
@@ -72,7 +72,7 @@ async fn a_username_keeps_its_form_for_display_and_is_found_in_any() {
 }
 
 #[tokio::test]
-async fn what_exists_is_not_overwritten() {
+async fn existing_users_are_not_overwritten() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -141,7 +141,7 @@ async fn a_password_and_a_hash_exclude_each_other() {
 }
 
 #[tokio::test]
-async fn hashes_of_known_form_and_bearable_cost_are_taken() {
+async fn hashes_of_known_formats_and_acceptable_cost_are_accepted() {
     let service = Service::new();
     let create = async |hash: &str| {
         let create = json!({"action": "create", "username": unknown_username(), "password_hash": hash});
@@ -255,7 +255,7 @@ async fn a_user_without_a_password_sets_one_by_a_reset() {
 }
 
 #[tokio::test]
-async fn instants_of_a_new_user_are_in_the_past() {
+async fn timestamps_of_a_new_user_must_be_in_the_past() {
     let service = Service::new();
     for field in ["created_at", "password_changed_at", "last_signin_at"] {
         for value in [
@@ -273,7 +273,7 @@ async fn instants_of_a_new_user_are_in_the_past() {
 }
 
 #[tokio::test]
-async fn a_new_name_shows_as_it_is() {
+async fn a_new_username_has_no_invisible_characters() {
     let service = Service::new();
     let user = service.user().create().await;
     for name in [

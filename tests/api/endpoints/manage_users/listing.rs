@@ -31,7 +31,7 @@ async fn a_new_deployment_has_no_user() {
 }
 
 #[tokio::test]
-async fn every_user_is_listed_once_whoever_comes_and_goes_meanwhile() {
+async fn every_user_is_listed_once_while_others_come_and_go() {
     let service = Service::with_settings([]).await;
     let mut users = Vec::new();
     for _ in 0..20 {
@@ -70,7 +70,7 @@ async fn every_user_is_listed_once_whoever_comes_and_goes_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_page_goes_on_after_the_user_it_ended_with_is_gone() {
+async fn a_list_continues_after_the_last_user_of_a_page_is_deleted() {
     let service = Service::with_settings([]).await;
     for _ in 0..5 {
         service.user().create().await;
@@ -89,7 +89,7 @@ async fn a_page_goes_on_after_the_user_it_ended_with_is_gone() {
 }
 
 #[tokio::test]
-async fn a_page_has_a_hundred_users_unless_it_is_told_otherwise() {
+async fn a_page_has_a_hundred_users_by_default() {
     let service = Service::with_settings([]).await;
     let users: Vec<Value> =
         (0..100).map(|_| json!({"username": unknown_username(), "password_hash": PASSWORD_HASH})).collect();

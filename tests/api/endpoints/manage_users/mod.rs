@@ -66,7 +66,7 @@ fn assert_just_now(instant: &Value) {
 }
 
 #[tokio::test]
-async fn nobody_is_unknown_to_every_action() {
+async fn every_action_refuses_an_unknown_user() {
     let service = Service::new();
     let username = unknown_username();
     for action in [
@@ -87,7 +87,7 @@ async fn nobody_is_unknown_to_every_action() {
 }
 
 #[tokio::test]
-async fn what_is_no_action_is_refused() {
+async fn an_unknown_action_is_refused() {
     let service = Service::new();
     let user = service.user().create().await;
     for payload in [

@@ -73,7 +73,7 @@ async fn a_rename_revokes_tokens_sessions_and_codes() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_not_given_twice() {
+async fn a_rename_to_a_taken_name_is_refused() {
     let service = Service::new();
     let (user, other) = (service.user().create().await, service.user().create().await);
     let token = service.token_of(&user).await;
@@ -89,7 +89,7 @@ async fn a_name_that_is_taken_is_not_given_twice() {
 }
 
 #[tokio::test]
-async fn of_parallel_renames_to_one_name_one_succeeds() {
+async fn one_of_several_parallel_renames_to_the_same_name_succeeds() {
     let service = Service::new();
     let (mut users, new_name) = (Vec::new(), unknown_username());
     for _ in 0..8 {
@@ -117,7 +117,7 @@ async fn of_parallel_renames_to_one_name_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_rename_loses_no_change_that_is_made_at_the_same_time() {
+async fn a_rename_does_not_lose_a_concurrent_update() {
     let service = Service::new();
     for _ in 0..10 {
         let user = service.user().create().await;

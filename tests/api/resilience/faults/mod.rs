@@ -175,7 +175,7 @@ impl Entry {
 }
 
 #[tokio::test]
-async fn whatever_fails_nothing_is_half_done_or_counted_too_low() {
+async fn no_fault_leaves_a_partial_change_or_a_count_too_low() {
     // The stacks are started here, wherever the others are: once is enough.
     if !support::embedded() || std::env::var_os("DYNAMODB_URL").is_some() {
         return;

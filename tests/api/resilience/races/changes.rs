@@ -78,7 +78,7 @@ async fn one_change_succeeds(service: &Service, username: &str, tokens: &[&str])
 }
 
 #[tokio::test]
-async fn a_sign_in_that_overlaps_a_reset_leaves_no_token_of_the_old_password() {
+async fn a_sign_in_during_a_reset_leaves_no_valid_token() {
     let service = Service::new();
     for _ in 0..3 {
         let user = service.user().create().await;
@@ -102,7 +102,7 @@ async fn a_sign_in_that_overlaps_a_reset_leaves_no_token_of_the_old_password() {
 }
 
 #[tokio::test]
-async fn a_sign_in_that_hashes_anew_undoes_no_reset() {
+async fn a_rehash_does_not_undo_a_concurrent_reset() {
     let service = Service::new();
     for _ in 0..5 {
         let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
@@ -121,7 +121,7 @@ async fn a_sign_in_that_hashes_anew_undoes_no_reset() {
 }
 
 #[tokio::test]
-async fn an_update_and_a_change_of_the_password_undo_nothing_of_each_other() {
+async fn an_update_and_a_password_change_do_not_undo_each_other() {
     let service = Service::new();
     for _ in 0..3 {
         let user = service.user().create().await;

@@ -64,7 +64,7 @@ async fn two_hundred_wrong_codes_get_twelve_comparisons_in_each_budget() {
 }
 
 #[tokio::test]
-async fn right_tries_at_the_same_time_are_all_given_back() {
+async fn parallel_tries_with_the_right_code_are_all_released() {
     let service = Service::new();
     let user = service.user().create().await;
     let code = service.code_for(&user).await;
@@ -79,7 +79,7 @@ async fn right_tries_at_the_same_time_are_all_given_back() {
 }
 
 #[tokio::test]
-async fn right_tries_are_given_back_in_their_own_budget() {
+async fn tries_with_the_right_code_are_released_in_their_own_budget() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -107,7 +107,7 @@ async fn right_tries_are_given_back_in_their_own_budget() {
 }
 
 #[tokio::test]
-async fn twenty_sends_are_five_mails_of_which_one_code_is_right() {
+async fn twenty_parallel_sends_make_five_mails_and_one_valid_code() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -125,7 +125,7 @@ async fn twenty_sends_are_five_mails_of_which_one_code_is_right() {
 }
 
 #[tokio::test]
-async fn forty_sends_are_five_mails_in_each_budget_of_which_one_code_is_right() {
+async fn forty_parallel_sends_make_five_mails_in_each_budget_and_one_valid_code() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -151,7 +151,7 @@ async fn forty_sends_are_five_mails_in_each_budget_of_which_one_code_is_right() 
 }
 
 #[tokio::test]
-async fn refused_mails_are_no_source_of_tries() {
+async fn refused_mails_give_no_additional_tries() {
     // The budgets of the addresses would end the guesses sooner.
     let service = Service::with_settings([("CODE_FAILURES_PER_IP", "0"), ("RESET_MAILS_PER_IP", "0")]).await;
     let user = service.user().create().await;
@@ -196,7 +196,7 @@ async fn twenty_resets_have_one_winner() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_sent_while_its_user_is_deleted_is_not_the_namesakes() {
+async fn a_code_sent_during_a_deletion_does_not_work_for_a_new_user() {
     let service = Service::new();
     for _ in 0..10 {
         let user = service.user().create().await;

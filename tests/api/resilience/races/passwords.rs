@@ -13,7 +13,7 @@ use crate::helpers::{
 };
 
 #[tokio::test]
-async fn wrong_passwords_share_one_budget_wherever_they_are_tried() {
+async fn all_endpoints_share_the_budget_of_wrong_passwords() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -42,7 +42,7 @@ async fn wrong_passwords_share_one_budget_wherever_they_are_tried() {
 }
 
 #[tokio::test]
-async fn wrong_passwords_of_nobody_have_the_same_budget() {
+async fn unknown_users_have_the_same_budget_of_wrong_passwords() {
     let service = Service::new();
     let unknown = unknown_username();
 
@@ -127,7 +127,7 @@ async fn after_nine_failures_two_hundred_wrong_passwords_reveal_one_outcome() {
 }
 
 #[tokio::test]
-async fn right_and_wrong_passwords_from_two_networks_are_counted_apart() {
+async fn right_and_wrong_passwords_from_two_networks_are_counted_separately() {
     let service = Service::new();
     if service.address.is_none() {
         return;
@@ -159,7 +159,7 @@ async fn right_and_wrong_passwords_from_two_networks_are_counted_apart() {
 }
 
 #[tokio::test]
-async fn strangers_guesses_hinder_no_sign_in_from_a_known_network() {
+async fn strangers_guesses_do_not_block_sign_ins_from_a_known_network() {
     let service = Service::new();
     if service.address.is_none() {
         return;

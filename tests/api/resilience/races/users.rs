@@ -46,7 +46,7 @@ async fn one_of_several_users_gets_a_username() {
 }
 
 #[tokio::test]
-async fn imports_that_overlap_create_every_user_once() {
+async fn concurrent_imports_create_every_user_once() {
     let service = Service::new();
     let users: Vec<Value> =
         (0..20).map(|_| json!({"username": unknown_username(), "password_hash": PASSWORD_HASH})).collect();
@@ -74,7 +74,7 @@ async fn a_user_is_deleted_once() {
 }
 
 #[tokio::test]
-async fn what_overlaps_a_deletion_brings_nobody_back() {
+async fn concurrent_changes_do_not_restore_a_deleted_user() {
     let service = Service::new();
     for _ in 0..5 {
         let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;

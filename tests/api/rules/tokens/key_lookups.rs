@@ -25,7 +25,7 @@ async fn look_ups(service: &Service, requests: impl Future<Output = ()>) -> (usi
 }
 
 #[tokio::test]
-async fn made_up_key_ids_cost_one_look_up_a_second() {
+async fn unknown_key_ids_cost_one_lookup_a_second() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -53,7 +53,7 @@ async fn made_up_key_ids_cost_one_look_up_a_second() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_wrong_in_themselves_cost_no_look_up() {
+async fn invalid_tokens_cost_no_lookup() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -99,7 +99,7 @@ async fn tokens_that_are_wrong_in_themselves_cost_no_look_up() {
 }
 
 #[tokio::test]
-async fn a_key_that_has_just_become_current_counts_within_a_second_of_made_up_ones() {
+async fn a_new_key_is_accepted_soon_after_unknown_key_ids() {
     let service = Service::with_settings([]).await;
     let user = service.user().create().await;
     let first = service.token_of(&user).await;

@@ -15,7 +15,7 @@ use crate::helpers::{Secret, Service, claims, micros_now};
 const HOUR: i64 = 3600;
 
 #[tokio::test]
-async fn a_token_claims_what_the_documents_say() {
+async fn a_token_has_the_documented_claims() {
     let service = Service::new();
     let user = service.user().create().await;
 
@@ -40,7 +40,7 @@ async fn a_token_claims_what_the_documents_say() {
 }
 
 #[tokio::test]
-async fn the_subject_is_the_user_id_that_was_given() {
+async fn the_subject_is_the_given_user_id() {
     let service = Service::new();
     let user_id = Uuid::new_v4().as_u128().to_string();
     let user = service.user().with("user_id", user_id.clone()).create().await;
@@ -52,7 +52,7 @@ async fn the_subject_is_the_user_id_that_was_given() {
 }
 
 #[tokio::test]
-async fn a_token_that_was_tampered_with_is_refused() {
+async fn a_tampered_token_is_refused() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -87,7 +87,7 @@ async fn a_token_that_was_tampered_with_is_refused() {
 }
 
 #[tokio::test]
-async fn only_the_services_own_signature_counts() {
+async fn only_the_services_own_signature_is_accepted() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -110,7 +110,7 @@ async fn only_the_services_own_signature_counts() {
 }
 
 #[tokio::test]
-async fn keys_that_a_token_brings_or_names_are_not_used() {
+async fn keys_that_a_token_contains_or_references_are_not_used() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -262,7 +262,7 @@ async fn tokens_of_another_type_are_refused() {
 
 /// RFC 7515 §4 and §5.2, RFC 8725 §3.10: a header is read strictly, with a signature that is right too.
 #[tokio::test]
-async fn a_header_of_odd_values_is_refused() {
+async fn a_header_with_unexpected_values_is_refused() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -305,7 +305,7 @@ async fn a_header_of_odd_values_is_refused() {
 }
 
 #[tokio::test]
-async fn a_claim_that_is_given_twice_is_refused() {
+async fn a_duplicate_claim_is_refused() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -326,7 +326,7 @@ async fn a_claim_that_is_given_twice_is_refused() {
 
 /// RFC 7515 §2: base64url without padding, line breaks or white space, and in one form only.
 #[tokio::test]
-async fn a_token_has_one_spelling() {
+async fn a_token_has_only_one_encoding() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;

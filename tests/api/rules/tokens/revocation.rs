@@ -6,7 +6,7 @@ use crate::answers::{CHANGED_PASSWORD, NEW_PASSWORD_SET, UNAUTHORIZED};
 use crate::helpers::{NEW_PASSWORD, PASSWORD, Service};
 
 #[tokio::test]
-async fn a_change_revokes_every_token_but_the_one_that_made_it() {
+async fn a_change_revokes_every_token_except_the_one_that_made_it() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -77,7 +77,7 @@ async fn an_operators_new_password_revokes_every_token() {
 }
 
 #[tokio::test]
-async fn a_deactivated_users_tokens_are_refused_at_once_and_for_good() {
+async fn deactivation_revokes_tokens_permanently() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
@@ -93,7 +93,7 @@ async fn a_deactivated_users_tokens_are_refused_at_once_and_for_good() {
 }
 
 #[tokio::test]
-async fn other_updates_revoke_nothing() {
+async fn other_updates_revoke_no_token() {
     let service = Service::new();
     let user = service.user().create().await;
     let token = service.token_of(&user).await;
