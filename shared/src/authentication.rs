@@ -145,7 +145,7 @@ impl Authenticator {
         Err(Failure::conflict().into())
     }
 
-    /// Compares the password with the stored hash, or with the decoy where there is none that can be read.
+    /// Compares the password with the stored hash, or with the decoy if there is none that can be read.
     async fn compare(&self, candidate: &Candidate, password: &Password) -> Result<Verification, Failure> {
         let verification = self.hasher.verify(password, candidate.password_hash()).await;
         candidate.defect().map_or(verification, Err)

@@ -68,7 +68,7 @@ pub async fn run<F: Function>() -> Result<(), Error> {
 
 /// Returns whether work is better done before the first invocation: Lambda starts an environment with a whole core, but
 /// gives an invocation only as much of one as it has memory; and an environment that was started ahead of its
-/// invocations has the time. Where an invocation has a whole core too, it would have to wait for that work.
+/// invocations has the time. If an invocation has a whole core too, it would have to wait for that work.
 fn has_time_before_invocations(settings: &Settings) -> bool {
     let memory = settings.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", WHOLE_CORE_MB, 0..=u32::MAX);
     let on_demand = settings.text("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand") == "on-demand";

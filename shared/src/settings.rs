@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::domain::{AllowedOrigins, OriginsError, PasswordPolicy};
 
-/// Where settings are looked up.
+/// The deployment's settings, looked up by the names of environment variables.
 pub struct Settings {
     lookup: Box<Lookup>,
 }

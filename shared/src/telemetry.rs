@@ -5,17 +5,17 @@
 //!
 //! | Field | Holds |
 //! |---|---|
-//! | `level` | `INFO`, or `ERROR` where this service failed |
+//! | `level` | `INFO`, or `ERROR` if this service failed |
 //! | `event`, `action` | the endpoint; the command of `manage_users` |
 //! | `outcome`, `status` | the `error_code`, or the name of what was done; the HTTP status |
 //! | `request_id` | API Gateway's id of the request, as in the access log; of an invocation, Lambda's id |
 //! | `source_ip` | the address that API Gateway saw |
 //! | `user_id`, or `username_hash` | the user, or a keyed hash of the name of an unknown one |
 //! | `ms`, `hash_ms` | the time to the answer, and the longest computation of a password hash in it, in milliseconds |
-//! | `rehashed` | true where an outdated hash was replaced |
+//! | `rehashed` | true if an outdated hash was replaced |
 //! | `cold`, `init_ms` | on the first line of an execution environment: true, and the time that its start took |
 //! | `rss_mb` | the most memory that the environment has used so far, in MB |
-//! | `trace_id` | the id of the trace in X-Ray, where the request is sampled |
+//! | `trace_id` | the id of the trace in X-Ray, if the request is sampled |
 //! | `dynamodb_errors`, `ses_errors`, `secrets_manager_errors` | the operations of that service that failed after their retries, or were refused |
 //! | `cause` | the reason why this service failed |
 //!
@@ -124,11 +124,11 @@ struct FailedOperations {
 pub struct Summary<'a> {
     /// The `error_code` of the answer, or the name of what was done.
     pub outcome: &'static str,
-    /// The HTTP status, where the answer has one.
+    /// The HTTP status, if the answer has one.
     pub status: Option<u16>,
     /// The action of `manage_users`.
     pub action: Option<&'static str>,
-    /// The failure of this service, where that is the outcome.
+    /// The failure of this service, if that is the outcome.
     pub failure: Option<&'a Failure>,
 }
 
@@ -300,7 +300,7 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// The most memory that this process has had at one time, in MB; `None` where the kernel is not Linux.
+/// The most memory that this process has had at one time, in MB; `None` if the kernel is not Linux.
 fn peak_memory_mb() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

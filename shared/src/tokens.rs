@@ -185,7 +185,7 @@ impl Tokens {
     }
 
     /// Finds the user whose `token` this is, in two reads in a row; the session of a token that has one is read at the
-    /// same time. Whatever revokes tokens revokes them here and at once.
+    /// same time. A revocation takes effect here at once.
     pub async fn authenticate(&self, token: &str, store: &Store) -> Result<SignedIn, TokenError> {
         let claims = self.verify(token).await?;
         let (user_id, session) = claims.subject().ok_or(TokenError::Incorrect)?;

@@ -34,7 +34,7 @@ pub fn lazy<Client: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> Client) ->
 
 /// The SDK's configuration from the variables that Lambda sets. If `AWS_ENDPOINT_URL` is set, all of AWS is there;
 /// `AWS_CA_BUNDLE`, a file of certificates in PEM, names other authorities to trust than Amazon's. Credentials are read
-/// once: an environment must not outlive them. Fails where a variable that Lambda always sets is missing, or the file
+/// once: an environment must not outlive them. Fails if a variable that Lambda always sets is missing, or the file
 /// cannot be read.
 ///
 /// Three attempts of at most a second keep a call within three seconds; the SDK itself would wait a second before its

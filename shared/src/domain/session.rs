@@ -88,7 +88,7 @@ pub struct SessionKey {
 }
 
 impl SessionKey {
-    /// Parses what [`Display`](fmt::Display) writes.
+    /// Parses the form that [`Display`](fmt::Display) writes.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
         let (owner, id) = written.split_once('.')?;

@@ -7,7 +7,7 @@ use super::Timestamp;
 /// Failures in a row that cost no wait.
 pub(crate) const FREE_FAILURES: u32 = 10;
 
-/// The longest wait, whatever the number of failures.
+/// The longest wait, for any number of failures.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// After this long without an attempt that was charged, earlier failures are forgotten.

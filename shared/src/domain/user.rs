@@ -22,9 +22,9 @@ pub struct User {
     pub session_owner: SessionOwner,
     /// The `jti` of the JSON Web Token that made the last password change and outlives it.
     pub kept_jti: Option<String>,
-    /// Where reset codes and notices go.
+    /// The addresses for reset codes and notices.
     pub email_addresses: Vec<EmailAddress>,
-    /// The language to write to the user in; the deployment's where there is none.
+    /// The language of mails to the user; the deployment's if there is none.
     pub locale: Option<Locale>,
     /// True if an administrator has activated the user.
     pub activated: bool,

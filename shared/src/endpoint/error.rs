@@ -52,7 +52,7 @@ pub enum Error {
     NotActivated,
     /// The password is right, and has to be changed first.
     ChangePassword,
-    /// A forced change was asked for where none is due.
+    /// The user asked for a forced change, but none is due.
     NoPasswordChangeNeeded,
     /// No user has this username.
     UnknownUsername,

@@ -108,7 +108,7 @@ pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Bo
     answered.await.2
 }
 
-/// Reads the body of a request, whatever its content type says.
+/// Reads the body of a request. Its content type does not matter.
 pub fn parse<T: DeserializeOwned>(request: &Request) -> Result<T, Error> {
     Ok(fields::parse(request.body().as_ref())?)
 }
@@ -127,8 +127,8 @@ fn gateway(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
     }
 }
 
-/// Leaves `lambda_http` no URI to build but `/`. It panics where a client wrote what no URI has, such as `<` in the
-/// query, and API Gateway passes that on. Nobody misses the URI: API Gateway has matched the path, and the parameters
+/// Leaves `lambda_http` only the URI `/` to build. It panics on characters that no URI has, such as `<` in the
+/// query, and API Gateway passes these on. The URI is not needed: API Gateway has matched the path, and the parameters
 /// of the query are kept.
 fn without_uri(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
     if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {

@@ -28,7 +28,7 @@ pub struct Success {
 }
 
 impl Success {
-    /// Answers 200 with `body`; `outcome` names what happened in the audit log.
+    /// Answers 200 with `body`; `outcome` is its name in the audit log.
     pub fn new(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_string(body).map_err(|error| Failure::Defect(error.to_string()))?;
         Ok(Self { outcome, status: StatusCode::OK, body })

@@ -10,7 +10,7 @@ use super::{Field, Validator};
 /// written, repeated ones included.
 ///
 /// Payloads are written by hand, so a field that is misspelt or given twice must not pass in silence: a function takes
-/// out the fields that it knows, and [`Payload::finish`] refuses what is left.
+/// out the fields that it knows, and [`Payload::finish`] refuses the rest.
 #[derive(Default)]
 pub struct Payload {
     fields: Vec<(String, Box<RawValue>)>,

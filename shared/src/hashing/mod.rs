@@ -70,7 +70,7 @@ impl PasswordHasher {
         self.hash_password(password).await
     }
 
-    /// Compares `password` with `hash`, and with a decoy where there is none.
+    /// Compares `password` with `hash`, or with a decoy if there is none.
     pub async fn verify(
         &self,
         password: &Password,
@@ -103,7 +103,7 @@ impl PasswordHasher {
         .await
     }
 
-    /// Runs `work`, on another thread where requests share this process, and measures it.
+    /// Runs `work` and measures it, on another thread if requests share this process.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Hasher) -> Result<T, Failure> + Send + 'static,

@@ -14,7 +14,7 @@ const MAX_ENCODED_WORD: usize = 75 - 12;
 pub(super) struct Sender {
     /// `From`: an address, or a name and an address in angle brackets (RFC 5322 §3.4).
     pub(super) from: String,
-    /// `Reply-To`, where answers do not go to the sender's address.
+    /// `Reply-To`, if replies do not go to the sender's address.
     pub(super) reply_to: Option<EmailAddress>,
 }
 

@@ -315,8 +315,8 @@ impl Store {
             Err(error) => condition_failure(&error)
                 .ok_or_else(|| DynamoDb.record_failure("UpdateItem attempt", &error))?,
         };
-        // The response was lost, and this is the SDK's retry of what was written. Whatever replaced the stamp since
-        // then also revoked what this attempt leads to, which is therefore not to be issued under the new stamp.
+        // The response was lost, and this is the SDK's retry of what was written. The call that replaced the stamp
+        // since then also revoked the tokens of this attempt, so they must not be issued under the new stamp.
         if item.optional_text(&format!("{}_attempt", budget.prefix())) == Some(attempt.id) {
             let mut counted = user(&item)?;
             if let (Some(counted), Some(read)) = (&mut counted, candidate.user()) {

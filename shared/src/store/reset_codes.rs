@@ -239,7 +239,7 @@ impl Store {
     }
 
     /// Reserves one of the tries that the code of `username` allows in `budget`, before the code is compared. A code
-    /// that was sent to somebody else than `holder` counts as none; if this is `None`, every holder's code counts.
+    /// that was sent to another user than `holder` counts as none; if this is `None`, every holder's code counts.
     pub async fn reserve_try(
         &self,
         username: &Username,

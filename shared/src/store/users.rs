@@ -31,7 +31,7 @@ pub struct UserUpdate {
     pub activated: Option<bool>,
     /// True if the user has to change the password at the next sign-in.
     pub must_change_password: Option<bool>,
-    /// Where codes and notices go. Other addresses than before revoke the reset code.
+    /// The addresses for codes and notices. Other addresses than before revoke the reset code.
     pub email_addresses: Option<Vec<EmailAddress>>,
     /// The language to write in; `Some(None)` removes it.
     pub locale: Option<Option<Locale>>,
@@ -139,9 +139,9 @@ impl Store {
         }
     }
 
-    /// Changes what an administrator may change, and returns the user as changed. `None` when the user is not as read
-    /// any more, in which case nothing is changed. What other calls change at the same time, such as the last sign-in,
-    /// is not in what is returned.
+    /// Changes the attributes that an administrator may change, and returns the user as changed. `None` if the user is
+    /// not as read any more; nothing is changed then. Concurrent changes by other calls, such as the last sign-in, are
+    /// not in the returned user.
     pub async fn update_user(&self, user: &User, update: &UserUpdate) -> Result<Option<User>, Failure> {
         let mut changed = user.clone();
         let (mut values, mut removals) = (Vec::new(), Vec::new());
