@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::fields::FieldErrors;
 use crate::telemetry::{Audit, Summary};
 
-/// The result of a command: the name of what was done, for the audit log, and the answer; or the reason why it was
+/// The result of a command: the name of the act, for the audit log, and the answer; or the reason why it was
 /// refused.
 pub type Outcome = Result<(&'static str, Value), Refusal>;
 

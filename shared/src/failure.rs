@@ -40,7 +40,7 @@ impl Failure {
     }
 }
 
-/// How many times to retry a write that was conditional on what was read, each time after it was read again.
+/// The number of times to retry a write that is conditional on the item as read, each time after reading it again.
 pub const MAX_CONFLICT_RETRIES: usize = 3;
 
 /// The reason why something that is limited was not done.

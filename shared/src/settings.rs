@@ -1,7 +1,7 @@
 //! Settings: environment variables, parsed once at the start.
 //!
-//! Each part of the service reads its own settings when it is made, and the README lists them all; this module has
-//! what they share.
+//! Each part of the service reads its own settings when it is made, and the README lists them all; this module has the
+//! common parts.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,7 +16,7 @@ pub struct Settings {
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
-/// A setting that is missing or out of bounds. Shows the variable's name and what it should be, never its value.
+/// A setting that is missing or out of bounds. Shows the variable's name and its requirements, never its value.
 #[derive(Clone, Eq, PartialEq, thiserror::Error)]
 #[error("{variable} {problem}")]
 pub struct ConfigError {

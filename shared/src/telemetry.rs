@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `level` | `INFO`, or `ERROR` if this service failed |
 //! | `event`, `action` | the endpoint; the command of `manage_users` |
-//! | `outcome`, `status` | the `error_code`, or the name of what was done; the HTTP status |
+//! | `outcome`, `status` | the `error_code`, or the name of the act; the HTTP status |
 //! | `request_id` | API Gateway's id of the request, as in the access log; of an invocation, Lambda's id |
 //! | `source_ip` | the address that API Gateway saw |
 //! | `user_id`, or `username_hash` | the user, or a keyed hash of the name of an unknown one |
@@ -122,7 +122,7 @@ struct FailedOperations {
 /// The end of a request or an invocation, for its line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Summary<'a> {
-    /// The `error_code` of the answer, or the name of what was done.
+    /// The `error_code` of the answer, or the name of the act.
     pub outcome: &'static str,
     /// The HTTP status, if the answer has one.
     pub status: Option<u16>,
@@ -319,7 +319,7 @@ mod tests {
     use crate::endpoint::{Endpoint, Error, Success, answer};
     use crate::settings::{ConfigError, Settings};
 
-    /// An endpoint that logs what it could not do, and panics.
+    /// An endpoint that logs a failure, and panics.
     #[derive(Debug)]
     struct Panics;
 

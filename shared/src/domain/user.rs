@@ -147,8 +147,8 @@ impl SecurityStamp {
 }
 
 /// A value that is replaced together with the [`SecurityStamp`], and by every change of the e-mail addresses to other
-/// ones. A reset code carries the stamp it was sent under and no longer exists once the user's differs, so that what
-/// revokes sessions ends the code too. It is a stamp of its own because a change of addresses revokes no session.
+/// ones. A reset code carries the stamp it was sent under and no longer exists once the user's differs, so that a
+/// revocation of sessions ends the code too. It is a stamp of its own because a change of addresses revokes no session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RecoveryStamp(String);
 

@@ -84,7 +84,7 @@ impl<E: Endpoint> Function for E {
 /// Answers `request`, and logs its outcome. A panic becomes an internal error.
 pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Body> {
     let gateway = gateway(request);
-    // Only what API Gateway saw itself counts: a forwarded header can be made up by a client. If it were ever
+    // Only the address that API Gateway saw counts: a client can make up a forwarded header. If it were ever
     // missing, all such requests would share one budget.
     let source_ip = gateway
         .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())

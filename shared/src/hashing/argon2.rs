@@ -10,7 +10,7 @@ use argon2_rust::{Argon2, Hasher};
 use crate::domain::PasswordHash;
 
 /// The memory that Argon2 works in, kept because the kernel takes as long to provide fresh pages as Argon2 to fill
-/// them, and because the allocator keeps what each thread gave back.
+/// them, and because the allocator keeps the memory that each thread freed.
 #[derive(Clone, Default)]
 pub(super) struct Arenas(pub(super) Arc<Mutex<Vec<Hasher>>>);
 

@@ -315,7 +315,7 @@ impl Store {
             Err(error) => condition_failure(&error)
                 .ok_or_else(|| DynamoDb.record_failure("UpdateItem attempt", &error))?,
         };
-        // The response was lost, and this is the SDK's retry of what was written. The call that replaced the stamp
+        // The response was lost, and this is the SDK's retry of the write. The call that replaced the stamp
         // since then also revoked the tokens of this attempt, so they must not be issued under the new stamp.
         if item.optional_text(&format!("{}_attempt", budget.prefix())) == Some(attempt.id) {
             let mut counted = user(&item)?;

@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::random;
 
 /// A change of a user's password, with all that changes along with it. It revokes all tokens, all sessions and the
-/// reset code of the user, but for what its kind excepts. [`PasswordChanges`](crate::password_changes::PasswordChanges)
-/// makes it.
+/// reset code of the user, except those that its kind keeps.
+/// [`PasswordChanges`](crate::password_changes::PasswordChanges) makes it.
 ///
 /// The user is the one that was read before: if the security stamp is another one by now, nothing is changed. The
 /// networks from which the replaced password came are forgotten, but for the one from which the new password comes.

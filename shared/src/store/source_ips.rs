@@ -127,7 +127,7 @@ impl Store {
             let Some(item) = refused(count_on).await? else {
                 return Ok(());
             };
-            // The response was lost, and this is the SDK's retry of what was written.
+            // The response was lost, and this is the SDK's retry of the write.
             if item.optional_text("attempt") == Some(attempt.as_str()) {
                 return Ok(());
             }
