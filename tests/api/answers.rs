@@ -1,4 +1,4 @@
-//! The documented answers: status and exact body.
+//! The documented responses: status and exact body.
 
 pub(crate) type Documented = (u16, &'static str);
 

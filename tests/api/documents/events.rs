@@ -15,7 +15,7 @@ use crate::answers::{
 use crate::documents::template;
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
 
-// What the files contain, and the tests replace with what is their own.
+// The values in the files, which the tests replace by their own.
 const USERNAME: &str = "st.huber";
 const CODE: &str = "482901";
 const SESSION_TOKEN: &str = "2XRq1yubqq53A347PcWLRVlOj1rArsvx5u4keovU1T20FG51vXyVzNU73K1RDBhh";
@@ -35,7 +35,7 @@ pub(crate) fn read(name: &str) -> Value {
 }
 
 /// Invokes a function with an event and returns the status and body of its answer. The event comes from the
-/// client's own address, lest the failures of many runs add up.
+/// client's own address, so that the failures of many runs do not add up.
 pub(crate) async fn invoke(service: &Service, function: &str, mut event: Value) -> (u64, String) {
     if let Some(address) = service.address {
         event["requestContext"]["http"]["sourceIp"] = json!(address);
@@ -88,13 +88,13 @@ fn every_http_event_has_payload_format_2_and_a_route_of_its_function() {
     }
 }
 
-/// That a function has exactly these cases.
+/// Asserts that a function has exactly these cases.
 #[track_caller]
 fn assert_cases(function: &str, expected: &[&str]) {
     assert_eq!(cases(function), expected, "each needs its documented answer below");
 }
 
-/// That the answer is a success whose body has exactly these fields, and returns the token.
+/// Asserts a success whose body has exactly these fields, and returns the token.
 #[track_caller]
 fn token((status, body): &(u64, String), fields: &[&str]) -> String {
     assert_eq!(*status, 200, "{body}");
@@ -410,7 +410,7 @@ async fn rotate_jwt_secret() {
         let version = event["ClientRequestToken"].as_str().unwrap();
         assert_ne!(version, before);
         service.invoke(function, &event).await;
-        // The first step replaces the key, and the others leave it at that.
+        // The first step replaces the key, and the others do not change it.
         assert_eq!(service.jwt_secret().await.version_id, version, "{step}");
     }
 }

@@ -1,4 +1,4 @@
-//! `openapi.yaml`: every answer that a test gets has to agree with it, and it with itself.
+//! `openapi.yaml`: every response that a test gets must agree with it, and its examples with its schemas.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -91,7 +91,7 @@ fn at(pointer: &str) -> &'static Value {
     DOCUMENT.pointer(pointer).unwrap_or_else(|| panic!("nothing is at {pointer}"))
 }
 
-/// Where the references at `pointer` lead to.
+/// Resolves the references at `pointer`.
 fn resolved(pointer: &str) -> String {
     match at(pointer)["$ref"].as_str() {
         Some(reference) => resolved(reference.trim_start_matches('#')),
@@ -106,8 +106,7 @@ fn validator(pointer: &str) -> Validator {
     jsonschema::options().with_registry(&REGISTRY).build(&schema).unwrap()
 }
 
-/// Asserts that the document has this answer to such a request, with its status, headers and body; and that it has
-/// the request, if that succeeded.
+/// Asserts that the document has this response with its status, headers and body, and the request if it succeeded.
 #[track_caller]
 pub(crate) fn assert_documented(method: &str, path: &str, request: &[u8], answer: &ApiResponse) {
     let Some(operation) = OPERATIONS.iter().find(|operation| operation.has(method, path)) else {

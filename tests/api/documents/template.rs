@@ -38,7 +38,7 @@ const ROUTES: [(&str, &str, &str); 12] = [
     ("POST", CHANGE_MY_PASSWORD, "change_my_password"),
     ("POST", LOG_OUT, "sessions"),
 ];
-/// Settings that are not parameters, because they name what is the stack's own.
+/// Settings that are not parameters, because they name resources of the stack.
 const OWN: [&str; 7] = [
     "ATTEMPTS_TABLE",
     "CODE_KEY_SECRET_ID",
@@ -66,7 +66,7 @@ pub(crate) fn functions() -> Vec<Function> {
     template().functions().unwrap()
 }
 
-/// Starts a function, and shows what it made of its settings.
+/// Starts a function and returns its debug form, which shows its settings.
 fn start(function: &str, settings: &Settings) -> Result<String, ConfigError> {
     let aws = &SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
     let function = functions::find(function).expect("a function of this name");
@@ -86,7 +86,7 @@ fn read_by(function: &Function) -> BTreeSet<String> {
     let (variables, read) = (function.variables.clone(), Arc::new(Mutex::new(BTreeSet::new())));
     let noted = Arc::clone(&read);
     let settings = Settings::new(move |name| {
-        // What begins with AWS is Lambda's to set.
+        // Lambda sets the variables that start with AWS.
         if !name.starts_with("AWS_") {
             noted.lock().unwrap().insert(name.to_owned());
         }
@@ -239,7 +239,7 @@ fn the_runbook_states_how_long_traces_of_a_deleted_user_stay() {
     );
 }
 
-/// Has every function do all that it does.
+/// Uses every function in every way.
 async fn use_everything(service: &Service) {
     let user = service.user().with("password_hash", OTHER_ARGON2_HASH).with("locale", "de").create().await;
     service.signin(&user.username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
@@ -312,14 +312,14 @@ fn is_for_lambda(permission: &Permission) -> bool {
     permission.action.starts_with("logs:") || permission.action.starts_with("xray:")
 }
 
-/// That the functions made use of all that their roles allow. (More was refused to them.)
+/// Asserts that the functions used all that their roles allow. (IAM refused anything more.)
 fn assert_nothing_else_is_allowed(service: &Service) {
     let stack = service.stack.as_ref().unwrap();
     let functions = stack.template().functions().unwrap();
     let mut allowed: BTreeSet<Permission> = functions.iter().flat_map(permissions).collect();
-    // These are for what Lambda does itself.
+    // Lambda itself uses these.
     allowed.retain(|permission| !is_for_lambda(permission));
-    // These are for connecting ahead, and for looking up what a lost response or a race left open.
+    // These are used to open connections early, and to look up an outcome after a lost response or a race.
     let is_spare = |permission: &Permission| {
         let function = permission.function.rsplit('-').next();
         let verifies = VERIFY_PASSWORDS.iter().any(|name| Some(*name) == function);

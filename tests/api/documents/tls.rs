@@ -1,4 +1,4 @@
-//! Whom the functions trust to be AWS.
+//! The certificate authorities that the functions trust.
 
 use shared::aws::Dependency::DynamoDb;
 use tokio::io::AsyncWriteExt;
@@ -16,7 +16,7 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     tokio::spawn(async move {
         while let Ok((connection, _)) = listener.accept().await {
-            // Who does not trust the certificate hangs up.
+            // A client that does not trust the certificate closes the connection.
             if let Ok(mut connection) = acceptor.accept(connection).await {
                 connection.write_all(REFUSES).await.unwrap();
                 connection.shutdown().await.unwrap();

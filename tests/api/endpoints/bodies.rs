@@ -1,4 +1,4 @@
-//! What a request's body may be, whatever its fields.
+//! The rules for request bodies that do not depend on their fields.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

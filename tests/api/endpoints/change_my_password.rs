@@ -1,5 +1,5 @@
-//! The password of a signed-in user as the original clients check and change it on their pages of settings. The forms of
-//! the token are in `sessions` too, the budgets of failures in `sign_in_failures` and `races`.
+//! The check and the change of the password by a signed-in user of the original clients. The forms of the token are
+//! tested in `sessions` too, the budgets of failures in `throttling` and `races`.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -66,7 +66,7 @@ async fn a_change_revokes_everything_but_the_token_that_made_it() {
     for session_token in [session_token, other_session_token] {
         service.session_signin(&session_token).await.is(SESSION_TOKEN_INCORRECT);
     }
-    // The token goes on, and may change the password again.
+    // The token stays valid, and can change the password again.
     service.change_my_password(&token, NEW_PASSWORD, PASSWORD).await.is(PASSWORD_CHANGED);
     service.change_password(&token, PASSWORD, NEW_PASSWORD).await.is(NEW_PASSWORD_SET);
     service.change_my_password(&token, NEW_PASSWORD, PASSWORD).await.is(PASSWORD_CHANGED);
@@ -129,7 +129,7 @@ async fn the_token_is_read_from_the_header_or_the_query() {
             let answer = ApiResponse::to(request).await;
             match refused {
                 Some(refused) => answer.is(refused),
-                // A body without fields is looked at only with a good token.
+                // An empty body is validated only after the token.
                 None => assert_eq!(answer.status, 422, "{path}{query} {authorization:?}: {answer:?}"),
             }
         }
@@ -212,7 +212,7 @@ async fn every_invalid_field_is_named() {
         (json!({"old_password": [], "new_password": 1}), [Some(no_string(old)), Some(no_string(new))]),
         (json!({"old_password": too_long, "new_password": too_long}), [Some(long(old)), Some(long(new))]),
         (json!({"old_password": PASSWORD, "new_password": "7 chars"}), [None, Some(short.clone())]),
-        // Neither is looked at before both are well-formed.
+        // The old password is compared only if both fields are valid.
         (json!({"old_password": WRONG_PASSWORD, "new_password": "7 chars"}), [None, Some(short)]),
         (json!({"old_password": "", "new_password": NEW_PASSWORD}), [Some(required(old)), None]),
     ] {

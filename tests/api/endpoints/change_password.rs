@@ -72,7 +72,7 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
         (json!({"old_password": right, "new_password": right, "new_password_check": right}), &[8]),
         (json!({"old_password": right, "new_password": right}), &[3, 8]),
         (json!({"old_password": right, "new_password": right, "new_password_check": new}), &[5, 8]),
-        // Only someone who knows the old password is told that the new one equals it.
+        // The response says that the two are equal only if the old password is right.
         (json!({"old_password": wrong, "new_password": wrong, "new_password_check": wrong}), &[4]),
         (json!({"old_password": wrong, "new_password": right, "new_password_check": right}), &[4]),
         (json!({"new_password": right, "new_password_check": right}), &[1]),

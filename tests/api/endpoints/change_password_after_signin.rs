@@ -1,4 +1,4 @@
-//! Documents 000 and 001: the password change that is due before a sign-in.
+//! Documents 000 and 001: the forced password change at a sign-in.
 
 use crate::answers::{
     NO_PASSWORD_CHANGE_NEEDED, NOT_ACTIVATED, RATE_LIMIT_EXCEEDED, USERNAME_OR_PASSWORD_INCORRECT,

@@ -1,5 +1,5 @@
-//! The clients of the original systems, request by request as they send them, and what they need in the answers: the
-//! web client (`DatePoll-Frontend` 0.16), the Android app (`DatePoll-Android` 1.0) and the other system's JavaScript SDK.
+//! The requests of the original clients, and the responses that they need: of the web client (`DatePoll-Frontend` 0.16),
+//! the Android app (`DatePoll-Android` 1.0) and the other system's JavaScript SDK.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ const ORIGIN: &str = "http://localhost:9110";
 /// A new password that the clients take: six characters are enough for them.
 const SIX_CHARACTERS: &str = "Sechs6";
 
-/// A deployment as DEPLOYMENT.md advises for the original clients.
+/// A deployment with the settings that DEPLOYMENT.md recommends for the original clients.
 async fn deployment() -> Service {
     Service::with_settings([("PASSWORD_MIN_LENGTH", "6"), ("CORS_ALLOW_ORIGINS", ORIGIN)]).await
 }
@@ -30,7 +30,7 @@ async fn deployment() -> Service {
 struct Web(Service);
 
 impl Web {
-    /// Sends a request, after the preflight that the browser makes where it has to.
+    /// Sends a request, after a preflight if the browser needs one.
     async fn send(&self, method: &str, path: &str, body: Option<&Value>) -> ApiResponse {
         if method != "GET" {
             let asks = self.0.request("OPTIONS", path).header("origin", ORIGIN);
@@ -76,7 +76,7 @@ impl Web {
         self.post(SIGNIN, &body).await
     }
 
-    /// Asks for a new token with a session token, as after each 401.
+    /// Gets a new token by a session token, as the client does after each 401.
     async fn refresh(&self, session_token: &Value) -> ApiResponse {
         let information = "Chrome - 156; OS: Linux; Phone: false";
         let body = json!({"session_token": session_token, "session_information": information});
@@ -100,7 +100,7 @@ async fn the_web_client_signs_in_refreshes_its_token_and_signs_out() {
     web.sign_in(&user, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     let (old, session_token) = web.sign_in(&user, PASSWORD).await.token_and_session_token();
     web.0.manage_user("revoke_sessions", &user).await;
-    // Nothing but a 401 makes it refresh; the refresh is refused by any other status.
+    // Only a 401 makes it refresh the token. Any status but 202 means that the refresh was refused.
     web.send("GET", &format!("{SESSIONS}?token={old}"), None).await.is(TOKEN_INCORRECT);
     web.refresh(&json!(session_token)).await.is(SESSION_TOKEN_INCORRECT);
 

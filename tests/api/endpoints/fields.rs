@@ -11,7 +11,7 @@ use crate::helpers::{
     SESSION_SIGNIN, SIGNIN, Service, unknown_username,
 };
 
-/// A body in which every field is as it should be. Its user or session does not exist.
+/// A valid body, of a user or session that does not exist.
 fn valid(path: &str) -> Value {
     let mut body = match path {
         SIGNIN => json!({"password": PASSWORD}),
@@ -26,7 +26,7 @@ fn valid(path: &str) -> Value {
     body
 }
 
-/// That each of the values of one field is answered 422 with this message and no other.
+/// Asserts that each value of a field is answered with 422 and exactly this message.
 async fn refused(service: &Service, path: &str, field: &str, cases: &[(Value, &str)]) {
     for (value, message) in cases {
         let mut body = valid(path);
@@ -46,7 +46,7 @@ async fn required(service: &Service, path: &str, field: &str) {
     refused(service, path, field, &[(json!(null), &message), (json!(""), &message)]).await;
 }
 
-/// That a value of a field is as it should be: the answer is what an unknown user or session gets.
+/// Asserts that a value of a field is valid: the response is that for an unknown user or session.
 async fn taken(service: &Service, path: &str, field: &str, value: Value) {
     let mut body = valid(path);
     body[field] = value;

@@ -1,4 +1,4 @@
-//! Document 003: the forgotten password. What it says of codes and tries over time is in `reset_codes`.
+//! Document 003: the forgotten password. The tests of the lifetime and the tries of codes are in `reset_codes`.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What is sent to do harm: it is refused or taken as the text that it is, and nothing fails over it.
+//! Malicious input is refused or treated as plain text, and never causes a 5xx.
 
 use aws_sdk_dynamodb::config::BehaviorVersion;
 use aws_types::SdkConfig;
@@ -200,7 +200,7 @@ async fn session_information_is_quoted_as_one_line_and_stored_unchanged() {
 
         let mail = service.mails_to(&user.email).await.pop().unwrap();
         assert_eq!(mail.destination.to, [user.email]);
-        // Whatever a client could end a line with (Unicode Standard, §5.8).
+        // All characters that can end a line (Unicode Standard, §5.8).
         let ends_line =
             |character| ('\n'..='\r').contains(&character) || "\u{85}\u{2028}\u{2029}".contains(character);
         let quoting: Vec<&str> =

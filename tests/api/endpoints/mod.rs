@@ -1,4 +1,4 @@
-//! The endpoints: what each takes and answers.
+//! The endpoints: their requests and responses.
 
 mod bodies;
 mod change_my_password;

@@ -15,7 +15,7 @@ use crate::helpers::{
     Service, claims,
 };
 
-/// The sessions of a list, which has nothing else and is written exactly as documented.
+/// Returns the sessions of a list, and asserts that it is written exactly as documented.
 #[track_caller]
 fn listed(answer: &ApiResponse) -> Vec<Value> {
     let sessions = answer.json()["sessions"].as_array().unwrap().clone();
@@ -159,7 +159,7 @@ fn session_of_token(token: &str) -> String {
     claims(token)["sid"].as_str().unwrap().to_owned()
 }
 
-/// The same of a session token: its first 22 characters, and 31 bits of its hash.
+/// The owner and the id in a session token: its first 22 characters, and 31 bits of its hash.
 fn session_of_token_of(session_token: &str) -> String {
     let hash = Sha256::digest(session_token);
     let id = u32::from_be_bytes(hash[..4].try_into().unwrap()) % 0x7fff_ffff + 1;
@@ -219,7 +219,7 @@ async fn using_a_session_updates_its_information_and_last_use() {
     assert_eq!((&after["id"], &after["information"]), (&before["id"], &json!("Firefox: 70")));
     assert!(after["last_used"].as_str() > before["last_used"].as_str(), "{before} {after}");
 
-    // What is not said is not forgotten.
+    // Without new information, the old one is kept.
     for body in [
         json!({"session_token": session_token}),
         json!({"session_token": session_token, "session_information": null}),
@@ -320,7 +320,7 @@ async fn an_invalid_id_is_not_found() {
     service.session_signin(&session_token).await.token_of_session();
 }
 
-/// The answers of the three routes to one query and header, which a good token finds no session by.
+/// The responses of the three routes to one query and header, for a session that does not exist.
 async fn answers(service: &Service, query: &str, authorization: Option<&str>) -> [ApiResponse; 3] {
     let ask = async |method: &str, path: &str, body: &str| {
         let mut request = service.request(method, &format!("{path}{query}")).body(body.to_owned());
@@ -408,7 +408,7 @@ async fn expired_and_incorrect_tokens_are_distinguished() {
     refused(&service, &format!("?token={expired}"), None, TOKEN_EXPIRED).await;
     refused(&service, &format!("?token={token}&token={expired}"), None, TOKEN_EXPIRED).await;
     taken(&service, &format!("?token={expired}&token={token}"), None).await;
-    // Whoever forges a token learns nothing from its claims.
+    // The claims of a forged token do not matter.
     refused(&service, &format!("?token={forged}"), None, TOKEN_INCORRECT).await;
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Service;
 
 impl Service {
-    /// The mails that went to this address, oldest first.
+    /// Returns the mails to an address, oldest first.
     pub(crate) async fn mails_to(&self, address: &str) -> Vec<Mail> {
         let address = address.replace('+', "%2B");
         let url = format!("{}/_aws/ses?email={address}", self.aws);

@@ -1,4 +1,4 @@
-//! What the tests share: a client of the service, its users, their mail, and the store behind it.
+//! Helpers shared by the tests: a client of the service, its users, their mail, and the store behind it.
 
 mod mail;
 mod response;
@@ -18,15 +18,15 @@ pub(crate) use users::{User, unknown_username};
 
 /// The password of every user that [`Service::user`] makes.
 pub(crate) const PASSWORD: &str = "Password1234!";
-/// What [`PASSWORD`] is changed to.
+/// The password that replaces [`PASSWORD`].
 pub(crate) const NEW_PASSWORD: &str = "NewPassword1234!";
-/// A password that is nobody's.
+/// A password of no user.
 pub(crate) const WRONG_PASSWORD: &str = "Password1234?";
-/// A code that never is anybody's: it is too short.
+/// A code that is never valid, because it is too short.
 pub(crate) const WRONG_CODE: &str = "48290";
-/// An address that SES refuses, and `manage_users` with it.
+/// An address that SES and `manage_users` refuse.
 pub(crate) const REFUSED_ADDRESS: &str = "st.huber@exa_mple.com";
-/// What a session of [`Service::session_of`] says about its client.
+/// The client information of a session from [`Service::session_of`].
 pub(crate) const SESSION_INFORMATION: &str = "Firefox: 69; Mobile: true;";
 /// [`PASSWORD`] under the default parameters, so that making a user costs no hashing.
 pub(crate) const PASSWORD_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$4O7+kCWYXl7T9/8aD9Wj3Q\

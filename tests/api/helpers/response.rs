@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::answers::Documented;
 use crate::documents::openapi::assert_documented;
 
-/// What the service answered, read to its end.
+/// A complete response of the API.
 #[derive(Debug)]
 pub(crate) struct ApiResponse {
     pub(crate) status: u16,
@@ -14,7 +14,7 @@ pub(crate) struct ApiResponse {
 }
 
 impl ApiResponse {
-    /// Sends a request to the API. Whatever is answered has to be in `openapi.yaml`.
+    /// Sends a request to the API, and fails if `openapi.yaml` does not have the response.
     pub(crate) async fn to(request: reqwest::RequestBuilder) -> Self {
         let (client, request) = request.build_split();
         let request = request.unwrap();
@@ -30,7 +30,7 @@ impl ApiResponse {
         answer
     }
 
-    /// Asserts the documented status and body, and the headers that every answer has.
+    /// Asserts the documented status and body, and the headers that every response has.
     #[track_caller]
     pub(crate) fn is(&self, (status, body): (u16, &str)) {
         assert_eq!((self.status, self.body.as_str()), (status, body), "{:?}", self.headers);
@@ -38,7 +38,7 @@ impl ApiResponse {
         assert_eq!(self.header("cache-control"), Some("no-store"));
     }
 
-    /// Asserts that the answer is a refusal for now, and returns for how many seconds.
+    /// Asserts a temporary refusal, and returns the seconds in its `Retry-After` header.
     #[track_caller]
     pub(crate) fn is_refused_for(&self, documented: Documented) -> u64 {
         self.is(documented);
@@ -56,7 +56,7 @@ impl ApiResponse {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// The token of a success without a session, whose body has nothing else.
+    /// Returns the token of a successful response without a session, and fails if the body has other fields.
     #[track_caller]
     pub(crate) fn token(&self) -> String {
         let token = self.field("token");
@@ -64,7 +64,7 @@ impl ApiResponse {
         token
     }
 
-    /// The token that a session token was good for.
+    /// Returns the token of a sign-in by session token.
     #[track_caller]
     pub(crate) fn token_of_session(&self) -> String {
         let token = self.field("token");
@@ -72,7 +72,7 @@ impl ApiResponse {
         token
     }
 
-    /// The token and the session token of a success, whose body has nothing else.
+    /// Returns the token and the session token of a success, and fails if the body has other fields.
     #[track_caller]
     pub(crate) fn token_and_session_token(&self) -> (String, String) {
         let (token, session_token) = (self.field("token"), self.field("session_token"));
@@ -86,7 +86,7 @@ impl ApiResponse {
     }
 }
 
-/// Counts the answers that are each of these, and asserts that there are no others.
+/// Counts the responses of each documented kind, and fails if there is any other.
 #[track_caller]
 pub(crate) fn count<const N: usize>(answers: &[ApiResponse], documented: [Documented; N]) -> [usize; N] {
     let mut counts = [0; N];

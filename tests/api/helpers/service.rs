@@ -19,13 +19,13 @@ use super::{
 };
 use crate::answers::SENT;
 
-/// The service as one client sees it, from a source address of its own, so that no test spends another's
-/// budget of failures per address; and, beside it, what an operator can reach.
+/// The service as seen by one client, and its operator's view. Each client has a source address of its own, so that no
+/// test uses up another's budget of failures.
 #[derive(Clone)]
 pub(crate) struct Service {
     api: String,
     pub(super) aws: String,
-    /// Where this client's requests come from; none when the API is elsewhere.
+    /// The source address of this client; `None` if the API runs on another machine.
     pub(crate) address: Option<IpAddr>,
     pub(super) http: reqwest::Client,
     pub(super) store: aws_sdk_dynamodb::Client,
@@ -34,7 +34,7 @@ pub(crate) struct Service {
     pub(crate) jwt_secret_id: String,
     /// The secret that hashes codes.
     pub(crate) code_key_id: String,
-    /// Kept running as long as the test that asked for it.
+    /// The stack of this test alone, which runs until the last clone is dropped.
     pub(crate) stack: Option<Arc<Stack>>,
 }
 
@@ -45,8 +45,8 @@ impl Service {
         Self::at(&endpoints.api, &endpoints.aws, None)
     }
 
-    /// A service of this test alone, with settings of its own. So is its name, which the names of its tables begin
-    /// with, because a DynamoDB that is not embedded is one for all.
+    /// A service of this test alone, with its own settings. Its tables have a unique prefix, because an external DynamoDB
+    /// is shared by all tests.
     pub(crate) async fn with_settings<const N: usize>(settings: [(&str, &str); N]) -> Self {
         let name = Some(format!("postern-{}", Uuid::new_v4().simple()));
         let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -57,7 +57,7 @@ impl Service {
 
     pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
         let (address, http) = client_of(api);
-        // The tests themselves have time.
+        // Tests may wait longer than requests.
         let store =
             aws_config(aws, None).unwrap().into_builder().timeout_config(TimeoutConfig::disabled()).build();
         let deployed = stack.as_ref().map(|stack| stack.template().functions().unwrap().remove(0).variables);
@@ -78,20 +78,20 @@ impl Service {
         }
     }
 
-    /// The same service as a client at another address sees it.
+    /// The same service as seen by a client at another address.
     pub(crate) fn seen_from_elsewhere(&self) -> Self {
         let (address, http) = client_of(&self.api);
         Self { address, http, ..self.clone() }
     }
 
-    /// What a page beside the AWS services says: its content type and its text.
+    /// Returns the content type and the text of a page that is served beside the AWS services.
     pub(crate) async fn page(&self, path: &str) -> (String, String) {
         let response = self.http.get(format!("{}{path}", self.aws)).send().await.unwrap();
         let kind = response.headers()[reqwest::header::CONTENT_TYPE].to_str().unwrap().to_owned();
         (kind, response.text().await.unwrap())
     }
 
-    /// A request to the API, for what [`Service::post`] cannot say.
+    /// Builds a request to the API that [`Service::post`] cannot express.
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method.parse().unwrap(), format!("{}{path}", self.api))
     }
@@ -143,7 +143,7 @@ impl Service {
         .await
     }
 
-    /// Asks whether a password is the token's user's, as the original clients do, with the token in the query.
+    /// Checks a password of the token's user as the original clients do, with the token in the query.
     pub(crate) async fn check_old_password(&self, token: &str, password: &str) -> ApiResponse {
         let path = format!("{CHECK_OLD_PASSWORD}?token={token}");
         self.post_json(&path, &json!({"password": password})).await
@@ -155,8 +155,7 @@ impl Service {
         self.post_json(&path, &json!({"old_password": old, "new_password": new})).await
     }
 
-    /// Whether the service still takes this token. (It asks for nothing, so a token that is taken costs no
-    /// password and no failure.)
+    /// Returns whether the service accepts a token. The empty request changes nothing and counts no failure.
     pub(crate) async fn takes(&self, token: &str) -> bool {
         let answer = self.change_password_as(&format!("Bearer {token}"), &json!({})).await;
         match answer.status {
@@ -171,7 +170,7 @@ impl Service {
         self.signin(&user.username, PASSWORD).await.token()
     }
 
-    /// Signs the user in with [`PASSWORD`] to stay logged in, and returns the session token too.
+    /// Signs the user in with [`PASSWORD`] and `stay_logged_in`, and returns the token and the session token.
     pub(crate) async fn session_of(&self, user: &User) -> (String, String) {
         let body = json!({
             "username": user.username,
@@ -182,8 +181,8 @@ impl Service {
         self.post_json(SIGNIN, &body).await.token_and_session_token()
     }
 
-    /// Makes the change that is due, from [`PASSWORD`] to [`NEW_PASSWORD`], to stay logged in, and returns the session
-    /// token too.
+    /// Makes a forced change from [`PASSWORD`] to [`NEW_PASSWORD`] with `stay_logged_in`, and returns the token and the
+    /// session token.
     pub(crate) async fn session_of_forced_change(&self, user: &User) -> (String, String) {
         let body = json!({
             "username": user.username,
@@ -203,7 +202,7 @@ impl Service {
         ApiResponse::to(self.request("GET", SESSIONS).bearer_auth(token)).await
     }
 
-    /// The ids of the user's sessions, as listed and as they stand in a path.
+    /// Returns the ids of the user's sessions in the order of the list, as used in a path.
     pub(crate) async fn session_ids(&self, token: &str) -> Vec<String> {
         let answer = self.sessions(token).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -220,13 +219,13 @@ impl Service {
         ApiResponse::to(self.request("POST", LOG_OUT).bearer_auth(token).json(&body)).await
     }
 
-    /// Has a code sent to the user and reads it from the mail.
+    /// Requests a code for the user and returns it from the mail.
     pub(crate) async fn code_for(&self, user: &User) -> String {
         self.send_email(&user.username).await.is(SENT);
         self.mails_to(&user.email).await.last().unwrap().code()
     }
 
-    /// A user to be made: activated, with [`PASSWORD`] and one address, unless said otherwise.
+    /// A new user: by default activated, with [`PASSWORD`] and one address.
     pub(crate) fn user(&self) -> NewUser<'_> {
         let username = unknown_username();
         let fields = json!({
@@ -239,12 +238,12 @@ impl Service {
         NewUser { service: self, fields }
     }
 
-    /// What `manage_users` answers.
+    /// Invokes `manage_users` and returns its response.
     pub(crate) async fn manage(&self, payload: &Value) -> Value {
         self.invoke("manage_users", payload).await
     }
 
-    /// What `manage_users` answers to an action on a user that has no other fields.
+    /// Invokes an action of `manage_users` that needs only a username, and returns its response.
     pub(crate) async fn manage_user(&self, action: &str, user: &User) -> Value {
         self.manage(&json!({"action": action, "username": user.username})).await
     }
@@ -258,17 +257,17 @@ impl Service {
         assert_eq!(answer["ok"], true, "{answer}");
     }
 
-    /// What a Lambda function answers when it is invoked with this payload.
+    /// Invokes a Lambda function and returns its response.
     pub(crate) async fn invoke(&self, function: &str, payload: &Value) -> Value {
         self.try_invoke(function, payload).await.unwrap()
     }
 
-    /// What a Lambda function answers, or else the error that it fails with.
+    /// Invokes a Lambda function and returns its response, or the error that it fails with.
     pub(crate) async fn try_invoke(&self, function: &str, payload: &Value) -> Result<Value, Value> {
         self.invoke_raw(function, payload.to_string()).await
     }
 
-    /// The same, with a payload that is not necessarily one that can be represented as JSON values.
+    /// Invokes a function with a raw payload, for JSON that [`Value`] cannot represent.
     pub(crate) async fn invoke_raw(&self, function: &str, payload: String) -> Result<Value, Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.aws);
         let response = self.http.post(url).body(payload).send().await.unwrap();
@@ -279,7 +278,7 @@ impl Service {
     }
 }
 
-/// A source address of its own, if the API is on this machine, and a client that sends from there.
+/// A client, with a unique source address if the API runs on this machine.
 fn client_of(api: &str) -> (Option<IpAddr>, reqwest::Client) {
     let address = api
         .starts_with("http://127.")

@@ -23,26 +23,26 @@ impl Service {
         self.store.put_item().table_name(table).set_item(Some(item)).send().await.unwrap();
     }
 
-    /// Takes a table away, as a stand-in for a store that fails.
+    /// Deletes a table, to simulate an outage of the store.
     pub(crate) async fn lose_table(&self, table: &str) {
         self.store.delete_table().table_name(table).send().await.unwrap();
     }
 
-    /// Overwrites what is stored as the user's hash.
+    /// Overwrites the user's stored hash.
     pub(crate) async fn set_stored_hash(&self, user: &User, hash: &str) {
         let mut item = self.stored_user(user).await;
         item.insert("password_hash".to_owned(), AttributeValue::S(hash.to_owned()));
         self.put(&self.tables.users, item).await;
     }
 
-    /// Removes an attribute of the user's row, as damage.
+    /// Damages the user's row by removing an attribute.
     pub(crate) async fn lose_attribute(&self, user: &User, attribute: &str) {
         let mut item = self.stored_user(user).await;
         item.remove(attribute).unwrap();
         self.put(&self.tables.users, item).await;
     }
 
-    /// Overwrites the user's addresses with ones that no administrator could write.
+    /// Overwrites the user's addresses, also with ones that `manage_users` would refuse.
     pub(crate) async fn set_stored_addresses(&self, user: &User, addresses: &[&str]) {
         let addresses = addresses.iter().map(|&address| AttributeValue::S(address.to_owned())).collect();
         let mut item = self.stored_user(user).await;
@@ -57,7 +57,7 @@ impl Service {
         self.put(&self.tables.users, item).await;
     }
 
-    /// Gives the user one address, which SES refuses.
+    /// Replaces the user's addresses by one that SES refuses.
     pub(crate) async fn make_unreachable(&self, user: &User) {
         self.set_stored_addresses(user, &[REFUSED_ADDRESS]).await;
     }
@@ -66,7 +66,7 @@ impl Service {
         self.item(&self.tables.users, "username", &user.username).await.unwrap()
     }
 
-    /// The same, without what every attempt to sign in changes.
+    /// Returns the user's row without the attributes that every sign-in attempt changes.
     pub(crate) async fn stored_apart_from_attempts(&self, user: &User) -> Item {
         let mut item = self.stored_user(user).await;
         item.retain(|name, _| !name.starts_with("known_") && !name.starts_with("other_"));
@@ -77,20 +77,20 @@ impl Service {
         self.item(&self.tables.reset_codes, "username_hash", &name_hash(&user.username)).await
     }
 
-    /// The used tries of the user's code in the budget that this client's requests count in.
+    /// Counts the used tries of the user's code in the budget of this client's network.
     pub(crate) async fn tries(&self, user: &User) -> usize {
         let item = self.stored_code(user).await.unwrap_or_default();
         let tries = item.get(&format!("{}_tries", self.budget(user).await));
         tries.map_or(0, |tries| tries.as_ss().unwrap().len())
     }
 
-    /// The sends to the user that are counted, in both budgets together.
+    /// Counts the sends to the user in both budgets together.
     pub(crate) async fn sends(&self, user: &User) -> usize {
         let item = self.stored_code(user).await.unwrap_or_default();
         item.iter().filter(|(name, sent)| is_send(name) && sent.as_n().unwrap() != "0").count()
     }
 
-    /// Writes the item of the user's code again as it is, and returns the write units that this consumes.
+    /// Rewrites the item of the user's code unchanged, and returns the consumed write units.
     pub(crate) async fn write_units_of_code(&self, user: &User) -> f64 {
         let item = self.stored_code(user).await;
         let put = self.store.put_item().table_name(&self.tables.reset_codes).set_item(item);
@@ -102,7 +102,7 @@ impl Service {
         self.stored_user(user).await["password_hash"].as_s().unwrap().clone()
     }
 
-    /// The rows of the user's sessions that were not ended one by one.
+    /// Returns the rows of the user's sessions except those that were ended individually.
     pub(crate) async fn stored_sessions(&self, user: &User) -> Vec<Item> {
         let owner = self.stored_user(user).await["session_owner"].clone();
         let mut rows = self.session_rows(owner).await;
@@ -125,8 +125,8 @@ impl Service {
             .unwrap()
     }
 
-    /// Adds sessions like the one that the user used last, until there are so many, each last used a second before the
-    /// one before it. Returns their ids, the least recently used one last.
+    /// Adds copies of the user's most recently used session until there are `count` sessions, each last used a second
+    /// earlier than the one before. Returns the ids of the copies, the least recently used one last.
     pub(crate) async fn fill_sessions(&self, user: &User, count: usize) -> Vec<u32> {
         let rows = self.stored_sessions(user).await;
         let last_use = |row: &Item| row["last_used_at"].as_n().unwrap().parse::<i64>().unwrap();
@@ -154,8 +154,7 @@ impl Service {
         ids
     }
 
-    /// The item that counts the failures of a username: the user's, or that of an unknown name, which counts those of a
-    /// damaged row too.
+    /// The item that counts the failures of a username: the user's row, or the separate item of an unknown or damaged user.
     async fn counters(&self, username: &str) -> (&str, &str, String, Option<Item>) {
         let user = self.item(&self.tables.users, "username", username).await;
         if let Some(user) = user.filter(|user| user.contains_key("email_addresses")) {
@@ -174,7 +173,7 @@ impl Service {
         item
     }
 
-    /// The failures of a username in the budget that this client's attempts count in.
+    /// Counts the failures of a username in the budget of this client's network.
     pub(crate) async fn failures(&self, username: &str) -> usize {
         let (.., item) = self.counters(username).await;
         let item = item.unwrap_or_default();
@@ -182,20 +181,20 @@ impl Service {
         failures.map_or(0, |failures| failures.as_n().unwrap().parse().unwrap())
     }
 
-    /// The failures of a username in both budgets together.
+    /// Counts the failures of a username in both budgets together.
     pub(crate) async fn failures_of_both(&self, username: &str) -> usize {
         let item = self.stored_failures(username).await;
         let failures = ["known_failures", "other_failures"].into_iter().filter_map(|name| item.get(name));
         failures.map(|failures| failures.as_n().unwrap().parse::<usize>().unwrap()).sum()
     }
 
-    /// The prefix of the counters in which this client's requests for a username count.
+    /// The prefix of the counters for this client's requests about a user.
     async fn budget(&self, user: &User) -> &'static str {
         let stored = self.item(&self.tables.users, "username", &user.username).await;
         stored.map_or("other", |stored| self.budget_of(&stored))
     }
 
-    /// The prefix of the counters in which this client's attempts on a user count.
+    /// The prefix of the counters for this client's network, given the user's row.
     fn budget_of(&self, user: &Item) -> &'static str {
         let networks = user.get("networks").map_or(&[][..], |networks| networks.as_l().unwrap());
         let is_known = match self.address.map(|address| address.to_string()) {
@@ -203,14 +202,14 @@ impl Service {
                 let (network, _) = address.rsplit_once('.').unwrap();
                 networks.contains(&AttributeValue::S(format!("{network}.0/24")))
             }
-            // Elsewhere this client is the only one.
+            // On another machine this client is the only one.
             None => !networks.is_empty(),
         };
         if is_known { "known" } else { "other" }
     }
 
-    /// Makes it so that a username has failed so many times in a row, the last time so long ago, in the budget that this
-    /// client's attempts count in.
+    /// Sets the number of failures in a row of a username in the budget of this client's network, and the age of the last
+    /// one.
     pub(crate) async fn set_failures(&self, username: &str, failures: u32, last: Duration) {
         let now = micros_now();
         let (table, key, subject, user) = self.counters(username).await;
@@ -237,13 +236,12 @@ impl Service {
         update.send().await.unwrap();
     }
 
-    /// Makes it so that this client's address has failed so many times in a window that has so long to go.
+    /// Sets the number of failed sign-ins of this client's address, and the rest of their window.
     pub(crate) async fn set_failures_of_address(&self, failures: u32, window: Duration) {
         self.set_count_of_address("signin", failures, window).await;
     }
 
-    /// Makes it so that so many answers are counted in a budget of this client's address, in a window that has so long
-    /// to go.
+    /// Sets the count of one budget of this client's address, and the rest of its window.
     pub(crate) async fn set_count_of_address(&self, budget: &str, count: u32, window: Duration) {
         let item = [
             ("subject", AttributeValue::S(format!("{budget}#{}", self.address.unwrap()))),
@@ -256,14 +254,14 @@ impl Service {
         self.put(&self.tables.source_ips, item).await;
     }
 
-    /// How many failures are counted against this client's address.
+    /// Counts the failed sign-ins of this client's address.
     pub(crate) async fn failures_of_address(&self) -> u32 {
         let subject = format!("signin#{}", self.address.unwrap());
         let item = self.item(&self.tables.source_ips, "subject", &subject).await;
         item.map_or(0, |item| item["failures"].as_n().unwrap().parse().unwrap())
     }
 
-    /// Closes the window in which the failures of this client's address are counted.
+    /// Ends the window of failed sign-ins of this client's address.
     pub(crate) async fn end_window_of_address(&self) {
         let subject = format!("signin#{}", self.address.unwrap());
         let mut item = self.item(&self.tables.source_ips, "subject", &subject).await.unwrap();
@@ -271,7 +269,7 @@ impl Service {
         self.put(&self.tables.source_ips, item).await;
     }
 
-    /// Makes all that the user's sessions have been through happen so much earlier.
+    /// Moves the creation and last use of the user's sessions into the past.
     pub(crate) async fn age_sessions(&self, user: &User, by: Duration) {
         let sessions = self.stored_sessions(user).await;
         assert!(!sessions.is_empty());
@@ -283,7 +281,7 @@ impl Service {
         }
     }
 
-    /// Makes the user's own changes of the password happen so much earlier.
+    /// Moves the user's own password changes into the past.
     pub(crate) async fn age_changes(&self, user: &User, by: Duration) {
         let mut item = self.stored_user(user).await;
         let changes = item["own_changes"].as_l().unwrap().iter();
@@ -293,19 +291,19 @@ impl Service {
         self.put(&self.tables.users, item).await;
     }
 
-    /// How many changes of the password by the user are remembered.
+    /// Counts the stored password changes by the user.
     pub(crate) async fn stored_changes(&self, user: &User) -> usize {
         self.stored_user(user).await["own_changes"].as_l().unwrap().len()
     }
 
-    /// Lets the user's code expire.
+    /// Moves the expiry of the user's code into the past.
     pub(crate) async fn expire_code(&self, user: &User) {
         let mut item = self.stored_code(user).await.unwrap();
         set_back(&mut item, "expires_at", HOUR);
         self.put(&self.tables.reset_codes, item).await;
     }
 
-    /// Makes it so that so many tries of the user's code are used in the budget that this client's requests count in.
+    /// Sets the number of used tries of the user's code in the budget of this client's network.
     pub(crate) async fn set_tries(&self, user: &User, tries: usize) {
         let mut item = self.stored_code(user).await.unwrap();
         let names = (0..tries).map(|name| format!("{name:08}")).collect();
@@ -313,7 +311,7 @@ impl Service {
         self.put(&self.tables.reset_codes, item).await;
     }
 
-    /// Adds as many tries to each budget of the user's code as it has, with names of the same length.
+    /// Doubles the tries in each budget of the user's code, with names of the same length.
     pub(crate) async fn double_tries(&self, user: &User) {
         let mut item = self.stored_code(user).await.unwrap();
         for tries in ["known_tries", "other_tries"] {
@@ -325,7 +323,7 @@ impl Service {
         self.put(&self.tables.reset_codes, item).await;
     }
 
-    /// Makes the sends of the user's codes happen so much earlier.
+    /// Moves the sends of the user's codes into the past.
     pub(crate) async fn age_sends(&self, user: &User, by: Duration) {
         let mut item = self.stored_code(user).await.unwrap();
         let sends: Vec<String> = item.keys().filter(|name| is_send(name)).cloned().collect();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Service;
 
 impl Service {
-    /// One call of Secrets Manager.
+    /// Calls Secrets Manager and returns its response.
     pub(crate) async fn secrets_manager(&self, operation: &str, parameters: &Value) -> Value {
         let response = self
             .http
@@ -33,7 +33,7 @@ impl Service {
         serde_json::from_value(answer).unwrap()
     }
 
-    /// Makes a new version of a secret current; the one before it becomes the previous one.
+    /// Makes a new version of a secret current. The version before it becomes the previous one.
     pub(crate) async fn rotate(&self, secret_id: &str) {
         let new = Uuid::new_v4();
         let secret = format!("{}{}", new.simple(), new.simple());
@@ -55,7 +55,7 @@ pub(crate) struct Secret {
 }
 
 impl Secret {
-    /// Signs what only the service could.
+    /// Signs claims as the service would.
     pub(crate) fn sign(&self, header: &Header, claims: &Value) -> String {
         self.sign_bytes(header, claims.to_string().as_bytes())
     }
@@ -84,7 +84,7 @@ fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
     M::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes().to_vec()
 }
 
-/// What a token claims, whoever signed it.
+/// Returns the claims of a token without verifying its signature.
 pub(crate) fn claims(token: &str) -> Value {
     jsonwebtoken::dangerous::insecure_decode::<Value>(token).unwrap().claims
 }

@@ -9,7 +9,7 @@ pub(crate) struct User {
     /// In its normalised form.
     pub(crate) username: String,
     pub(crate) id: String,
-    /// The first of the addresses; empty when there is none.
+    /// The first address, or an empty string if there is none.
     pub(crate) email: String,
 }
 
@@ -32,7 +32,7 @@ impl NewUser<'_> {
         self.with("must_change_password", true)
     }
 
-    /// A user whose password is not [`PASSWORD`], and is hashed by the service itself.
+    /// Sets a password that the service hashes itself.
     pub(crate) fn with_password(mut self, password: &str) -> Self {
         self.fields.as_object_mut().unwrap().remove("password_hash");
         self.with("password", password)
@@ -49,7 +49,7 @@ impl NewUser<'_> {
     }
 }
 
-/// A username that nobody has yet.
+/// A new username that no user has.
 pub(crate) fn unknown_username() -> String {
     format!("st.huber.{}", Uuid::new_v4().simple())
 }

@@ -1,4 +1,4 @@
-//! What is answered when something behind the service fails, or the service itself.
+//! Responses when the store or the mail service is down, or stored data is damaged.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::helpers::{
     unknown_username,
 };
 
-/// That a change of password was answered in its own envelope with this status.
+/// Asserts an error of `change_password` with this status in its own envelope.
 #[track_caller]
 fn assert_envelope(answer: &ApiResponse, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");

@@ -22,13 +22,13 @@ use crate::helpers::{
     ApiResponse, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, User, WRONG_CODE, WRONG_PASSWORD, count,
 };
 
-/// How long the traffic goes on, in seconds, unless `SOAK_SECONDS` says otherwise.
+/// The duration of the traffic in seconds, unless `SOAK_SECONDS` is set.
 const DURATION: u64 = 15 * 60;
-/// How many people use the service at a time.
+/// Users of the service at a time.
 const PEOPLE: usize = 24;
-/// The longest that one of them thinks between two requests, in milliseconds.
+/// The longest pause of a user between two requests, in milliseconds.
 const THINK_TIME: u32 = 500;
-/// How much more memory a process may have in the last third of the time than in the second, in KiB. It is not none:
+/// The memory growth allowed from the second to the last third of the time, in KiB. Some growth is normal:
 /// `lambda_runtime` sets an environment variable for each invocation, and glibc keeps every value, some 150 bytes.
 const GROWTH: u64 = 2048;
 
@@ -103,7 +103,7 @@ fn sample(memory: &mut Memory) {
     }
 }
 
-/// Everything that may happen to a user, from the creation to the end.
+/// The whole life of a user, from creation to deletion.
 async fn live(service: &Service, number: usize, steps: &AtomicUsize) {
     let think = async || {
         steps.fetch_add(1, Relaxed);
@@ -157,7 +157,7 @@ async fn live(service: &Service, number: usize, steps: &AtomicUsize) {
     assert_eq!(service.mails_to(&user.email).await.len(), 5, "a notice of each change, and two codes");
 }
 
-/// Forgets the password, finds out that somebody uses the code up, and resets with another one, at once with others.
+/// Requests a code, loses it to wrong guesses, and resets the password with another code in parallel requests.
 async fn forget(service: &Service, user: &User, number: usize, think: &impl AsyncFn()) {
     let name = &user.username;
     let used_up = service.code_for(user).await;

@@ -1,4 +1,4 @@
-//! Everything at the same time on one user: what has to hold then, seen from outside and in the tables.
+//! Storms of parallel requests on one user: the guarantees that hold, seen by clients and in the tables.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::helpers::{
     ApiResponse, CHANGE_PASSWORD_AFTER_SIGNIN, PASSWORD, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD,
 };
 
-/// What a request of a storm is for.
+/// The purpose of a request in a storm.
 #[derive(Clone, Debug)]
 enum Purpose {
     Send,
@@ -29,7 +29,7 @@ enum Purpose {
     SignIn,
     /// To sign in with a wrong password.
     Fail,
-    /// To make the change that is due, where one is.
+    /// To make a forced change, if one is pending.
     DueChange {
         new: String,
     },
@@ -40,21 +40,21 @@ enum Purpose {
     SetPassword {
         new: String,
     },
-    /// To have a change of the password due.
+    /// To force a password change.
     Demand,
-    /// To deactivate the user, and to activate him again.
+    /// To deactivate the user and activate the user again.
     Deactivate,
     Rotate,
 }
 
-/// A request of a storm, and what came of it.
+/// A request of a storm and its outcome.
 struct Outcome {
     purpose: Purpose,
     started: Instant,
     ended: Instant,
-    /// Whether it was acknowledged.
+    /// True if the request was acknowledged.
     done: bool,
-    /// What the API answered; none where somebody else was asked.
+    /// The response of the API; `None` for requests to other services.
     answer: Option<ApiResponse>,
 }
 

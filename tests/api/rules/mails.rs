@@ -1,4 +1,4 @@
-//! The mails: to whom they go and what they say.
+//! The recipients and the content of mails.
 
 use serde_json::json;
 use shared::domain::Timestamp;
@@ -9,7 +9,7 @@ use crate::helpers::{
     WRONG_PASSWORD, unknown_username,
 };
 
-/// Asserts that the mail went to this address alone, and has all that a mail has.
+/// Asserts that a complete mail went to this address only.
 #[track_caller]
 fn assert_sent_to(mail: &Mail, address: &str) {
     assert_eq!(mail.destination.to, [address]);
@@ -361,7 +361,7 @@ async fn a_notice_states_time_address_and_session() {
     assert_names(&body).await;
     assert!(body.text_part.contains("Firefox: 69; <b>Mobile</b>: true;"), "{body:?}");
     assert!(body.html_part.contains("Firefox: 69; ") && !body.html_part.contains("<b>Mobile"), "{body:?}");
-    // What a client says of itself does not pass for a line of ours.
+    // Client information cannot imitate a line of the mail.
     assert!(!body.text_part.lines().any(|line| line.trim_start().starts_with("IP: ")), "{body:?}");
 
     service.change_password(&changed.token(), NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);

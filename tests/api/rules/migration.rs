@@ -1,4 +1,4 @@
-//! Bringing users along and taking them out again, hashes included.
+//! Import and export of users, including their hashes.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ async fn import(service: &Service, users: &[Value]) -> Value {
     service.manage(&json!({"action": "import", "users": users})).await
 }
 
-/// How many users there are, and how many of them have an outdated hash, by pages of two.
+/// Counts the users, and those with an outdated hash, in pages of two.
 async fn count_outdated(service: &Service) -> (u64, u64) {
     let (mut users, mut outdated) = (0, 0);
     let mut count = json!({"action": "count_outdated_hashes", "limit": 2});

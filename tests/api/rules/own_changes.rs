@@ -143,7 +143,7 @@ async fn parallel_changes_do_not_exceed_the_limit() {
     change(&service, &token, 8).await;
     service.age_changes(&user, MINUTE).await;
 
-    // Each of them tries until it has changed the password once, or is told that there were too many changes.
+    // Each client retries until it has changed the password once, or is refused because of too many changes.
     let passwords: Vec<String> = (0..8).map(|number| format!("{NEW_PASSWORD}{number}")).collect();
     let made = join_all(passwords.iter().map(async |new| {
         loop {

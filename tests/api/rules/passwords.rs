@@ -1,4 +1,4 @@
-//! Passwords: which ones there are, and how they are kept.
+//! Passwords: their characters and length, and their stored hashes.
 
 use serde_json::json;
 
@@ -27,7 +27,7 @@ const OTHER_PHC_HASHES: [&str; 7] = [
 ];
 const BCRYPT_HASH_OF_72_X: &str = "$2y$04$abcdefghijklmnopqrstuubzadhGtS2zEF.gu0yd0opP6cVzb.e0i";
 
-/// [`PASSWORD`] in every form that it can be brought along in.
+/// [`PASSWORD`] hashed in every supported format.
 pub(crate) fn imported_hashes() -> impl Iterator<Item = &'static str> {
     BCRYPT_HASHES.into_iter().chain(OTHER_PHC_HASHES).chain([OTHER_ARGON2_HASH])
 }
@@ -73,7 +73,7 @@ async fn a_sign_in_rehashes_an_imported_password() {
 
         let rehashed = service.stored_hash(&user).await;
         assert!(rehashed.starts_with(DEFAULT_PARAMETERS), "{rehashed}");
-        // It is the same password: nothing is revoked, nobody is told.
+        // The password is the same, so nothing is revoked and no notice is sent.
         assert!(service.takes(&token).await);
         assert!(service.mails_to(&user.email).await.is_empty());
         service.token_of(&user).await;
@@ -130,7 +130,7 @@ async fn a_password_may_have_any_characters_and_all_of_them_count() {
 #[tokio::test]
 async fn all_characters_count_with_a_bcrypt_hash_too() {
     let service = Service::new();
-    // bcrypt itself repeats what it is given, with a zero byte in between, and looks at 72 bytes.
+    // bcrypt itself repeats its input, separated by a zero byte, and uses only 72 bytes.
     let longest = "x".repeat(72);
     for (hash, password, others) in [
         (BCRYPT_HASHES[0], PASSWORD, [format!("{PASSWORD}\0"), format!("{PASSWORD}\0{PASSWORD}")]),

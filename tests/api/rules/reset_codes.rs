@@ -1,4 +1,4 @@
-//! What holds of reset codes over time: their life, their tries and their sends.
+//! The lifetime, the tries and the sends of reset codes.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ async fn a_code_is_valid_for_ten_minutes() {
     let expires_at: i64 = code["expires_at"].as_n().unwrap().parse().unwrap();
     let life = 600_000_000;
     assert!((before + life..=after + life).contains(&expires_at), "{before} {expires_at} {after}");
-    // The store's own sweep comes later, if ever.
+    // DynamoDB deletes expired items later.
     let ttl: i64 = code["ttl"].as_n().unwrap().parse().unwrap();
     assert!(ttl * 1_000_000 >= expires_at);
 }
@@ -152,7 +152,7 @@ async fn known_and_other_networks_have_five_sends_each() {
     }
 }
 
-/// Ten wrong passwords, five requests for codes and twelve wrong codes from a stranger used to lock an owner out.
+/// A stranger uses up all budgets of other networks: ten wrong passwords, five requests for codes, twelve wrong codes.
 #[tokio::test]
 async fn strangers_cannot_block_recovery_from_a_known_network() {
     let service = Service::new();

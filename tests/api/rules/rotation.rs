@@ -14,7 +14,7 @@ use crate::helpers::{PASSWORD, Secret, Service, User, claims, micros_now};
 
 /// The steps of a rotation, in their order.
 pub(crate) const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
-/// With these, rotations may follow one another at once, and nothing goes on signing with a replaced version.
+/// Settings that allow rotations without a pause, and without a cache that still signs with a replaced version.
 const ROTATING: [(&str, &str); 2] =
     [("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"), ("SECRETS_CACHE_SECONDS", "0")];
 
@@ -88,7 +88,7 @@ async fn a_replaced_key_verifies_no_token_issued_later() {
     }
 }
 
-/// Functions go on signing with a replaced key while they have it in memory.
+/// Functions continue to sign with a replaced key while it is cached.
 #[tokio::test]
 async fn a_replaced_key_verifies_tokens_issued_within_the_cache_time() {
     let service = Service::with_settings([("SECRETS_CACHE_SECONDS", "3600")]).await;
@@ -250,7 +250,7 @@ async fn a_version_is_not_replaced_before_its_minimum_age() {
     );
 }
 
-/// Signs in by the password and by the session, and uses what that gives and what there was before.
+/// Signs in by password and by session, and uses the new tokens and the earlier ones.
 async fn use_everything(service: &Service, user: &User, session_token: &str, before: &[String]) {
     let issued =
         [service.token_of(user).await, service.session_signin(session_token).await.token_of_session()];
@@ -260,8 +260,8 @@ async fn use_everything(service: &Service, user: &User, session_token: &str, bef
     }
 }
 
-/// Rotates the secret while users come and go. No request fails, and no token is refused that was issued since the
-/// rotation before. Returns a token of before.
+/// Rotates the secret under load. No request fails, and no token issued since the last rotation is refused. Returns a
+/// token from before the rotation.
 async fn rotate_under_load(service: &Service) -> String {
     let progress = Notify::new();
     let rotated = AtomicBool::new(false);

@@ -1,4 +1,4 @@
-//! `PREVENT_USER_EXISTENCE_ERRORS`: nothing that forgotPassword answers tells whether a user exists.
+//! `PREVENT_USER_EXISTENCE_ERRORS`: no response of forgotPassword reveals whether a user exists.
 
 use futures_util::future::{join, join_all};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::helpers::{
 };
 
 async fn service() -> Service {
-    // One address asks about all names.
+    // All requests come from one address.
     let settings = [
         ("PREVENT_USER_EXISTENCE_ERRORS", "true"),
         ("CODE_FAILURES_PER_IP", "0"),
@@ -26,7 +26,7 @@ fn nobody() -> User {
     User { email: format!("{username}@example.com"), username, id: String::new() }
 }
 
-/// All that an attacker sees of one username, from the first code to the last send, beside what is documented.
+/// All responses that an attacker sees for one username, from the first code to the last send, each with the expected one.
 async fn protocol(service: &Service, user: &User) -> Vec<(ApiResponse, Documented)> {
     let username = &user.username;
     let mut answers = Vec::new();
@@ -48,7 +48,7 @@ async fn protocol(service: &Service, user: &User) -> Vec<(ApiResponse, Documente
     service.expire_code(user).await;
     answers.push((service.check_code(username, WRONG_CODE).await, CODE_INCORRECT));
     answers.push((service.reset_password(username, WRONG_CODE, NEW_PASSWORD).await, CODE_INCORRECT));
-    // That no more are sent than may be does not show either.
+    // The limit of sends does not show either.
     for _ in 0..4 {
         answers.push((service.send_email(username).await, SENT));
     }
@@ -93,7 +93,7 @@ async fn a_known_user_can_reset_the_password() {
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     service.reset_password(&user.username, &code, NEW_PASSWORD).await.is(CHANGED_PASSWORD);
 
-    // That the code is used is not told either.
+    // The response does not reveal that the code was used either.
     service.check_code(&user.username, &code).await.is(CODE_INCORRECT);
     service.reset_password(&user.username, &code, PASSWORD).await.is(CODE_INCORRECT);
     service.signin(&user.username, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);

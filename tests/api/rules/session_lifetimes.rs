@@ -1,4 +1,4 @@
-//! When a session ends: by time, with the password, with its user, and whatever happens at the same time.
+//! The end of sessions: by time, by a password change, with the user, and under parallel requests.
 
 use futures_util::future::{join, join_all};
 use serde_json::json;
@@ -49,7 +49,7 @@ async fn a_session_expires_after_ninety_days_even_if_it_is_used() {
     service.sessions(&of_session).await.is(TOKEN_INCORRECT);
 }
 
-/// Asserts that the session is over, whatever its user does with it. The token is not the session's.
+/// Asserts that the session is over for sign-in, list and log-out. The token must not belong to the session.
 async fn assert_ended(service: &Service, token: &str, session_token: &str) {
     service.session_signin(session_token).await.is(SESSION_TOKEN_INCORRECT);
     service.sessions(token).await.is(NO_SESSIONS);
@@ -133,7 +133,7 @@ async fn an_operator_ends_every_session() {
         assert_revoked(&service, &session_tokens).await;
         service.sessions(&token).await.is(TOKEN_INCORRECT);
         assert!(!service.takes(&token).await, "{command}");
-        // Activation lets the user in again, and brings nothing back.
+        // Activation allows new sign-ins, but restores no session.
         service.update(&user, json!({"activated": true})).await;
         assert_revoked(&service, &session_tokens).await;
         service.sessions(&token).await.is(TOKEN_INCORRECT);

@@ -1,4 +1,4 @@
-//! A wrong setting stops the start, with an error that names it.
+//! The values of settings: an invalid one stops the start, with an error that names it.
 
 use serde_json::json;
 use shared::domain::AllowedOrigins;

@@ -25,7 +25,7 @@ fn wait(failures: u32) -> u64 {
 async fn the_wait_doubles_from_the_tenth_failure_to_fifteen_minutes() {
     let service = Service::new();
     let username = unknown_username();
-    // Shorter waits could be over before they are asked for.
+    // Shorter waits could end before the request.
     for failures in [13, 14, 15, 16, 17, 18, 19, 20, 25, 60] {
         let passed = wait(failures) / 4;
         service.set_failures(&username, failures, Duration::from_secs(passed)).await;
@@ -219,7 +219,7 @@ async fn failures_are_cleared_after_24_hours_without_another() {
     service.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
 }
 
-/// That the failures which were counted before are gone: the two that follow would make ten and eleven.
+/// Asserts that the earlier failures are cleared: two more would otherwise be the tenth and the eleventh.
 async fn assert_cleared(service: &Service, username: &str) {
     for _ in 0..2 {
         service.signin(username, WRONG_PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
@@ -371,7 +371,7 @@ async fn an_address_may_fail_a_hundred_times_in_fifteen_minutes() {
     // A refused attempt uses nothing of the username's own budget.
     assert_eq!(service.failures(&user.username).await, 0);
 
-    // No header speaks for another address; another address is not refused.
+    // Headers cannot claim another address, and another address is not refused.
     let request = service
         .request("POST", SIGNIN)
         .header("x-forwarded-for", "203.0.113.7")
@@ -381,7 +381,7 @@ async fn an_address_may_fail_a_hundred_times_in_fifteen_minutes() {
     ApiResponse::to(request).await.is_refused_for(RATE_LIMIT_EXCEEDED);
     let elsewhere = service.seen_from_elsewhere();
     elsewhere.signin(&user.username, PASSWORD).await.token();
-    // Who has only forgotten his password is not refused either.
+    // A user who forgot the password is not refused either.
     service.send_email(&user.username).await.is(SENT);
 
     service.end_window_of_address().await;

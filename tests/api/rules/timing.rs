@@ -1,5 +1,5 @@
-//! That what must not be told is not told by time either. Absolute times say nothing here: every request is paired
-//! with one that should take as long, made beside it, and what counts is their ratio.
+//! Response times must not reveal what responses hide. Absolute times depend on the machine, so every request is paired
+//! with one that should take equally long, and the ratio of the two times is tested.
 
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,20 @@ use crate::helpers::{
 
 /// Pairs per comparison: both requests of each from one address stay within its budget of failures.
 const PAIRS: usize = 40;
-/// How many pairs are under way at a time.
+/// Pairs that run in parallel.
 const AT_A_TIME: usize = 8;
-/// What the ratio of two times may be at most, or its inverse. Loose, for noisy machines: without the hash that is
-/// verified for nobody, a sign-in's ratio is four.
+/// The maximum of the ratio of two times, or of its inverse. It is loose, for noisy machines: without the hash that is
+/// verified for unknown users, the ratio of a sign-in would be four.
 const ALIKE: f64 = 1.25;
-/// The same for requests that are refused: it leaves room for chance only.
+/// The maximum ratio for refused requests, which only allows for chance.
 const REFUSED_ALIKE: f64 = 1.05;
 /// Comparisons of requests that are refused.
 const BLOCKS: usize = 15;
 /// Pairs per such comparison.
 const PAIRS_PER_BLOCK: usize = 4;
 
-/// Asks about one name after the other, in pairs of one that is somebody's and one that is nobody's, and compares the
-/// times of the answers, which all have to be the documented one.
+/// Sends a request for each name, in pairs of a known and an unknown name, asserts the expected response, and compares
+/// the times.
 async fn assert_alike<Request: Future<Output = ApiResponse>>(
     what: &str,
     pairs: &[(String, String)],
@@ -89,15 +89,15 @@ fn median_with_interval(mut samples: Vec<f64>) -> [f64; 3] {
     [samples[low], samples[middle], samples[last - low]]
 }
 
-/// A request whose attempt is let through to the comparison, and refused at its commit.
+/// A request that is refused at its commit, after the comparison of the password.
 struct Refused<'a> {
     token: Option<&'a String>,
     body: Value,
 }
 
 impl Refused<'_> {
-    /// Makes the request, and returns its time and the functions' operations. The name has used up its budget, but this
-    /// is not in what is read.
+    /// Sends the request, and returns its time and the functions' operations. The name has used up its budget, but a stale
+    /// read hides that until the commit.
     async fn time(&self, service: &Service, path: &str) -> (Duration, Vec<String>) {
         let request = service.request("POST", path).json(&self.body);
         let request = self.token.into_iter().fold(request, RequestBuilder::bearer_auth);
@@ -140,7 +140,7 @@ async fn assert_refused_alike(
     assert_around_one(&format!("{path}: {what}"), ratios, REFUSED_ALIKE);
 }
 
-/// Names of users beside names of nobody.
+/// Pairs of a known and an unknown username.
 async fn pairs(service: &Service, count: usize) -> Vec<(String, String)> {
     let users = join_all((0..count).map(|_| service.user().create())).await;
     users.into_iter().map(|user| (user.username, unknown_username())).collect()
@@ -226,7 +226,7 @@ async fn known_and_unknown_names_are_refused_in_the_same_time() {
 
 #[tokio::test]
 async fn codes_of_known_and_unknown_users_take_the_same_time_in_safe_mode() {
-    // One address asks about all names.
+    // All requests come from one address.
     let service = &Service::with_settings([
         ("PREVENT_USER_EXISTENCE_ERRORS", "true"),
         ("CODE_FAILURES_PER_IP", "0"),

@@ -17,7 +17,7 @@ fn access_log_line(request_id: &str, source_ip: &str) -> String {
         ("routeKey", "POST /api/auth/signin"),
         ("status", "200"),
         ("responseLatency", "100"),
-        // API Gateway writes this where a variable has no value.
+        // API Gateway writes a dash for a variable without a value.
         ("error.message", "-"),
         ("integration.error", "-"),
     ] {
@@ -41,7 +41,7 @@ async fn a_sign_in_writes_at_most_500_bytes_of_log() {
     access.push_str(&ours);
     let bytes = access.len() + 2 * BYTES_OF_EVENT;
     assert!(bytes <= 500, "{bytes}: {access}");
-    // Lambda adds none of its own.
+    // Lambda adds no lines of its own.
     assert!(
         include_str!("../../../../template.yaml")
             .contains("LogFormat: JSON, LogGroup: !Ref LogGroup, SystemLogLevel: WARN")

@@ -23,10 +23,10 @@ use crate::helpers::{
     NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
 
-/// What CloudWatch bills an event in addition to its bytes
+/// The bytes that CloudWatch bills for an event in addition to its text
 /// (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html>).
 const BYTES_OF_EVENT: usize = 26;
-/// The bytes that our own line may have, in a request with no failure and no cold start.
+/// The maximum length in bytes of the log line of a request without a failure or a cold start.
 const MAX_LINE: usize = 350;
 
 struct Local {
@@ -39,7 +39,7 @@ impl Local {
     fn start() -> Self {
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.log", Uuid::new_v4()));
         let mut process = Command::new(env!("CARGO_BIN_EXE_logged_stack"))
-            // One that others use too must not lose a table.
+            // A shared DynamoDB must not lose a table.
             .env_remove("DYNAMODB_URL")
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
@@ -74,7 +74,7 @@ impl Local {
         lines
     }
 
-    /// The values of every metric that the template's filters make of the log, in the order of its lines.
+    /// The values that the template's filters extract from the log for each metric, in the order of the lines.
     fn metrics(&self) -> BTreeMap<Metric, Vec<Number>> {
         let filters = template().metric_filters().unwrap();
         let mut metrics: BTreeMap<_, Vec<_>> = BTreeMap::new();
@@ -152,7 +152,7 @@ async fn parallel_requests_and_hashes_are_counted_once_each() {
     assert_eq!(local.sum("ColdStarts", None), 1);
 }
 
-/// Calls every endpoint, so that each answer that a metric counts is given at least once.
+/// Calls every endpoint so that each counted outcome occurs at least once.
 async fn give_every_counted_answer(service: &Service) {
     let user = service.user().with("password_hash", OTHER_ARGON2_HASH).create().await;
     let due = service.user().due_a_password_change().create().await;
@@ -204,7 +204,7 @@ async fn every_metric_is_counted_and_each_request_logs_one_short_line() {
     assert_eq!(counted, countable());
 
     let (answers, mut lines) = (local.answers(), local.lines());
-    // Not a function's: IAM says here why it refused what the rotation asked for.
+    // This line comes from IAM, not from a function, and explains why the rotation was refused.
     lines.retain(|line| line["message"] != "not allowed by the function's role");
     let ids: BTreeSet<&str> = answers.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
     assert_eq!(ids.len(), answers.len());

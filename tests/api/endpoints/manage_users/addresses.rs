@@ -89,7 +89,7 @@ async fn a_duplicate_address_is_stored_once_and_gets_one_mail() {
         assert_eq!(service.mails_to(address).await.len(), 1, "{address}");
     }
 
-    // What stands before the domain is the recipient's own business.
+    // Local parts are case-sensitive, and only the recipient's server may interpret them.
     let update = json!([format!("{name}@example.com"), format!("{}@example.com", name.to_uppercase())]);
     service.update(&user, json!({"email_addresses": update})).await;
     assert_eq!(service.manage_user("get", &user).await["user"]["email_addresses"], update);

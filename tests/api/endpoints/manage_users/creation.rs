@@ -288,7 +288,7 @@ async fn a_new_username_has_no_invisible_characters() {
         assert_invalid(&service.manage(&create).await, "username");
         let rename = json!({"action": "rename", "username": user.username, "new_username": name});
         assert_invalid(&service.manage(&rename).await, "new_username");
-        // To sign in, such a name is only unknown.
+        // At a sign-in, the name is simply unknown.
         service.seen_from_elsewhere().signin(name, PASSWORD).await.is(USERNAME_OR_PASSWORD_INCORRECT);
     }
 }

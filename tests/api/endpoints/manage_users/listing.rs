@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{assert_invalid, assert_refused, user_of};
 use crate::helpers::{PASSWORD_HASH, Service, User, unknown_username};
 
-/// All users there are, by pages of at most `limit`, each followed by `between` with the page.
+/// Lists all users in pages of at most `limit`, and calls `between` after each page.
 async fn list(service: &Service, limit: u64, mut between: impl AsyncFnMut(&[Value])) -> Vec<Value> {
     let (mut listed, mut page) = (Vec::new(), json!({"action": "list", "limit": limit}));
     loop {
@@ -45,7 +45,7 @@ async fn every_user_is_listed_once_while_others_come_and_go() {
     let mut deleted = Vec::new();
     let listed = list(&service, 3, async |page| {
         service.user().create().await;
-        // Those of the page go as well, its last one among them.
+        // Users of the page are deleted too, including its last one.
         let on_page = |user: &User| page.iter().any(|listed| listed["user_id"] == json!(user.id));
         let next = passing.iter().position(on_page).or(passing.len().checked_sub(1));
         if let Some(user) = next.map(|next| passing.remove(next)) {

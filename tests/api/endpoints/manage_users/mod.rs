@@ -1,4 +1,4 @@
-//! The operator's function: invoked directly, with no route.
+//! `manage_users`, the operator's function, which is invoked directly and has no route.
 
 mod addresses;
 mod changes;
@@ -24,7 +24,7 @@ const USER_FIELDS: [&str; 8] = [
     "username",
 ];
 
-/// The `user` of a success, which has nothing else.
+/// Returns the `user` of a successful response, and fails if the response has other fields.
 #[track_caller]
 fn user_of(answer: &Value) -> Value {
     assert_eq!(answer, &json!({"ok": true, "user": answer["user"]}));
@@ -40,7 +40,7 @@ fn assert_refused(answer: &Value, error_code: &str) {
     assert!(answer["msg"].as_str().is_some_and(|message| !message.is_empty()), "{answer}");
 }
 
-/// That the answer names the field that breaks its constraints, and no other.
+/// Asserts that exactly this field is reported as invalid.
 #[track_caller]
 fn assert_invalid(answer: &Value, field: &str) {
     assert_eq!(
@@ -55,7 +55,7 @@ fn assert_invalid(answer: &Value, field: &str) {
     assert!(answer["errors"][field][0].is_string(), "{answer}");
 }
 
-/// That the instant is one of RFC 3339 in UTC, within the last minute by this machine's clock.
+/// Asserts an RFC 3339 timestamp in UTC within the last minute of this machine's clock.
 #[track_caller]
 fn assert_just_now(instant: &Value) {
     let text = instant.as_str().unwrap_or_else(|| panic!("no instant: {instant}"));

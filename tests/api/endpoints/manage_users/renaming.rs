@@ -38,7 +38,7 @@ async fn a_renamed_user_keeps_everything_but_the_name() {
     service.user().with("username", user.username.clone()).create().await;
 }
 
-/// The user, whose locale is shown.
+/// Returns the user with the optional locale.
 async fn user_of_with_locale(service: &Service, user: &User) -> Value {
     service.manage_user("get", user).await["user"].clone()
 }
@@ -63,7 +63,7 @@ async fn a_rename_revokes_tokens_sessions_and_codes() {
         service.reset_password(&new_name, &code, NEW_PASSWORD).await.is(NO_CODE_REQUESTED);
         service.signin(&new_name, PASSWORD).await.token();
 
-        // Not even a user who has the old name later can use what the first one left.
+        // A later user of the old name cannot use the session or the code either.
         if !display_only {
             service.user().with("username", user.username.clone()).create().await;
             service.session_signin(&session_token).await.is(SESSION_TOKEN_INCORRECT);

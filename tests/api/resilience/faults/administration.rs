@@ -238,7 +238,7 @@ impl Scenario for Rename {
         assert!(stored(present).await.is_some() && stored(former).await.is_none());
         let id = service.item(&service.tables.user_ids, "user_id", &user.id).await.unwrap();
         assert_eq!(*id["username"].as_s().unwrap(), present.username);
-        // A code is that of a name, and so are failures.
+        // Codes and failures belong to a name.
         assert_eq!(service.stored_code(user).await.is_none(), done);
         assert!(service.stored_code(&renamed).await.is_none());
         let failures = if done { 0 } else { FAILURES as usize };
@@ -246,7 +246,7 @@ impl Scenario for Rename {
 
         assert_eq!(service.takes(token).await, !done);
         assert_eq!(service.session_signin(session_token).await.status == 202, !done);
-        // They are deleted once, and otherwise expire.
+        // Deletion of the sessions is tried once. Those that remain expire.
         let tidied = reply.is_some() && !struck.fails(LIST_SESSIONS) && struck.applied(DELETE_SESSION);
         assert_eq!(service.session_rows(self.session_owner.clone()).await.is_empty(), tidied);
         assert_password(service, present, false).await;
@@ -277,7 +277,7 @@ impl Scenario for Delete {
     async fn check(self, service: &Service, reply: Option<Value>, struck: &Struck) {
         let Account { user, token, session_token, .. } = &self.0;
         let done = reply.is_some() || struck.lost(TRANSACTION);
-        // That is tried once, and the rest expires.
+        // Deletion of the sessions is tried once. Those that remain expire.
         let tidied = reply.is_some() && !struck.fails(LIST_SESSIONS) && struck.applied(DELETE_SESSION);
         assert_eq!(service.session_rows(self.1).await.is_empty(), tidied);
         let stored = [

@@ -178,7 +178,7 @@ impl Scenario for SendingRefused {
     }
 }
 
-/// A code of which one try is left.
+/// A code with one try left.
 pub(super) struct LastTry(String);
 
 impl LastTry {
@@ -188,7 +188,7 @@ impl LastTry {
         Self(code)
     }
 
-    /// Asserts that so many tries are used, and that the right code is checked if one is left.
+    /// Asserts the number of used tries, and that the right code is accepted if one is left.
     pub(super) async fn assert_tries(&self, service: &Service, user: &User, expected: usize) {
         assert_eq!(service.tries(user).await, expected, "tries");
         let again = service.check_code(&user.username, &self.0).await;

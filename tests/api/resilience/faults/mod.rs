@@ -1,8 +1,8 @@
-//! What is answered, and what is stored, when an operation behind a request fails: for every endpoint, every operation
-//! that it makes, and everything that can happen to that and makes a difference, at the first attempt and at all of them.
+//! Faults in operations behind a request: for every endpoint, every operation and every relevant fault, at the first
+//! attempt and at all attempts.
 //!
-//! A request may be refused for now, and nothing else is different from what it would be without the fault: passwords,
-//! codes, sessions and mails agree, and no try or attempt is counted too low. Afterwards everything goes on.
+//! A fault may make a request temporarily unavailable, but nothing else: passwords, codes, sessions and mails stay
+//! consistent, no try or attempt is counted too low, and the service works afterwards.
 
 mod administration;
 mod codes;
@@ -23,7 +23,7 @@ use support::{Fault, Plan};
 use crate::answers::{SERVICE_UNAVAILABLE, SESSION_TOKEN_INCORRECT};
 use crate::helpers::{ApiResponse, MINUTE, NEW_PASSWORD, PASSWORD, Service, User};
 
-/// Hashes cost next to nothing, secrets are read for each request, and rotations may follow one another.
+/// Settings with cheap hashes, no cache of secrets, and no minimum interval between rotations.
 const SETTINGS: [(&str, &str); 6] = [
     ("ARGON2_MEMORY_KIB", "128"),
     ("ARGON2_ITERATIONS", "1"),
@@ -33,12 +33,12 @@ const SETTINGS: [(&str, &str); 6] = [
     ("CODE_FAILURES_PER_IP", "1000000"),
     ("RESET_MAILS_PER_IP", "1000000"),
 ];
-/// On how many stacks for each core scenarios run at once, one request at a time on each: most of the time is waiting.
+/// Stacks per core that run scenarios in parallel, one request at a time each. Most of the time is spent waiting.
 const STACKS_PER_CORE: usize = 6;
 
 /// Failures of a username before a request; one more costs no wait.
 const FAILURES: u32 = 3;
-/// So many that one more makes the username wait for longer than a request takes.
+/// Failures after which one more causes a wait that is longer than a request.
 const LAST_FAILURES: u32 = 14;
 /// Failures of an address before a request.
 const FAILURES_OF_ADDRESS: u32 = 5;
@@ -74,29 +74,29 @@ const REPLACE_SECRET: &str = "PutSecretValue jwt-secret";
 
 /// One request in a known state.
 trait Scenario: Sized {
-    /// What is answered if the service is available.
+    /// The response if the service is available.
     type Reply;
 
-    /// The operations without which it is not.
+    /// The operations without which the request is answered as unavailable.
     const NEEDS: &[&str];
 
-    /// Those of them whose outcome is looked up when their answers are lost.
+    /// The needed operations whose outcome is looked up after a lost response.
     const LOOKED_UP: &[&str] = &[];
 
     async fn prepare(service: &Service) -> Self;
 
-    /// Sends the request, and asserts the documented answer or that the service is unavailable, which is `None`.
+    /// Sends the request and asserts the documented response. Returns `None` if the service is unavailable.
     async fn request(&self, service: &Service) -> Option<Self::Reply>;
 
-    /// Asserts what came of it, and that the service works.
+    /// Asserts the stored outcome, and that the service works.
     async fn check(self, service: &Service, reply: Option<Self::Reply>, struck: &Struck);
 }
 
-/// What went wrong.
+/// The injected fault, if any.
 struct Struck(Option<Plan>);
 
 impl Struck {
-    /// Whether an operation came to an error.
+    /// Returns whether an operation ends in an error.
     fn fails(&self, operation: &str) -> bool {
         self.0
             .as_ref()
@@ -107,52 +107,52 @@ impl Struck {
         operations.iter().any(|operation| self.fails(operation))
     }
 
-    /// Whether an operation came to an error although it was applied.
+    /// Returns whether an operation ends in an error although it is applied.
     fn lost(&self, operation: &str) -> bool {
         self.fails(operation) && self.0.as_ref().is_some_and(|plan| plan.fault.is_applied())
     }
 
-    /// Whether an operation came to an error although it had been applied by then, which can be looked up.
+    /// Returns whether an operation ends in an error after it was applied, so that a look-up finds its outcome.
     fn known(&self, operation: &str) -> bool {
         self.lost(operation) && !self.late(operation)
     }
 
-    /// Whether an operation was applied, if it was come to.
+    /// Returns whether an operation is applied if it is reached.
     fn applied(&self, operation: &str) -> bool {
         !self.fails(operation) || self.lost(operation)
     }
 
-    /// Whether an operation was applied after the answer, perhaps again.
+    /// Returns whether an operation is applied after the response, perhaps again.
     fn late(&self, operation: &str) -> bool {
         self.0.as_ref().is_some_and(|plan| plan.fault == Fault::Late && plan.operation == operation)
     }
 
-    /// Returns whether the mail service answered that it did not take a mail.
+    /// Returns whether the mail service explicitly refuses a mail.
     fn refused(&self, mail: &str) -> bool {
         self.0.as_ref().is_some_and(|plan| plan.operation == mail && plan.fault.is_refusal())
     }
 
-    /// How many mails arrive where one is sent.
+    /// The number of mails that arrive for one that is sent.
     fn mails(&self) -> usize {
         usize::from(self.applied(MAIL))
     }
 
-    /// Returns whether an attempt was charged or cleared: it was committed, or the commit was applied after all.
+    /// Returns whether an attempt is committed, even if the response of the commit is lost.
     fn committed(&self, before: &[&str]) -> bool {
         !self.fails_any(before) && self.applied(COMMIT)
     }
 
-    /// The failures counted after a right password, which is compared once the operations `before` are done.
+    /// The failures counted after a right password. `before` are the operations before its comparison.
     fn failures_after_right(&self, before: &[&str]) -> usize {
         if self.committed(before) { 0 } else { FAILURES as usize }
     }
 
-    /// The failures counted after those that there were and a wrong password.
+    /// The failures counted after `failures` and a wrong password.
     fn failures_after_wrong(&self, failures: u32, before: &[&str]) -> usize {
         failures as usize + usize::from(self.committed(before))
     }
 
-    /// The failures of the address that a wrong password adds.
+    /// The failures that a wrong password adds to the address.
     fn charged_to_address(&self, before: &[&str]) -> u32 {
         let reached = !self.fails_any(before) && !self.fails(COMMIT);
         u32::from(reached && self.applied(CHARGE_ADDRESS))
@@ -176,7 +176,7 @@ impl Entry {
 
 #[tokio::test]
 async fn no_fault_leaves_a_partial_change_or_a_count_too_low() {
-    // The stacks are started here, wherever the others are: once is enough.
+    // This test starts its own stacks, so running it once, with the embedded services, is enough.
     if !support::embedded() || std::env::var_os("DYNAMODB_URL").is_some() {
         return;
     }
@@ -266,13 +266,13 @@ async fn a_session_signs_in_although_five_attempts_of_an_operation_fail() {
             assert_eq!(answer.status, 202, "{fault:?} at {operation}: {answer:?}");
         }
     }
-    // Other functions answer sooner, that it cannot be told.
+    // Other functions give up sooner.
     failing(GET_USER, Fault::Unavailable);
     service.sessions(&token).await.is_refused_for(SERVICE_UNAVAILABLE);
     faults.end().await;
 }
 
-/// Does all the work, one piece at a time on each of the stacks.
+/// Does all the work in parallel, one piece at a time on each stack.
 async fn on_each<T, R>(
     services: &[Service],
     work: impl IntoIterator<Item = T>,
@@ -292,7 +292,7 @@ async fn on_each<T, R>(
 /// Runs a scenario, and returns the operations of its request.
 async fn run<S: Scenario>(service: &Service, struck: &Struck) -> Vec<String> {
     let faults = service.stack.as_ref().unwrap().faults();
-    // What a scenario that failed may have left.
+    // A failed scenario may have left a fault behind.
     faults.end().await;
     let scenario = S::prepare(service).await;
     faults.begin(struck.0.clone());
@@ -308,7 +308,7 @@ async fn run<S: Scenario>(service: &Service, struck: &Struck) -> Vec<String> {
     operations
 }
 
-/// The answer, unless it is that the service is unavailable.
+/// Returns the response, or `None` if it says that the service is unavailable.
 #[track_caller]
 fn available(answer: ApiResponse) -> Option<ApiResponse> {
     if answer.status != 503 {
@@ -318,7 +318,7 @@ fn available(answer: ApiResponse) -> Option<ApiResponse> {
     None
 }
 
-/// The same of `change_password`.
+/// Returns a response of `change_password`, or `None` if it says that the service is unavailable.
 #[track_caller]
 fn available_profile(answer: ApiResponse) -> Option<ApiResponse> {
     if answer.status != 503 {
@@ -330,7 +330,7 @@ fn available_profile(answer: ApiResponse) -> Option<ApiResponse> {
     None
 }
 
-/// The same of `manage_users`.
+/// Returns a response of `manage_users`, or `None` if it says that the service is unavailable.
 #[track_caller]
 fn available_management(answer: Value) -> Option<Value> {
     if answer["ok"] == true {
@@ -340,7 +340,7 @@ fn available_management(answer: Value) -> Option<Value> {
     None
 }
 
-/// A user as scenarios find it.
+/// The user of a scenario.
 struct Account {
     user: User,
     token: String,
@@ -349,7 +349,7 @@ struct Account {
 }
 
 impl Account {
-    /// A user who is signed in and stays so, and whose name and address have failed since.
+    /// Creates a user with a token and a session, and failures of the name and the address since.
     async fn new(service: &Service) -> Self {
         let user = service.user().with_password(PASSWORD).create().await;
         let (token, session_token) = service.session_of(&user).await;
@@ -358,8 +358,8 @@ impl Account {
         account
     }
 
-    /// Asserts that all of the user is as after a change of the password to [`NEW_PASSWORD`], or else as before.
-    /// The token that made the change is `kept`.
+    /// Asserts the state of the user after a change to [`NEW_PASSWORD`], or the unchanged state. `kept` says whether the
+    /// token stays valid after the change.
     async fn assert_changed(&self, service: &Service, changed: bool, kept: bool, struck: &Struck) {
         let Self { user, token, session_token, stamp } = self;
         assert_eq!(self::stamp(service, user).await != *stamp, changed, "stamp");
@@ -376,7 +376,7 @@ impl Account {
     }
 }
 
-/// Makes it so that the user's name and this client's address have failed before.
+/// Sets earlier failures of the user's name and of this client's address.
 async fn let_fail(service: &Service, user: &User) {
     service.set_failures(&user.username, FAILURES, MINUTE).await;
     service.set_failures_of_address(FAILURES_OF_ADDRESS, 10 * MINUTE).await;
@@ -386,19 +386,19 @@ async fn stamp(service: &Service, user: &User) -> String {
     service.stored_user(user).await["security_stamp"].as_s().unwrap().clone()
 }
 
-/// Asserts that [`NEW_PASSWORD`] is the password, or else [`PASSWORD`].
+/// Asserts that the password is [`NEW_PASSWORD`] if `changed`, and [`PASSWORD`] otherwise.
 async fn assert_password(service: &Service, user: &User, changed: bool) {
     service.set_failures(&user.username, 0, MINUTE).await;
     service.signin(&user.username, if changed { NEW_PASSWORD } else { PASSWORD }).await.token();
 }
 
-/// Asserts that so many failures of the username are counted in all, and so many more of the address.
+/// Asserts the failures of the username in both budgets, and the failures added to the address.
 async fn assert_failures(service: &Service, user: &User, failures: usize, of_address: u32) {
     assert_eq!(service.failures_of_both(&user.username).await, failures, "failures");
     assert_eq!(service.failures_of_address().await, FAILURES_OF_ADDRESS + of_address, "of the address");
 }
 
-/// Asserts that the user was told of the change if there was one, and the service could know of it.
+/// Asserts that the user got a notice of the change, if there was one that the service could detect.
 async fn assert_notices(service: &Service, user: &User, changed: bool, struck: &Struck) {
     let mails = service.mails_to(&user.email).await;
     let notices = mails.iter().filter(|mail| mail.subject.contains("was changed")).count();

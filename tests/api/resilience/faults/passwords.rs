@@ -41,7 +41,7 @@ impl Scenario for SigningIn {
         let signed_in = reply.is_some();
         assert_failures(service, &user, struck.failures_after_right(&[READ_CANDIDATE]), 0).await;
 
-        // A session whose answer is lost is kept, and nobody has its token.
+        // After a lost response, a session is stored whose token no client has.
         let kept = signed_in || struck.lost(KEEP_SESSION);
         assert_eq!(service.stored_sessions(&user).await.len(), usize::from(kept));
         let rehashed = (signed_in || struck.fails(KEEP_SESSION)) && struck.applied(REPLACE_HASH);
@@ -87,7 +87,7 @@ impl Scenario for SigningInOnceMore {
         if let Some(session_token) = reply {
             service.session_signin(&session_token).await.token_of_session();
         }
-        // The next one does what this one did not.
+        // The next sign-in removes the session that this one left.
         service.set_failures(&user.username, 0, MINUTE).await;
         service.session_of(&user).await;
         assert_eq!(service.stored_sessions(&user).await.len(), 100);
@@ -191,7 +191,7 @@ impl Scenario for ForcedChange {
 /// A change of the password by its user.
 pub(super) struct Change(Account);
 
-/// What comes before the commit of an attempt of a signed-in user.
+/// The operations before the commit of an attempt by a signed-in user.
 const BEFORE: [&str; 4] = [JWT_SECRET, GET_USER_ID, GET_SESSION, READ_CANDIDATE];
 const RIGHT_NEEDS: [&str; 5] = [JWT_SECRET, GET_USER_ID, GET_SESSION, READ_CANDIDATE, COMMIT];
 const WRONG_NEEDS: [&str; 6] = [JWT_SECRET, GET_USER_ID, GET_SESSION, READ_CANDIDATE, COMMIT, CHARGE_ADDRESS];
@@ -220,7 +220,7 @@ impl Scenario for Change {
     }
 }
 
-/// A change of the password by somebody who does not know it.
+/// A password change with a wrong old password.
 pub(super) struct WrongOldPassword(Account);
 
 impl Scenario for WrongOldPassword {

@@ -34,7 +34,7 @@ impl<const STEP: usize> Scenario for Rotate<STEP> {
         Self { version, before, user, token }
     }
 
-    /// A step that fails is asked for again.
+    /// Runs the step. Secrets Manager retries a step that fails.
     async fn request(&self, service: &Service) -> Option<()> {
         let Err(failed) = step(service, STEPS[STEP], &self.version).await else {
             return Some(());

@@ -93,7 +93,7 @@ async fn tries_with_the_right_code_are_released_in_their_own_budget() {
         client.set_tries(&user, used).await;
     }
 
-    // No more at once than tries are left.
+    // No more parallel tries than are left.
     let checks = clients.iter().zip([8, 5]).map(async |(client, right)| {
         let answers =
             join_all((0..right).map(async |_| client.check_code(&user.username, &code).await)).await;
@@ -152,7 +152,7 @@ async fn forty_parallel_sends_make_five_mails_in_each_budget_and_one_valid_code(
 
 #[tokio::test]
 async fn refused_mails_give_no_additional_tries() {
-    // The budgets of the addresses would end the guesses sooner.
+    // The budgets of addresses would stop the guesses earlier.
     let service = Service::with_settings([("CODE_FAILURES_PER_IP", "0"), ("RESET_MAILS_PER_IP", "0")]).await;
     let user = service.user().create().await;
     service.token_of(&user).await;

@@ -1,4 +1,4 @@
-//! What holds when everything happens at the same time: exact counts and single winners.
+//! Parallel requests, with exact counts and single winners.
 
 mod changes;
 mod codes;
@@ -7,7 +7,7 @@ mod users;
 
 use crate::helpers::ApiResponse;
 
-/// Which of the answers is the only 200.
+/// Returns the index of the only response with status 200.
 #[track_caller]
 fn only_success(answers: &[ApiResponse]) -> usize {
     let winners: Vec<usize> = (0..answers.len()).filter(|&place| answers[place].status == 200).collect();

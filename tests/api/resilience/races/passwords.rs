@@ -86,7 +86,7 @@ async fn right_passwords_from_twelve_networks_at_once_all_sign_in() {
 async fn two_hundred_wrong_passwords_reveal_ten_outcomes() {
     let service = Service::new();
     let user = service.user().create().await;
-    // More than one address may fail.
+    // One address alone would reach its own limit.
     let clients = [service.clone(), service.seen_from_elsewhere(), service.seen_from_elsewhere()];
 
     let started = Instant::now();
@@ -138,7 +138,7 @@ async fn right_and_wrong_passwords_from_two_networks_are_counted_separately() {
     stranger.set_failures(&user.username, 8, MINUTE).await;
 
     let started = Instant::now();
-    // As many wrong passwords as make nobody wait, even if no right one comes between them.
+    // Too few wrong passwords for a wait, even if no right one comes in between.
     let owner = join_all((0..29).map(async |attempt: usize| match attempt % 3 {
         0 if attempt < 27 => service.signin(&user.username, WRONG_PASSWORD).await,
         1 => service.check_old_password(&token, PASSWORD).await,
@@ -185,8 +185,8 @@ async fn strangers_guesses_do_not_block_sign_ins_from_a_known_network() {
     assert_eq!(service.failures(&user.username).await, 0);
 }
 
-/// How many failures the budget allows in the time since then: the tenth is followed by a wait of one second,
-/// the eleventh by two, and so on. It is ten unless this machine is very slow.
+/// The failures that the budget allows since `started`: a wait of one second follows the tenth, of two seconds the
+/// eleventh, and so on. It is ten unless the machine is very slow.
 fn most_failures_within(started: Instant) -> usize {
     let seconds = started.elapsed().as_secs();
     10 + (seconds + 1).ilog2() as usize

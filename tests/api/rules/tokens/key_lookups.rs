@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use crate::helpers::{Secret, Service, claims};
 
-/// Far longer than an unknown key is refused unseen.
+/// A time far longer than the pause between look-ups of unknown key ids.
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
-/// The look-ups of the secret that tokens cause in one environment while `requests` run, and the most that there may be
-/// of them: each look-up is two calls, and there is one a second.
+/// Counts the calls that fetch the secret in one environment while `requests` run, and returns the allowed maximum too:
+/// one look-up per second, of two calls each.
 async fn look_ups(service: &Service, requests: impl Future<Output = ()>) -> (usize, u64) {
     let faults = service.stack.as_ref().unwrap().faults();
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! JSON Web Tokens: what they claim, which are taken, and when they are revoked.
+//! JSON Web Tokens: their claims, verification and revocation.
 
 mod key_lookups;
 mod revocation;
@@ -132,7 +132,7 @@ async fn keys_that_a_token_contains_or_references_are_not_used() {
     }
 }
 
-/// RFC 7515 §4.1.11: who does not understand what a token calls critical has to refuse it.
+/// RFC 7515 §4.1.11: a token with an unknown critical extension must be refused.
 #[tokio::test]
 async fn a_token_with_critical_extensions_is_refused() {
     let service = Service::new();
@@ -260,7 +260,7 @@ async fn tokens_of_another_type_are_refused() {
     }
 }
 
-/// RFC 7515 §4 and §5.2, RFC 8725 §3.10: a header is read strictly, with a signature that is right too.
+/// RFC 7515 §4 and §5.2, RFC 8725 §3.10: a header is parsed strictly, even if the signature is right.
 #[tokio::test]
 async fn a_header_with_unexpected_values_is_refused() {
     let service = Service::new();
@@ -332,7 +332,7 @@ async fn a_token_has_only_one_encoding() {
     let token = service.token_of(&user).await;
     let (header, mut claims) = (jsonwebtoken::decode_header(&token).unwrap(), claims(&token));
     let secret = service.jwt_secret().await;
-    // All of base64url's alphabet that base64 has not.
+    // Makes the payload contain the two characters that base64url does not share with base64.
     claims["name"] = json!("???>>>~~~");
     let token = secret.sign(&header, &claims);
     assert!(service.takes(&token).await && token.contains(['-', '_']));

@@ -18,7 +18,7 @@ async fn a_change_revokes_every_token_except_the_one_that_made_it() {
     service.change_password(&other, NEW_PASSWORD, PASSWORD).await.is(UNAUTHORIZED);
     let new = service.signin(&user.username, NEW_PASSWORD).await.token();
 
-    // The token goes on being used, and the next change revokes what was issued since.
+    // The token stays valid, and the next change revokes the tokens issued since.
     service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
     assert!(service.takes(&token).await);
     assert!(!service.takes(&new).await);
