@@ -1,17 +1,17 @@
 /*
- * Argon2id by the reference implementation in C, for the bench to compare the service's own with.
+ * Argon2id by the reference implementation in C, for comparison with the service.
  *
  *     argon2 MEMORY_KIB ITERATIONS LANES
  *
- * computes one hash for each line on standard input, and answers with a line of how many nanoseconds it took.
+ * computes one hash for each line on standard input, and prints its time in nanoseconds.
  *
- * With AVX2, from the sources that node-argon2 brings along:
+ * Built with AVX2 from the sources in node-argon2:
  *
  *     lib=node_modules/argon2/argon2
  *     cc -O3 -mavx2 -I $lib/include argon2.c $lib/src/{argon2,core,encoding,thread,opt}.c $lib/src/blake2/blake2b.c \
  *       -lpthread -o argon2
  *
- * and, where that cannot be built, with Debian's libargon2-dev, which is for any x86-64 and takes twice the time:
+ * or, if that fails, with libargon2-dev of Debian, which supports any x86-64 and takes twice the time:
  *
  *     cc -O3 argon2.c -largon2 -o argon2
  */
@@ -26,15 +26,15 @@
 #include <time.h>
 
 /*
- * The memory that all hashes work in. The service keeps its own too: with fresh memory for each hash, much of the time
- * would be the kernel's for its pages. As the library does by itself, each hash wipes it at its end.
+ * The memory of all hashes. It is reused, as in the service, because the kernel would need much time for the pages of
+ * fresh memory. The library wipes it after each hash.
  */
 static uint8_t *arena;
 static size_t arena_bytes;
 
 static int take_arena(uint8_t **memory, size_t bytes) {
     *memory = bytes <= arena_bytes ? arena : NULL;
-    return ARGON2_OK; /* It is for the library to look at the pointer. */
+    return ARGON2_OK; /* The library checks the pointer. */
 }
 
 static void keep_arena(uint8_t *memory, size_t bytes) {
@@ -69,7 +69,7 @@ static void hash(uint32_t memory_kib, uint32_t iterations, uint32_t lanes, uint8
     if (error != ARGON2_OK) fail(argon2_error_message(error));
 }
 
-/* No time is worth anything if the hash is wrong. */
+/* Checks that the hashes are correct. */
 static void check(void) {
     static const uint8_t tag[32] = { /* RFC 9106, section 5.3 */
         0x0d, 0x64, 0x0d, 0xf5, 0x8d, 0x78, 0x76, 0x6c, 0x08, 0xc0, 0x37, 0xa3, 0x4a, 0x8b, 0x53, 0xc9,
@@ -97,12 +97,12 @@ int main(int argc, char **argv) {
     if (argc != 4) fail("three arguments: MEMORY_KIB ITERATIONS LANES");
     uint32_t memory_kib = parameter(argv[1]), iterations = parameter(argv[2]), lanes = parameter(argv[3]);
     arena_bytes = (size_t)(memory_kib < 32 ? 32 : memory_kib) * 1024;
-    /* By whole pages, so that no block shares a line of the cache with its neighbours. */
+    /* Whole pages, so that each block starts at a cache line. */
     arena = aligned_alloc(4096, (arena_bytes + 4095) / 4096 * 4096);
     if (arena == NULL) fail("out of memory");
     check();
     uint8_t out[32];
-    hash(memory_kib, iterations, lanes, out); /* So that every page has been touched. */
+    hash(memory_kib, iterations, lanes, out); /* Touches every page. */
 
     for (int character; (character = getchar()) != EOF;) {
         if (character != '\n') continue;

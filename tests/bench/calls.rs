@@ -1,5 +1,5 @@
-//! The calls that are measured: the main path of every endpoint, and a sign-in's other paths, for a user of its own each,
-//! so that none finds what another has changed.
+//! The calls that are measured: the main path of every endpoint and the other paths of a sign-in. Each has its own user, so
+//! that it does not depend on the others.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -12,31 +12,31 @@ const PASSWORD: &str = "Password1234!";
 const NEW_PASSWORD: &str = "NewPassword1234!";
 const WRONG_PASSWORD: &str = "WrongPassword1234!";
 
-/// An address, of those for documentation, whose budget of failed sign-ins is used up.
+/// An address, reserved for documentation, whose budget of failed sign-ins is exhausted.
 const USED_UP_ADDRESS: &str = "198.51.100.9";
-/// So many failed sign-ins use up the budget of any address.
+/// A number of failed sign-ins that exhausts the budget of any address.
 const MANY: usize = 1000;
 
 /// A call of a function.
 #[derive(Clone)]
 pub(crate) struct Call {
-    /// What figures of it are called by.
+    /// The part of the names of its figures.
     pub(crate) key: &'static str,
     pub(crate) function: &'static str,
     pub(crate) event: Bytes,
-    /// Whether the answer is a success, or else a refusal.
+    /// True if the response is a success rather than a refusal.
     pub(crate) succeeds: bool,
-    /// How many password hashes are computed for it.
+    /// The number of password hashes that it computes.
     pub(crate) hashes: u8,
 }
 
-/// A stack's own functions, and its inbox.
+/// The functions and the inbox of a stack.
 pub(crate) struct Service {
     url: String,
     http: reqwest::Client,
 }
 
-/// The calls, and in the store what they need.
+/// Prepares the store, and returns the calls.
 pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     let service = Service::of(stack)?;
     let mut calls = Vec::new();
@@ -46,7 +46,7 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     };
 
     let user = service.create_user("signin", false).await?;
-    // The first sign-in from a network writes more than the ones after it, which are the ordinary ones.
+    // The first sign-in from a network writes more than the following ones, which are the usual case.
     service.invoke("signin", &signin(&user)).await?;
     add("signin", "signin", 1, signin(&user));
 
@@ -138,7 +138,7 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
 
     let user = service.create_user("session_end", false).await?;
     let (token, _) = service.tokens_of(&user).await?;
-    // A token ends with its session, so another one's is ended.
+    // The token ends with its own session, so another session is ended.
     service.tokens_of(&user).await?;
     let answer = service.invoke("sessions", &filled(list, &Value::Null, Some(&token))?).await?;
     let answer: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;
@@ -148,20 +148,20 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     Ok(calls)
 }
 
-/// The event of a sign-in of a user that [`Service::create_user`] created, or of a copy.
+/// The sign-in event of a user that [`Service::create_user`] created, or of a copy of one.
 pub(crate) fn signin(username: &str) -> Value {
     let event = include_str!("../../events/signin/without_session.json");
     filled(event, &json!({"username": username, "password": PASSWORD}), None).unwrap_or_default()
 }
 
-/// The event of a sign-in that opens a session.
+/// The event of a sign-in that creates a session.
 fn signin_with_session(username: &str) -> Result<Value> {
     let event = include_str!("../../events/signin/stay_logged_in.json");
     let body = json!({"username": username, "password": PASSWORD, "stay_logged_in": true});
     filled(event, &body, None)
 }
 
-/// The event with another body and another token.
+/// Fills an event with a body and a token.
 fn filled(event: &str, body: &Value, token: Option<&str>) -> Result<Value> {
     let mut event: Value = serde_json::from_str(event)?;
     if !body.is_null() {
@@ -178,14 +178,13 @@ impl Service {
         Ok(Self { url: stack.aws_url(), http: reqwest::Client::builder().no_proxy().build()? })
     }
 
-    /// What a function of the stack answers.
+    /// Invokes a function of the stack, and returns its response.
     async fn invoke(&self, function: &str, payload: &Value) -> Result<Value> {
         let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
         Ok(self.http.post(url).body(payload.to_string()).send().await?.json().await?)
     }
 
-    /// Creates a user with [`PASSWORD`], and returns the name, which is the id as well, and as long as one that the
-    /// service makes up.
+    /// Creates a user with [`PASSWORD`], and returns the name. It is also the id, and as long as a generated one.
     pub(crate) async fn create_user(&self, purpose: &str, must_change_password: bool) -> Result<String> {
         let username = format!("bench.{purpose:_<30}");
         let create = json!({
@@ -201,7 +200,7 @@ impl Service {
         if answer["ok"] == true { Ok(username) } else { Err(format!("no user: {answer}").into()) }
     }
 
-    /// Has a code sent, and reads it from the mail.
+    /// Requests a code, and reads it from the mail.
     async fn code_for(&self, username: &str) -> Result<String> {
         let event = include_str!("../../events/forgot_password_send_email/known_username.json");
         let event = filled(event, &json!({"username": username}), None)?;
@@ -213,7 +212,7 @@ impl Service {
         Ok(code.ok_or_else(|| format!("no code in {inbox}"))?.to_owned())
     }
 
-    /// A token and a session token.
+    /// Signs in, and returns a token and a session token.
     async fn tokens_of(&self, username: &str) -> Result<(String, String)> {
         let answer = self.invoke("signin", &signin_with_session(username)?).await?;
         let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())?;

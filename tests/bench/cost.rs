@@ -1,5 +1,5 @@
-//! The price of a request and of a month, from what was measured, from the template, and from AWS's prices; and whether
-//! COSTS.md and README.md say the same.
+//! Computes the price of a request and of a month from the measurements, the template and the prices of AWS, and checks
+//! that COSTS.md and README.md agree.
 
 use shared::aws::WHOLE_CORE_MB;
 use support::template::{AccessLog, Function, MonthlyResources, Template};
@@ -11,7 +11,7 @@ use crate::report::Report;
 const COSTS: &str = include_str!("../../COSTS.md");
 const README: &str = include_str!("../../README.md");
 
-/// US dollars in us-east-1: list prices without free tiers. COSTS.md has their sources.
+/// List prices in us-east-1, in US dollars, without free tiers. COSTS.md has the sources.
 mod price {
     const MILLION: f64 = 1e6;
     const GB: f64 = 1e9;
@@ -22,48 +22,48 @@ mod price {
     pub(super) const LAMBDA_REQUEST: f64 = 0.20 / MILLION;
     pub(super) const LAMBDA_GB_SECOND_ARM64: f64 = 13.33 / MILLION;
     pub(super) const LAMBDA_GB_SECOND_X86_64: f64 = 16.67 / MILLION;
-    /// A trace, of which one in 20 requests has one.
+    /// The share of a request in the traces: X-Ray samples one request in 20.
     pub(super) const TRACED_REQUEST: f64 = 5.00 / MILLION / 20.0;
     pub(super) const LOGGED_BYTE: f64 = 0.50 / GB;
     pub(super) const LOGGED_BYTE_INFREQUENT_ACCESS: f64 = 0.25 / GB;
     pub(super) const TRANSFERRED_BYTE: f64 = 0.09 / GB;
     /// For accounts that sent no mail before 2025-06.
     pub(super) const MAIL: f64 = 160.0 / MILLION;
-    // By the month:
+    // Monthly prices:
     pub(super) const METRIC: f64 = 0.30;
     pub(super) const METRIC_IN_ALARM: f64 = 0.10;
     pub(super) const DASHBOARD: f64 = 3.00;
     pub(super) const SECRET: f64 = 0.40;
 }
 
-/// Milliseconds. The wait for AWS is assumed, because there the bench has only stand-ins.
+/// Times in milliseconds. The times of AWS are assumptions, because the bench has only stand-ins for its services.
 mod time {
-    /// One operation of DynamoDB that waits for the one before.
+    /// An operation of DynamoDB that waits for the one before.
     pub(super) const OPERATION: f64 = 5.0;
     pub(super) const TRANSACTION: f64 = 10.0;
     pub(super) const MAIL: f64 = 100.0;
     pub(super) const HASH_ARM64: f64 = 12.0;
     pub(super) const HASH_X86_64: f64 = 10.0;
-    /// Everything else on a whole core, and on the seventh of one that 256 MB give.
+    /// Everything else, on a whole core and on the seventh of a core that 256 MB get.
     pub(super) const REST_WHOLE_CORE: f64 = 1.5;
     pub(super) const REST_LIGHT: f64 = 7.0;
 }
 
-/// `CloudWatch` counts so many bytes more for each event
+/// The number of bytes that `CloudWatch` adds to each event
 /// (<https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html>).
 const BYTES_PER_EVENT: usize = 26;
-/// Lambda's own two lines of an invocation, `platform.start` and `platform.report`, at the level INFO, which is the
-/// default. At WARN there is none for an invocation that succeeds.
+/// The lengths of Lambda's own log lines for an invocation, `platform.start` and `platform.report`, at the default level
+/// INFO. At WARN there are none if the invocation succeeds.
 const PLATFORM_LINES: [usize; 2] = [230, 520];
-/// The status line and the headers that API Gateway adds to an answer.
+/// The bytes of the status line and the headers that API Gateway adds to a response.
 const GATEWAY_HEADERS: usize = 150;
 
-/// The uses of one active user in a month, by assumption: sign-ins with a session, uses of it, and resets.
+/// The assumed uses of one active user in a month: sign-ins with a session, uses of the session, and resets.
 const SIGNINS: f64 = 4.0;
 const SESSION_SIGNINS: f64 = 60.0;
 const RESETS: f64 = 1.0 / 50.0;
 
-/// The rows of COSTS.md's table, by their first cells and the keys of their calls.
+/// The rows of the table in COSTS.md: their first cells and the keys of their calls.
 const ROWS: &[(&str, &str)] = &[
     ("**signin** with session²", "signin_session"),
     ("… without", "signin"),
@@ -80,7 +80,7 @@ const ROWS: &[(&str, &str)] = &[
     ("sessions: end one", "session_end"),
 ];
 
-/// The figures in dollars that have goals, and the calls that they are of.
+/// The figures in dollars that have goals, and the keys of their calls.
 const FIGURES: [(&str, &str); 4] = [
     ("usd_per_million_signin", "signin"),
     ("usd_per_million_signin_session", "signin_session"),
@@ -88,22 +88,22 @@ const FIGURES: [(&str, &str); 4] = [
     ("usd_per_million_refused", "refused"),
 ];
 
-/// A call as it was measured.
+/// The measurements of a call.
 pub(crate) struct MeasuredCall {
     pub(crate) key: &'static str,
     pub(crate) units: Units,
     pub(crate) memory_mb: u32,
     pub(crate) hashes: u8,
-    /// Milliseconds of waiting for AWS, of operations that come one after the other.
+    /// The time of waiting for AWS, in milliseconds. Concurrent operations count once.
     pub(crate) waits_ms: f64,
     pub(crate) mails: usize,
 }
 
-/// What a sign-in writes and sends, in bytes.
+/// The bytes that a sign-in logs and sends.
 pub(crate) struct MeasuredSignin {
-    /// Its own lines in the log.
+    /// The lengths of its log lines.
     pub(crate) log: Vec<usize>,
-    /// The answer with its headers.
+    /// The length of the response with its headers.
     pub(crate) answer: usize,
 }
 
@@ -141,13 +141,13 @@ impl Price {
         }
     }
 
-    /// Without mails, on arm64.
+    /// The sum on arm64, without mails.
     fn sum(&self, rest: f64) -> f64 {
         self.dynamodb + self.lambda[0] + rest
     }
 }
 
-/// Adds the figures in dollars and bytes to `report`, and what COSTS.md and README.md would have to say instead.
+/// Adds the figures in dollars and bytes and the corrections for COSTS.md and README.md to `report`.
 pub(crate) fn measure(
     calls: &[MeasuredCall],
     signin: &MeasuredSignin,
@@ -200,12 +200,12 @@ pub(crate) fn measure(
     Ok(())
 }
 
-/// What a request costs besides DynamoDB and time, in dollars per million.
+/// The price of a request without DynamoDB and compute time, in dollars per million.
 struct Rest {
-    /// How many bytes its logs have.
+    /// The bytes of its logs.
     bytes: usize,
     logs: f64,
-    /// API Gateway, Lambda's requests, logs, traces and transfer.
+    /// The sum for API Gateway, Lambda requests, logs, traces and transfer.
     all: f64,
 }
 
@@ -241,7 +241,7 @@ fn rest(
     Ok(Rest { bytes, logs: 1e6 * logs, all: 1e6 * all })
 }
 
-/// The line of API Gateway's access log for a sign-in that succeeds.
+/// Fills the access-log format of API Gateway with the values of a successful sign-in.
 fn filled(format: &str) -> Result<String> {
     let mut parts = format.split("$context.");
     let mut line = parts.next().unwrap_or_default().to_owned();
@@ -264,7 +264,7 @@ fn filled(format: &str) -> Result<String> {
     Ok(line)
 }
 
-/// The price of a month without a request.
+/// The price of a month without requests.
 fn fixed(resources: &MonthlyResources) -> f64 {
     resources.metrics as f64 * price::METRIC
         + resources.metrics_in_alarms as f64 * price::METRIC_IN_ALARM
@@ -272,7 +272,7 @@ fn fixed(resources: &MonthlyResources) -> f64 {
         + resources.secrets as f64 * price::SECRET
 }
 
-/// A row of COSTS.md's table.
+/// A row of the table in COSTS.md.
 fn row(name: &str, call: &MeasuredCall, price: &Price, rest: f64) -> String {
     let Units { write, read } = call.units;
     let ([arm64, x86_64], [arm64_price, x86_64_price]) = (price.ms, price.lambda);
@@ -285,8 +285,8 @@ fn row(name: &str, call: &MeasuredCall, price: &Price, rest: f64) -> String {
     )
 }
 
-/// Whether `document` has the text of `line`, however its lines are broken, with numbers that differ by no more than
-/// the figures do from one run to the next.
+/// Returns whether `document` contains the text of `line`, regardless of line breaks, with numbers that differ no more than
+/// figures of different runs.
 fn agrees(document: &str, line: &str) -> bool {
     let (document, line) = (Numbered::new(document), Numbered::new(line));
     let same = |(one, other): (&f64, &f64)| (one - other).abs() <= f64::max(0.011, other * 0.005);
@@ -296,7 +296,7 @@ fn agrees(document: &str, line: &str) -> bool {
     })
 }
 
-/// A text with [`NUMBER`] in the place of each number, and with single spaces.
+/// A text in which [`NUMBER`] replaces each number and single spaces replace all white space.
 struct Numbered {
     text: String,
     numbers: Vec<f64>,
@@ -317,7 +317,7 @@ impl Numbered {
                 numbered.text.push(NUMBER);
                 rest = rest.get(length..).unwrap_or_default();
             } else {
-                // A `#` would be taken for a number.
+                // A `#` would be mistaken for a number.
                 numbered.text.push(if character == NUMBER { ' ' } else { character });
                 rest = rest.get(character.len_utf8()..).unwrap_or_default();
             }
@@ -326,7 +326,7 @@ impl Numbered {
     }
 }
 
-/// The length of the number that `text` begins with; its commas and its point are followed by digits.
+/// The length of the number at the start of `text`. Its commas and its point must be followed by digits.
 fn number_length(text: &[u8]) -> usize {
     let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
     let mut length = 0;

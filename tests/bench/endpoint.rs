@@ -1,5 +1,5 @@
-//! HTTPS in front of the embedded stack's AWS services, as functions meet it in production: TLS 1.3 with a certificate
-//! that a root of its own vouches for. It notes every operation, and can answer from memory, or late and with the units
+//! An HTTPS proxy in front of the AWS services of the local stack: TLS 1.3, as in production, with a certificate authority
+//! of its own. It records all operations, and can replay responses from memory, delay them, and read the capacity units
 //! that an operation consumes.
 
 use std::collections::HashMap;
@@ -29,37 +29,38 @@ use tokio_rustls::server::TlsStream;
 
 use crate::Result;
 
-/// How operations are answered.
+/// The way in which operations are answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
-    /// By the stack.
+    /// The stack answers.
     PassOn,
-    /// By the stack the first time, and as then from then on: the time that the store takes is in no figure.
+    /// The stack answers the first time. Repetitions get the same response from memory, so that no figure contains the
+    /// time of the store.
     Replay,
-    /// By the stack, and not before so long after they arrived, mails apart. DynamoDB is asked for the units that its
-    /// operations consume, of which the functions see nothing.
+    /// The stack answers, but except for mails not before this time has passed. DynamoDB is asked for the capacity units
+    /// that operations consume, which are hidden from the functions.
     Hold(Duration),
 }
 
-/// The endpoint of all AWS services. It serves as long as the runtime that it was started in.
+/// The endpoint of all AWS services. It runs as long as the runtime in which it was started.
 pub(crate) struct Endpoint {
     pub(crate) url: String,
-    /// The root that its certificate is from, as a PEM file.
+    /// The PEM file with its certificate authority.
     pub(crate) ca_bundle: PathBuf,
     front: Arc<Front>,
 }
 
 /// An operation that was answered.
 pub(crate) struct Operation {
-    /// Such as `DynamoDB_20120810.GetItem`; of SES, the path.
+    /// The name, for example `DynamoDB_20120810.GetItem`, or the path for SES.
     pub(crate) name: String,
     pub(crate) began: Instant,
     pub(crate) answered: Instant,
-    /// Zero unless the endpoint held it.
+    /// The consumed capacity units; zero unless the response was delayed.
     pub(crate) units: Units,
 }
 
-/// The request units that DynamoDB reports an operation to consume.
+/// The request units that an operation consumes, as DynamoDB reports them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Units {
     pub(crate) write: f64,
@@ -67,22 +68,22 @@ pub(crate) struct Units {
 }
 
 impl Operation {
-    /// Whether it is DynamoDB's: Secrets Manager's answers are kept for minutes, and SES has one for each mail.
+    /// Returns whether it is an operation of DynamoDB.
     pub(crate) fn is_of_dynamodb(&self) -> bool {
         self.name.starts_with("DynamoDB")
     }
 
-    /// Such as `GetItem`.
+    /// Returns the name without the service, for example `GetItem`.
     pub(crate) fn short_name(&self) -> &str {
         self.name.rsplit(['.', '/']).next().unwrap_or_default()
     }
 
-    /// Whether it is a transaction, which takes longer and consumes twice as much.
+    /// Returns whether it is a transaction, which takes longer and consumes twice the units.
     pub(crate) fn is_transaction(&self) -> bool {
         self.short_name().starts_with("Transact")
     }
 
-    /// Whether it hands a mail over.
+    /// Returns whether it sends a mail.
     pub(crate) fn is_of_ses(&self) -> bool {
         self.name.ends_with("/outbound-emails")
     }
@@ -107,8 +108,8 @@ struct Answer {
     body: Bytes,
 }
 
-/// What tells one operation of a function from the others of the same name. Everything else that a repetition has
-/// is of its own time.
+/// The members of a request that distinguish it from other operations with the same name. Other members may change when
+/// it is repeated.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Kind {
@@ -124,7 +125,7 @@ struct Kind {
 }
 
 impl Endpoint {
-    /// Serves in front of the AWS services at `stack`, with the root's file in `folder`.
+    /// Starts to serve in front of the AWS services at `stack`, and writes the certificate authority to `folder`.
     pub(crate) async fn start(stack: &str, folder: &Path) -> Result<Self> {
         let (acceptor, root) = tls::acceptor()?;
         let ca_bundle = folder.join("ca.pem");
@@ -149,17 +150,17 @@ impl Endpoint {
         Ok(Self { url: format!("https://localhost:{}", address.port()), ca_bundle, front })
     }
 
-    /// Answers in this mode from now on.
+    /// Sets the mode.
     pub(crate) fn answer(&self, mode: Mode) {
         self.front.state().mode = mode;
     }
 
-    /// The operations since this was asked last.
+    /// Takes the operations that were recorded since the last call.
     pub(crate) fn operations(&self) -> Vec<Operation> {
         std::mem::take(&mut self.front.state().operations)
     }
 
-    /// How many operations the stack has answered.
+    /// Returns the number of operations that the stack has answered.
     pub(crate) fn passed_on(&self) -> usize {
         self.front.state().passed_on
     }
@@ -170,7 +171,8 @@ impl Front {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stack's answer. One that is not a success is not kept: it would be that of another state of the store.
+    /// Passes an operation on to the stack, and remembers the response if it is a success. A failure may depend on a state
+    /// of the store that will not recur.
     async fn pass_on(&self, name: &str, head: Parts, body: Bytes) -> Result<Answer, axum::Error> {
         let kind = kind(name, &head.headers, &body);
         let (head, body) = self.stack.send(head, body).await?.into_parts();
@@ -231,17 +233,17 @@ async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Resp
     }
 }
 
-/// The body of a request to DynamoDB with the wish for the units that it consumes.
+/// Adds to the body of a request to DynamoDB that the response must report the consumed units.
 fn asking_for_units(body: &[u8]) -> Option<Bytes> {
     let mut request: Map<String, Value> = serde_json::from_slice(body).ok()?;
     request.insert("ReturnConsumedCapacity".to_owned(), "TOTAL".into());
     Some(serde_json::to_vec(&request).ok()?.into())
 }
 
-/// Takes out of the body of an answer what it reports of the units that the operation consumed.
+/// Removes the consumed units from the body of a response, and returns them.
 fn take_units(operation: &str, body: &mut Bytes) -> Units {
     let Ok(mut answer) = serde_json::from_slice::<Map<String, Value>>(body) else { return Units::default() };
-    // One for each table where an operation can have several.
+    // There is one report for each table if an operation can have several tables.
     let consumed = match answer.remove("ConsumedCapacity") {
         Some(Value::Array(tables)) => tables,
         Some(table) => vec![table],
@@ -257,7 +259,7 @@ fn take_units(operation: &str, body: &mut Bytes) -> Units {
     }
 }
 
-/// What the operation is kept by: who calls it, its name, and what it is done to.
+/// The key of a remembered response: the caller, the name of the operation and the members that distinguish it.
 fn kind(name: &str, headers: &HeaderMap, body: &[u8]) -> String {
     let authorization = headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok());
     let caller = authorization.and_then(|header| header.split('/').next()).unwrap_or_default();
@@ -265,7 +267,7 @@ fn kind(name: &str, headers: &HeaderMap, body: &[u8]) -> String {
     format!("{caller} {name} {kind:?}")
 }
 
-/// Connections once TLS is up on them; none waits for another's.
+/// A listener that yields connections after their TLS handshakes, which run concurrently.
 struct TlsListener {
     connections: mpsc::UnboundedReceiver<(TlsStream<TcpStream>, SocketAddr)>,
     address: SocketAddr,
@@ -278,7 +280,7 @@ impl TlsListener {
             while let Ok((connection, peer)) = listener.accept().await {
                 let (acceptor, up) = (acceptor.clone(), up.clone());
                 tokio::spawn(async move {
-                    // A client that gives up, or that does not trust the root, says so itself.
+                    // If a handshake fails, the client reports it.
                     if connection.set_nodelay(true).is_ok()
                         && let Ok(connection) = acceptor.accept(connection).await
                     {
@@ -298,7 +300,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.connections.recv().await {
             Some(connection) => connection,
-            // The port is gone: there will be no more.
+            // The port is closed, so there will be no other connection.
             None => std::future::pending().await,
         }
     }

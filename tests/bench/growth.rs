@@ -1,4 +1,4 @@
-//! Whether a sign-in costs more operations or time when the store has more users.
+//! Measures how the number of users affects the operations and the time of a sign-in.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,13 +15,13 @@ use crate::endpoint::{Endpoint, Mode};
 use crate::lambda::{Environment, Program};
 use crate::report::{Report, median, progress, ratio};
 
-/// How many users the stores have.
+/// The numbers of users of the stores.
 const USERS: [usize; 3] = [1_000, 100_000, 1_000_000];
-/// How many of them sign in, each once.
+/// The number of users who sign in, each once.
 const SIGNINS: usize = 30;
-/// How many sign in before, unnoticed.
+/// The number of users who sign in before without being measured.
 const WARM_UP: usize = 5;
-/// How many users are written at once.
+/// The number of users in a batch.
 const CHUNK: usize = 10_000;
 
 /// A store with its functions.
@@ -30,12 +30,12 @@ struct Population {
     _stack: Stack,
     endpoint: Endpoint,
     environment: Environment,
-    /// Of each sign-in, in seconds.
+    /// The time of each sign-in, in seconds.
     times: Vec<f64>,
     operations: usize,
 }
 
-/// Fills a store of each size in `folder`, has users of all of them sign in by turns, and reports operations and times.
+/// Fills a store of each size in `folder`, signs in users of all stores in turn, and reports operations and times.
 pub(crate) async fn measure(signin: &Program, folder: &Path, report: &mut Report) -> Result<()> {
     let mut populations = Vec::new();
     for users in USERS {
@@ -95,8 +95,8 @@ impl Population {
         Ok(Self { users, _stack: stack, endpoint, environment, times: Vec::new(), operations: 0 })
     }
 
-    /// Signs in a user who has not before.
-    async fn sign_in(&mut self, round: usize, noted: bool) -> Result<()> {
+    /// Signs in a user who has not signed in before.
+    async fn sign_in(&mut self, round: usize, is_measured: bool) -> Result<()> {
         let user = round * self.users / (WARM_UP + SIGNINS);
         let event = Bytes::from(calls::signin(&name(user)).to_string());
         self.endpoint.operations();
@@ -104,7 +104,7 @@ impl Population {
         if invocation.answer["statusCode"] != 200 {
             return Err(format!("user {user} of {}: {}", self.users, invocation.answer).into());
         }
-        if noted {
+        if is_measured {
             self.times.push(invocation.time.as_secs_f64());
             let operations = self.endpoint.operations();
             self.operations += operations.iter().filter(|operation| operation.is_of_dynamodb()).count();
@@ -113,7 +113,7 @@ impl Population {
     }
 }
 
-/// Writes `users` copies of a user's item in a table, with names and ids of their own.
+/// Writes `users` copies of an item to a table, with different names and ids.
 fn fill(database: &Database, table: &str, key: &str, model: &str, users: usize) -> Result<()> {
     let model = HashMap::from([(key.to_owned(), AttributeValue::S(model.to_owned()))]);
     let model = GetItemRequest { table_name: table.to_owned(), key: model, ..GetItemRequest::default() };

@@ -1,4 +1,4 @@
-//! An execution environment: a process under a Runtime API of its own, as Lambda runs it, and what it costs.
+//! Runs a function in an execution environment, a process with its own Runtime API, and measures its resources.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -17,23 +17,23 @@ use tokio::time::timeout;
 use crate::Result;
 use crate::endpoint::Endpoint;
 
-/// The longest that a process may be silent. Under valgrind everything takes some 50 times as long.
+/// The time that a process may take until its next request. Under valgrind everything takes about 50 times as long.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What a process is started from.
+/// A program and the configuration to start it with.
 #[derive(Clone)]
 pub(crate) struct Program {
-    /// As it is deployed: its variables, its memory size, its identity.
+    /// The configuration that it is deployed with: variables, memory size and identity.
     pub(crate) function: Function,
     /// The program and its arguments.
     pub(crate) command: Vec<PathBuf>,
-    /// Where its output goes.
+    /// The file for its output.
     pub(crate) log: PathBuf,
 }
 
 /// A process that waits for its next invocation.
 pub(crate) struct Environment {
-    /// From the process's start to its first poll.
+    /// The time from the start of the process to its first poll.
     pub(crate) start: Duration,
     process: Child,
     api: RuntimeApi,
@@ -42,35 +42,35 @@ pub(crate) struct Environment {
     log: PathBuf,
 }
 
-/// What an invocation came to.
+/// The outcome of an invocation.
 pub(crate) struct Invocation {
-    /// From the event's handing over to the answer.
+    /// The time from sending the event to receiving the response.
     pub(crate) time: Duration,
     pub(crate) answer: Value,
-    /// The lines that the process logged meanwhile.
+    /// The lines that the process logged during the invocation.
     pub(crate) log: Vec<String>,
 }
 
-/// What a process has used up so far.
+/// The resources that a process has used so far.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
-    /// Page faults that needed no disk.
+    /// The number of page faults that did not read from disk.
     pub(crate) minor_faults: u64,
-    /// The time on a processor, of all its threads.
+    /// The CPU time of all its threads.
     pub(crate) cpu: Duration,
-    /// The resident memory now, in bytes.
+    /// The current resident memory, in bytes.
     pub(crate) rss: u64,
 }
 
 impl Program {
-    /// The same with another memory size, by which functions tell how much of a processor they get.
+    /// Returns the program with another memory size, from which functions derive their share of a core.
     pub(crate) fn with_memory(&self, megabytes: u32) -> Self {
         let mut program = self.clone();
         program.function.memory_size = megabytes;
         program
     }
 
-    /// The same as the last arguments of another program.
+    /// Returns the program as the last arguments of another one.
     pub(crate) fn under(&self, program: &Path, arguments: &[&str]) -> Self {
         let mut command = vec![program.to_owned()];
         command.extend(arguments.iter().map(PathBuf::from));
@@ -78,7 +78,7 @@ impl Program {
         Self { command, ..self.clone() }
     }
 
-    /// Starts a process, and returns once it waits for its first invocation.
+    /// Starts a process, and returns when it polls for its first invocation.
     pub(crate) async fn start(&self, endpoint: &Endpoint) -> Result<Environment> {
         let mut api = RuntimeApi::start().await?;
         let mut command = self.command(endpoint, api.address())?;
@@ -86,7 +86,7 @@ impl Program {
         let mut process = command.spawn().map_err(|error| format!("{:?}: {error}", self.command))?;
         let (arrived, request) = receive(&mut process, &mut api, &self.log).await?;
         let Request::Next(next) = request else {
-            return Err(failure("it asked for no invocation", &self.log).into());
+            return Err(failure("it did not poll for an invocation", &self.log).into());
         };
         let start = arrived - began;
         Ok(Environment { start, process, api, next, log: self.log.clone() })
@@ -107,15 +107,15 @@ impl Program {
 }
 
 impl Environment {
-    /// Has the process an event, and returns once it waits for the next one.
+    /// Sends the process an event, and returns when it polls for the next one.
     pub(crate) async fn invoke(&mut self, event: &Bytes) -> Result<Invocation> {
-        // In the place of the poll that is answered, until there is another.
+        // A placeholder until the process polls again.
         let (nothing, _) = oneshot::channel();
         let logged = usize::try_from(fs::metadata(&self.log)?.len())?;
         let next = std::mem::replace(&mut self.next, nothing);
         let began = Instant::now();
         if next.send(invocation_of(event)).is_err() {
-            return Err(failure("it waits for no invocation", &self.log).into());
+            return Err(failure("it is not polling for an invocation", &self.log).into());
         }
         let (arrived, request) = self.receive().await?;
         let answer = match request {
@@ -123,10 +123,10 @@ impl Environment {
             Request::Error { body: error, .. } | Request::InitError(error) => {
                 return Err(failure(&String::from_utf8_lossy(&error), &self.log).into());
             }
-            Request::Next(_) => return Err(failure("it gave no answer", &self.log).into()),
+            Request::Next(_) => return Err(failure("it sent no response", &self.log).into()),
         };
         let (_, Request::Next(next)) = self.receive().await? else {
-            return Err(failure("it asked for no other invocation", &self.log).into());
+            return Err(failure("it did not poll for another invocation", &self.log).into());
         };
         self.next = next;
         let log = fs::read(&self.log)?;
@@ -135,13 +135,13 @@ impl Environment {
         Ok(Invocation { time: arrived - began, answer, log })
     }
 
-    /// What the process has used up so far.
+    /// Returns the resources that the process has used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         let pid = self.process.id().ok_or_else(|| failure("it ended", &self.log))?;
         let process = PathBuf::from(format!("/proc/{pid}"));
         let (stat, status) =
             (fs::read_to_string(process.join("stat"))?, fs::read_to_string(process.join("status"))?);
-        // proc(5): the name in parentheses may have spaces; the eighth field after it is `minflt`.
+        // proc(5): the name in parentheses may contain spaces, and the eighth field after it is `minflt`.
         let minor_faults = stat
             .rsplit(')')
             .next()
@@ -163,7 +163,7 @@ impl Environment {
         Ok(self.process.kill().await?)
     }
 
-    /// Has the process end by SIGTERM, and returns what it has written.
+    /// Ends the process with SIGTERM, and returns its output.
     pub(crate) async fn terminate(mut self) -> Result<String> {
         let pid = self.process.id().ok_or_else(|| failure("it ended", &self.log))?;
         Command::new("kill").arg(pid.to_string()).status().await?;
@@ -176,7 +176,7 @@ impl Environment {
     }
 }
 
-/// What the process asks next.
+/// Waits for the next request of the process.
 async fn receive(process: &mut Child, api: &mut RuntimeApi, log: &Path) -> Result<(Instant, Request)> {
     tokio::select! {
         request = api.request() => Ok(request),
@@ -185,11 +185,11 @@ async fn receive(process: &mut Child, api: &mut RuntimeApi, log: &Path) -> Resul
             let ended = status.signal().map_or(status.to_string(), |signal| format!("signal {signal}"));
             Err(failure(&format!("it ended: {ended}"), log).into())
         }
-        () = tokio::time::sleep(PATIENCE) => Err(failure("it is silent", log).into()),
+        () = tokio::time::sleep(PATIENCE) => Err(failure("it sent no request in time", log).into()),
     }
 }
 
-/// The problem, and what the process wrote last.
+/// Describes a problem together with the last lines of output of the process.
 fn failure(problem: &str, log: &Path) -> String {
     let written = fs::read_to_string(log).unwrap_or_default();
     let last: Vec<&str> = written.lines().rev().take(5).collect();

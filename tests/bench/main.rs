@@ -1,8 +1,7 @@
-//! How fast and how large the functions are: the release binaries under a Runtime API and over HTTPS, in turns with
-//! what they are compared with. Ratios are medians over rounds in each of which both were measured, because the
-//! machine's mood changes.
+//! Measures the speed and the size of the release binaries, which run with a Runtime API and reach AWS over HTTPS. A ratio
+//! is the median over rounds that measure both sides in turn, because the speed of the machine varies.
 
-#![expect(clippy::cast_precision_loss, reason = "what is counted here is far below 2^52")]
+#![expect(clippy::cast_precision_loss, reason = "all counts are far below 2^52")]
 
 mod calls;
 mod cost;
@@ -33,7 +32,7 @@ use crate::report::{Report, progress};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// Measures the release binaries, in turns with a hello-world function, the bare verification of a password, and the
+/// Measures the release binaries, alternating with a hello-world function, the bare verification of a password, and the
 /// same sign-in for Node.
 #[derive(Parser)]
 #[command(name = "bench")]
@@ -41,13 +40,13 @@ struct Arguments {
     /// Print the figures as a JSON object
     #[arg(long)]
     json: bool,
-    /// Fail where a goal is missed that does not depend on the machine's mood
+    /// Fail if a goal that does not depend on machine noise is missed
     #[arg(long)]
     check: bool,
-    /// Find out too whether sign-ins stay as fast with a million users
+    /// Also measure whether sign-ins stay as fast with a million users
     #[arg(long)]
     growth: bool,
-    /// The functions' binaries, as cargo, cargo lambda or sam builds them; if not given, they are built
+    /// The binaries of the functions, built by cargo, cargo lambda or sam; by default they are built here
     #[arg(long, value_name = "DIR")]
     binaries: Option<PathBuf>,
 }
@@ -63,12 +62,12 @@ async fn main() -> ExitCode {
 }
 
 fn failure(problem: &str) -> ExitCode {
-    // Where nobody reads it, there is no one left to tell.
+    // If standard error is closed, the message cannot be shown anywhere.
     let _ = writeln!(std::io::stderr(), "{problem}");
     ExitCode::FAILURE
 }
 
-/// Measures and shows everything, and returns the goals that are missed and should not be on any machine.
+/// Measures everything, prints the report, and returns the missed goals that do not depend on the machine.
 async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let mut report = Report::default();
     let target = target()?;
@@ -99,14 +98,14 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     let node = match peers::node(&folder).await {
         Ok(command) => Some(program("node", signin, command)),
         Err(error) => {
-            report.missing("what is compared with Node", &error);
+            report.missing("the comparison with Node", &error);
             None
         }
     };
     let reference = match Reference::build(&folder, parameters).await {
         Ok(reference) => Some(reference),
         Err(error) => {
-            report.missing("what is compared with C", &error);
+            report.missing("the comparison with C", &error);
             None
         }
     };
@@ -150,7 +149,7 @@ async fn build(packages: &[&str]) -> Result<()> {
     if command.status().await?.success() { Ok(()) } else { Err("the binaries cannot be built".into()) }
 }
 
-/// The folder of what is built, in which this program is as well.
+/// The target folder of cargo, which contains this program.
 fn target() -> Result<PathBuf> {
     let program = env::current_exe()?;
     Ok(program.ancestors().nth(2).map(Path::to_owned).ok_or("no target folder")?)

@@ -1,4 +1,4 @@
-//! The measurements, one by one.
+//! The measurements.
 
 use std::fs;
 use std::io::Write;
@@ -17,22 +17,22 @@ use crate::lambda::{Environment, Invocation, Program};
 use crate::peers::{Reference, Verification, find};
 use crate::report::{Report, median, progress, ratio};
 
-/// How many times everything is started.
+/// The number of times that each program is started.
 const STARTS: usize = 30;
-/// How many warm sign-ins there are, after
+/// The number of measured warm sign-ins.
 const SIGNINS: usize = 100;
-/// so many that do not count.
+/// The number of sign-ins before them that are not measured.
 const WARM_UP: usize = 5;
-/// How many calls a light function has had when its memory is read.
+/// The number of calls of a light function before its memory is read.
 const LIGHT_CALLS: usize = 100;
-/// How long an operation is held to see which others wait for it: longer than a hash or a TLS handshake, so that what
-/// could have begun has, and shorter than the functions' time-outs.
+/// The time by which responses are delayed to find out which operations wait for them. It is longer than a hash or a TLS
+/// handshake, so that all concurrent operations have started, and shorter than the time-outs of the functions.
 const HOLD: Duration = Duration::from_millis(100);
 /// The functions of the HTTP API that never hash a password.
 const LIGHT: [&str; 4] =
     ["forgot_password_check_code", "forgot_password_send_email", "session_signin", "sessions"];
 
-/// What there is to measure, and to measure with.
+/// The programs to measure, and the means to do it.
 pub(crate) struct Bench {
     pub(crate) endpoint: Endpoint,
     pub(crate) functions: Vec<Program>,
@@ -44,7 +44,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// The largest binary as `sam deploy` packs it. (The zip's own headers are some hundred bytes.)
+    /// Measures the largest binary as `sam deploy` packs it, without the few hundred bytes of zip headers.
     pub(crate) fn sizes(&self, report: &mut Report) -> Result<()> {
         progress("sizes");
         let mut sizes = Vec::new();
@@ -60,7 +60,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The instructions up to the first poll.
+    /// Counts the instructions until the first poll.
     pub(crate) async fn instructions(&self, report: &mut Report) -> Result<()> {
         let Some(valgrind) = find("valgrind") else {
             report.missing("instructions", &"there is no valgrind");
@@ -78,7 +78,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The instructions of a request that computes no hash, in an environment that has had others.
+    /// Counts the instructions of a request that computes no hash, in a warm environment.
     pub(crate) async fn warm_instructions(&self, report: &mut Report) -> Result<()> {
         let Some(valgrind) = find("valgrind") else { return Ok(()) };
         progress("instructions of a request");
@@ -91,7 +91,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The instructions from the start of a process to the poll after these calls.
+    /// Counts the instructions from the start of a process to the poll after these calls.
     async fn count(&self, program: &Program, valgrind: &Path, calls: &[&Call]) -> Result<f64> {
         let arguments = ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
         let program = program.with_memory(WHOLE_CORE_MB).under(valgrind, &arguments);
@@ -104,8 +104,8 @@ impl Bench {
         Ok(count.trim().replace(',', "").parse()?)
     }
 
-    /// The time to the first poll: with a whole core, where nothing is connected before the first call, and with the
-    /// memory sizes of the template.
+    /// Measures the time to the first poll: with a whole core, for which no connection is opened before the first call,
+    /// and with the memory sizes of the template.
     pub(crate) async fn starts(&self, report: &mut Report) -> Result<()> {
         self.endpoint.answer(Mode::Replay);
         for (key, whole_core) in [("start_vs_hello", true), ("start_connected_vs_hello", false)] {
@@ -149,7 +149,8 @@ impl Bench {
         Ok(start)
     }
 
-    /// From a process's start to its first sign-in answered. What is answered is known from the warm ones.
+    /// Measures the time from the start of a process to the response to its first sign-in. The responses of AWS are known
+    /// from the warm sign-ins.
     pub(crate) async fn first_signins(&mut self, report: &mut Report) -> Result<()> {
         progress("first sign-ins");
         self.endpoint.answer(Mode::Replay);
@@ -180,7 +181,7 @@ impl Bench {
         Ok(time.as_secs_f64())
     }
 
-    /// Sign-in after sign-in in the same process, with the peers by turns.
+    /// Measures sign-ins in the same process, alternating with the peers.
     pub(crate) async fn warm_signins(&mut self, report: &mut Report) -> Result<()> {
         progress("warm sign-ins");
         self.endpoint.answer(Mode::Replay);
@@ -242,7 +243,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The memory of the functions that never hash.
+    /// Measures the memory of the functions that never hash.
     pub(crate) async fn light_memory(&self, report: &mut Report) -> Result<()> {
         progress("memory of the light functions");
         self.endpoint.answer(Mode::Replay);
@@ -260,8 +261,8 @@ impl Bench {
         Ok(())
     }
 
-    /// The DynamoDB operations of each endpoint, the units that they consume, and how many of them can only come one after
-    /// the other.
+    /// Counts the DynamoDB operations of each endpoint, the units that they consume, and the length of their longest
+    /// sequence.
     pub(crate) async fn operations(&self, report: &mut Report) -> Result<Vec<MeasuredCall>> {
         self.endpoint.answer(Mode::Hold(HOLD));
         let mut measured = Vec::new();
@@ -297,7 +298,7 @@ impl Bench {
         Ok(measured)
     }
 
-    /// The bytes of a sign-in that is not its environment's first.
+    /// Measures the bytes of a sign-in in a warm environment.
     pub(crate) async fn signin_bytes(&self) -> Result<MeasuredSignin> {
         self.endpoint.answer(Mode::Replay);
         let call = self.call("signin")?;
@@ -306,7 +307,7 @@ impl Bench {
         let Invocation { answer, log, .. } = answered(&mut environment, call).await?;
         environment.stop().await?;
         let headers = answer["headers"].as_object().into_iter().flatten();
-        // Each with its colon, its space and its line break.
+        // Each header has a colon, a space and a line break of two characters.
         let headers = headers.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len) + 4);
         let body = answer["body"].as_str().map_or(0, str::len);
         Ok(MeasuredSignin {
@@ -315,8 +316,8 @@ impl Bench {
         })
     }
 
-    /// The time on a processor that the first call of a light function takes, which at a small memory size is a
-    /// multiple of that to wait: where it connects by itself, and where that is done before.
+    /// Measures the CPU time of the first call of a light function, with and without opening its connections. At a small
+    /// memory size, the user waits for a multiple of it.
     pub(crate) async fn first_checks(&self, report: &mut Report) -> Result<()> {
         progress("first checks");
         self.endpoint.answer(Mode::Replay);
@@ -336,7 +337,8 @@ impl Bench {
         Ok(())
     }
 
-    /// An error if the store's time is in that of what was measured since so many operations were passed on to it.
+    /// Fails if more operations than `passed_on` have been passed on to the store, whose time would then be in the
+    /// measurements.
     fn answered_from_memory_since(&self, passed_on: usize) -> Result<()> {
         let since = self.endpoint.passed_on() - passed_on;
         if since == 0 {
@@ -356,7 +358,7 @@ impl Bench {
     }
 }
 
-/// Has the process a call, which it must answer as expected.
+/// Sends a call, and fails unless the response has the expected status.
 async fn answered(environment: &mut Environment, call: &Call) -> Result<Invocation> {
     let invocation = environment.invoke(&call.event).await?;
     let status = invocation.answer["statusCode"].as_u64();
@@ -368,8 +370,8 @@ async fn answered(environment: &mut Environment, call: &Call) -> Result<Invocati
     }
 }
 
-/// The greatest sum of `length` along a chain of operations each of which began after the one before it was answered.
-/// They come in the order in which they began.
+/// The greatest sum of `length` over a chain of operations, each of which began after the one before it was answered.
+/// `operations` are in the order in which they began.
 fn longest_chain(operations: &[Operation], length: impl Fn(&Operation) -> f64) -> f64 {
     let mut sums: Vec<f64> = Vec::new();
     for operation in operations {
@@ -379,7 +381,7 @@ fn longest_chain(operations: &[Operation], length: impl Fn(&Operation) -> f64) -
     sums.into_iter().fold(0.0, f64::max)
 }
 
-/// The greatest, and whose it is.
+/// The greatest figure and its owner.
 fn worst<T>(figures: Vec<(f64, T)>) -> Result<(f64, T)> {
     Ok(figures
         .into_iter()
@@ -387,12 +389,12 @@ fn worst<T>(figures: Vec<(f64, T)>) -> Result<(f64, T)> {
         .ok_or("nothing was measured")?)
 }
 
-/// In the MB that Lambda gives and shows memory in, of 2^20 bytes.
+/// Converts bytes to MB of 2^20 bytes, the unit of memory in Lambda.
 fn memory_mb(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// In units of 10^6 bytes.
+/// Converts bytes to MB of 10^6 bytes.
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }
@@ -404,7 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_began_before_the_answer_does_not_wait_for_it() {
+    fn an_operation_that_began_before_a_response_does_not_wait_for_it() {
         let start = Instant::now();
         let operation = |(began, answered)| Operation {
             name: String::new(),

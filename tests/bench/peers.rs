@@ -1,5 +1,5 @@
-//! What the functions are compared with: the bare verification of a password, the same in C, and the same sign-in for
-//! Node.
+//! The programs that the functions are compared with: the bare verification of a password in Rust and in C, and the same
+//! sign-in for Node.
 
 use std::env;
 use std::fs;
@@ -15,11 +15,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::Result;
 
-/// The files of the reference implementation, with the inner loop that uses what the compiler is told of the
-/// processor.
+/// The source files of the reference implementation, with the inner loop that is optimised for the target CPU.
 const SOURCES: [&str; 6] = ["argon2.c", "core.c", "encoding.c", "thread.c", "opt.c", "blake2/blake2b.c"];
 
-/// What Argon2 is given.
+/// The parameters of Argon2.
 #[derive(Clone, Copy)]
 pub(crate) struct Parameters {
     memory_kib: u32,
@@ -28,7 +27,7 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
-    /// Those that a function is deployed with.
+    /// Reads the parameters that a function is deployed with.
     pub(crate) fn of(function: &Function) -> Result<Self> {
         let number = |variable: &str| -> Result<u32> {
             let value = function.variables.get(variable).ok_or_else(|| format!("there is no {variable}"))?;
@@ -43,7 +42,7 @@ impl Parameters {
     }
 }
 
-/// Argon2id as the functions compute it, with nothing around it, in memory that is kept.
+/// Argon2id as the functions compute it, without anything else, in reused memory.
 pub(crate) struct Verification(Hasher);
 
 impl Verification {
@@ -63,9 +62,9 @@ impl Verification {
     }
 }
 
-/// The reference implementation of Argon2 in C: a process that computes one hash for each line that it reads.
+/// The reference implementation of Argon2 in C, in a process that computes one hash for each line of input.
 pub(crate) struct Reference {
-    /// What the figure is called that compares with it.
+    /// The name of the figure that compares with it.
     pub(crate) key: &'static str,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
@@ -73,7 +72,7 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// Builds it from the sources that node-argon2 brings, for AVX2, or else with this system's libargon2.
+    /// Builds it for AVX2 from the sources in node-argon2, or else with the libargon2 of this system.
     pub(crate) async fn build(folder: &Path, parameters: Parameters) -> Result<Self> {
         let sources = folder.join("node/node_modules/argon2/argon2");
         let c = |name: &str| sources.join("src").join(name);
@@ -107,12 +106,12 @@ impl Reference {
         };
         let output = BufReader::new(output).lines();
         let mut reference = Self { key, input, output, _process: process };
-        // It may be for another processor.
+        // It fails here if the CPU has no AVX2.
         reference.run().await?;
         Ok(reference)
     }
 
-    /// Computes one hash, and returns the time that this took there.
+    /// Computes one hash, and returns the time that the process measured.
     pub(crate) async fn run(&mut self) -> Result<Duration> {
         self.input.write_all(b"\n").await?;
         let line = self.output.next_line().await?.ok_or("the C program ended")?;
@@ -120,7 +119,8 @@ impl Reference {
     }
 }
 
-/// Installs and bundles the sign-in for Node in `folder`, unless it is there, and returns what starts it.
+/// Installs the packages of the sign-in for Node in `folder` unless they are there, bundles it, and returns the command
+/// that starts it.
 pub(crate) async fn node(folder: &Path) -> Result<Vec<PathBuf>> {
     let node = find("node").ok_or("there is no Node")?;
     let npm = find("npm").ok_or("there is no npm")?;
@@ -141,7 +141,7 @@ pub(crate) async fn node(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![node, folder.join("dist/signin.mjs")])
 }
 
-/// The program of this name, if there is one.
+/// Finds a program in `PATH`.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
@@ -151,7 +151,7 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Runs a command to its end; the error is what it says.
+/// Runs a command to its end. The error is the first line of its output to standard error.
 async fn run(command: &mut Command) -> Result<()> {
     let output = command.output().await?;
     if output.status.success() {

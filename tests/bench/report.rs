@@ -1,4 +1,4 @@
-//! The figures, what they should be, and how they are shown.
+//! The figures, their goals, and the report.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::Result;
 
-/// A figure's bounds, and how steady it is.
+/// The bounds of a figure.
 struct Goal {
     key: &'static str,
     at_least: f64,
     at_most: f64,
-    /// By what factor `at_most` may be exceeded before that is an error; none where it depends on the machine's mood.
+    /// The factor by which `at_most` may be exceeded without an error; `None` if the figure depends on machine noise.
     allowance: Option<f64>,
 }
 
@@ -21,12 +21,12 @@ const fn steady(key: &'static str, at_most: f64) -> Goal {
     Goal { key, at_least: 0.0, at_most, allowance: Some(1.0) }
 }
 
-/// One that another C library or another setting of huge pages changes a little.
+/// A figure that depends slightly on the C library and on the huge-page settings.
 const fn nearly_steady(key: &'static str, at_most: f64) -> Goal {
     Goal { key, at_least: 0.0, at_most, allowance: Some(1.1) }
 }
 
-/// One that neither more nor less would do for.
+/// A figure that must have exactly this value.
 const fn exactly(key: &'static str, value: f64) -> Goal {
     Goal { key, at_least: value, at_most: value, allowance: Some(1.0) }
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Goal {
     }
 }
 
-/// In the order in which they are shown.
+/// The goals, in the order of the report.
 const GOALS: &[Goal] = &[
     steady("init_instructions_vs_hello", 2.5),
     varying("start_vs_hello", 1.1),
@@ -63,55 +63,56 @@ const GOALS: &[Goal] = &[
     steady("faults_per_warm_signin", 10.0),
     nearly_steady("rss_mb_signin", 27.0),
     nearly_steady("rss_mb_light", 7.5),
-    // The functions that change a password hash, verify imported hashes, use three AWS services and write mails.
+    // The largest functions change passwords: they hash, verify imported hashes, use three AWS services and write mails.
     steady("zip_mb_max", 2.8),
     varying("verify_vs_c_avx2", 1.05),
     varying("verify_vs_libargon2", 0.5),
     varying("start_vs_node", 1.0 / 30.0),
     varying("warm_vs_node", 0.65),
     varying("rss_vs_node", 1.0 / 3.0),
-    // All that decides the attempt is read in one call; then it is charged or cleared.
+    // One call reads everything that decides the attempt, and another one charges or clears it.
     exactly("ops_signin", 2.0),
     exactly("ops_signin_in_a_row", 2.0),
-    // In a new environment the key is fetched while they run.
+    // In a new environment, the key is fetched concurrently.
     exactly("first_signin_in_a_row", 2.0),
     exactly("ops_signin_session", 3.0),
     exactly("ops_signin_session_in_a_row", 3.0),
-    // The address is charged as well.
+    // The address is charged too.
     exactly("ops_signin_wrong", 3.0),
     exactly("ops_signin_wrong_in_a_row", 3.0),
     exactly("ops_refused", 1.0),
     exactly("ops_refused_in_a_row", 1.0),
-    // The same, and the change.
+    // As a sign-in, and the change.
     exactly("ops_change_after_signin", 3.0),
     exactly("ops_change_after_signin_in_a_row", 3.0),
-    // The budget of the address is looked at while the user is read; then the try is counted; a right code's is given back.
+    // The budget of the address and the user are read concurrently. Then the try is counted, and released if the code is
+    // correct.
     exactly("ops_check", 4.0),
     exactly("ops_check_in_a_row", 3.0),
-    // Here the change forgets the tries.
+    // Here the change deletes the tries.
     exactly("ops_reset", 4.0),
     exactly("ops_reset_in_a_row", 3.0),
-    // The request is charged to the address; then, whether there is a user decides whether a code is made.
+    // The address is charged, the user is read, and a code is created.
     exactly("ops_send", 3.0),
     exactly("ops_send_in_a_row", 3.0),
-    // A token names the user by the id, which leads to the name, and its session, read at the same time as the id. Then
-    // as a sign-in, and the change.
+    // The token contains the id of the user, which leads to the name, and its session, which is read concurrently. The
+    // rest is as in a sign-in, followed by the change.
     exactly("ops_change", 5.0),
     exactly("ops_change_in_a_row", 4.0),
     exactly("ops_change_my", 5.0),
     exactly("ops_change_my_in_a_row", 4.0),
     exactly("ops_check_my", 4.0),
     exactly("ops_check_my_in_a_row", 3.0),
-    // The session is noted as used, and names its user, whose stamp decides whether it counts on.
+    // The use of the session is recorded, which returns its user, whose stamp decides whether it is still valid.
     exactly("ops_session_signin", 2.0),
     exactly("ops_session_signin_in_a_row", 2.0),
-    // From the id, with the session, to the user, whose stamp the token needs, before anything is shown.
+    // The id and the session lead to the user, whose stamp must match the token before the sessions are read.
     exactly("ops_sessions", 4.0),
     exactly("ops_sessions_in_a_row", 3.0),
     exactly("ops_session_end", 4.0),
     exactly("ops_session_end_in_a_row", 3.0),
-    // The units that DynamoDB reports. The address is read with eventual consistency, for half a unit; a transaction
-    // counts double.
+    // The units that DynamoDB reports. An eventually consistent read of the address costs half a unit, and a transaction
+    // costs double.
     exactly("wru_signin", 1.0),
     exactly("rru_signin", 2.5),
     exactly("wru_signin_session", 2.0),
@@ -141,24 +142,24 @@ const GOALS: &[Goal] = &[
     exactly("wru_session_end", 1.0),
     exactly("rru_session_end", 3.0),
     steady("log_bytes_signin", 500.0),
-    // In dollars, everything in.
+    // US dollars, with all costs included.
     steady("usd_per_million_signin", 2.95),
     steady("usd_per_million_signin_session", 3.70),
     steady("usd_per_million_session_signin", 2.30),
     steady("usd_per_million_refused", 1.95),
 ];
 
-/// What was found out.
+/// The results of the measurements.
 #[derive(Default)]
 pub(crate) struct Report {
     figures: BTreeMap<String, f64>,
-    /// Which function the worst is, and the like.
+    /// Remarks on figures, such as the function with the worst value.
     remarks: BTreeMap<String, String>,
-    /// What could not be measured, and why.
+    /// The missing measurements and their reasons.
     missing: Vec<(&'static str, String)>,
-    /// In seconds.
+    /// Times in seconds, by their descriptions.
     times: Vec<(String, f64)>,
-    /// What a document would have to say instead.
+    /// Corrections for documents.
     contradictions: Vec<String>,
 }
 
@@ -167,29 +168,29 @@ impl Report {
         self.figures.insert(key.to_owned(), value);
     }
 
-    /// A figure with what there is to say about it.
+    /// Adds a figure with a remark.
     pub(crate) fn figure_of(&mut self, key: &str, value: f64, remark: &str) {
         self.figure(key, value);
         self.remarks.insert(key.to_owned(), remark.to_owned());
     }
 
-    /// A time for orientation, in seconds.
+    /// Adds a time in seconds, which has no goal.
     pub(crate) fn time(&mut self, what: &str, seconds: f64) {
         self.times.push((what.to_owned(), seconds));
     }
 
-    /// Notes what could not be measured, and why.
+    /// Adds a missing measurement and its reason.
     pub(crate) fn missing(&mut self, what: &'static str, why: &dyn fmt::Display) {
         progress(&format!("{what} not measured: {why}"));
         self.missing.push((what, why.to_string()));
     }
 
-    /// Notes what a document says that the figures do not.
+    /// Adds a correction for a document that contradicts the figures.
     pub(crate) fn contradiction(&mut self, correction: String) {
         self.contradictions.push(correction);
     }
 
-    /// All figures as one JSON object.
+    /// Returns all figures as a JSON object.
     pub(crate) fn json(&self) -> Result<String> {
         let figures = self.figures.iter().map(|(key, value)| (key.clone(), Value::from(rounded(*value))));
         Ok(serde_json::to_string_pretty(&figures.collect::<Map<_, _>>())?)
@@ -216,7 +217,7 @@ impl Report {
         for correction in &self.contradictions {
             writeln!(table, "{correction}")?;
         }
-        writeln!(table, "\nmedians in ms; AWS answers from memory, over TLS, unless said otherwise")?;
+        writeln!(table, "\nmedians in ms; unless stated otherwise, AWS answers from memory over TLS")?;
         for (what, seconds) in &self.times {
             writeln!(table, "{what:60} {:>9.3}", seconds * 1000.0)?;
         }
@@ -224,7 +225,7 @@ impl Report {
         Ok(table)
     }
 
-    /// The steady goals that are missed, or of which it is not known, and what documents get wrong.
+    /// Returns the steady goals that were missed or not measured, and the corrections for documents.
     pub(crate) fn missed(&self) -> Vec<String> {
         let steady = GOALS.iter().filter_map(|goal| Some((goal, goal.allowance?)));
         let missed = steady.filter_map(|(goal, allowance)| match self.figures.get(goal.key) {
@@ -236,9 +237,9 @@ impl Report {
     }
 }
 
-/// Tells whoever waits what is being done.
+/// Prints the current step.
 pub(crate) fn progress(what: &str) {
-    // Where nobody reads it, nobody waits.
+    // If standard error is closed, progress is not shown.
     let _ = writeln!(std::io::stderr(), "bench: {what}");
 }
 
@@ -246,14 +247,14 @@ fn goal(key: &str) -> Option<&'static Goal> {
     GOALS.iter().find(|goal| goal.key == key)
 }
 
-/// The middle one.
+/// The median.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The median of the rounds' ratios.
+/// The median of the ratios of all rounds.
 pub(crate) fn ratio(values: &[f64], references: &[f64]) -> f64 {
     let ratios: Vec<f64> =
         values.iter().zip(references).map(|(value, reference)| value / reference).collect();

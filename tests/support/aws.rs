@@ -1,4 +1,4 @@
-//! The one port of all AWS services: which of them a request is for.
+//! The port of all AWS services, which finds the service that a request is for.
 
 use std::sync::Arc;
 
@@ -22,14 +22,15 @@ use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
 use crate::template::Function;
 
-/// The region that everything here is in.
+/// The region of all resources.
 pub(crate) const REGION: &str = "eu-central-1";
-/// The account that everything here belongs to.
+/// The account of all resources.
 pub(crate) const ACCOUNT: &str = "000000000000";
-/// As large as DynamoDB's largest request.
+/// The largest request body, in bytes: the limit of DynamoDB.
 pub const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// The variables by which Lambda and `sam local` tell a function where AWS is, and as whom it calls there.
+/// The environment variables with the location of AWS and the credentials of a function, as Lambda and `sam local` set
+/// them.
 pub(crate) fn variables(function: &Function, region: &str, url: &str) -> [(&'static str, String); 4] {
     [
         ("AWS_REGION", region.to_owned()),
@@ -39,7 +40,7 @@ pub(crate) fn variables(function: &Function, region: &str, url: &str) -> [(&'sta
     ]
 }
 
-/// The AWS services as they are reached by `AWS_ENDPOINT_URL`.
+/// The router for all services at `AWS_ENDPOINT_URL`.
 pub(crate) fn router(
     dynamodb: dynamodb::Client,
     secrets: Arc<SecretsManager>,
@@ -64,7 +65,7 @@ pub(crate) fn router(
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-/// DynamoDB and Secrets Manager name the operation in a header.
+/// Serves DynamoDB and Secrets Manager, whose requests name the operation in a header.
 async fn call_target(
     State((dynamodb, secrets)): State<(dynamodb::Client, Arc<SecretsManager>)>,
     head: Parts,
@@ -73,28 +74,32 @@ async fn call_target(
     match target(&head.headers) {
         Some(("secretsmanager", operation)) => secrets.call(operation, &body),
         Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(head, body).await,
-        _ => refuse(StatusCode::BAD_REQUEST, "UnknownOperationException", "there is no such operation here"),
+        _ => refuse(
+            StatusCode::BAD_REQUEST,
+            "UnknownOperationException",
+            "this operation is not supported here",
+        ),
     }
 }
 
-/// The service and the operation that the header names.
+/// The service and the operation that are named in the header.
 pub(crate) fn target(headers: &HeaderMap) -> Option<(&str, &str)> {
     headers.get("x-amz-target")?.to_str().ok()?.split_once('.')
 }
 
-/// The ARN of a resource here.
+/// The ARN of a resource in the local account and region.
 pub(crate) fn arn(service: &str, resource: &str) -> String {
     format!("arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}")
 }
 
-/// A page for a browser, in which nothing that it shows can run or load anything.
+/// A page for a browser. Its content security policy keeps the displayed content from running or loading anything.
 pub(crate) fn page(html: &'static str) -> Response {
     let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
                   connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
     ([(CONTENT_SECURITY_POLICY, policy)], Html(html)).into_response()
 }
 
-/// An error as the SDKs read it: its code is in a header for the REST protocols, in the body for the others.
+/// An error response for the SDKs, with its code in a header for the REST protocols and in the body for the others.
 pub(crate) fn refuse(status: StatusCode, code: &'static str, message: &str) -> Response {
     let header = (HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(code));
     let body = json!({"__type": code, "message": message});

@@ -1,4 +1,4 @@
-//! DynamoDB: dynoxide, in memory or in a file, or another implementation that runs already.
+//! The stand-in for DynamoDB: dynoxide, in memory or in a file, or another implementation that is already running.
 
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -21,10 +21,10 @@ use crate::stack::StartError;
 use crate::template::Table;
 use crate::upstream::Upstream;
 
-/// How often expired items are removed. DynamoDB itself takes up to days.
+/// The interval at which expired items are removed. In AWS this takes up to a few days.
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// What a call has to have to be taken as signed. Nobody verifies it.
+/// The header that makes a call look signed. The signature is not verified.
 const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20000101/eu-central-1/dynamodb/aws4_request, \
                          SignedHeaders=host, Signature=local";
 
@@ -32,23 +32,23 @@ const SIGNATURE: &str = "AWS4-HMAC-SHA256 Credential=local/20000101/eu-central-1
 pub(crate) struct DynamoDb {
     client: Client,
     fresh: bool,
-    /// The one that runs here.
+    /// The embedded database, unless another one is used.
     embedded: Option<Embedded>,
 }
 
 struct Embedded {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    /// Closed once it has stopped.
+    /// Closed when it has stopped.
     stopped: oneshot::Receiver<()>,
 }
 
-/// Passes calls on to DynamoDB.
+/// A client that passes calls on to DynamoDB.
 #[derive(Clone)]
 pub(crate) struct Client(Upstream);
 
 impl DynamoDb {
-    /// Opens the database, or goes to the one at `url`, and creates the tables that are missing.
+    /// Opens the embedded database or connects to the one at `url`, and creates the missing tables.
     pub(crate) async fn start(
         data_dir: Option<&Path>,
         url: Option<String>,
@@ -69,7 +69,7 @@ impl DynamoDb {
         Ok(Self { client, fresh, embedded })
     }
 
-    /// Whether there was no table before.
+    /// Returns whether all tables were missing before.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -78,7 +78,7 @@ impl DynamoDb {
         self.client.clone()
     }
 
-    /// Stops what runs here, and returns once the file is closed.
+    /// Stops the embedded database, and returns when its file is closed.
     pub(crate) async fn stop(self) {
         if let Some(Embedded { stop, stopped, .. }) = self.embedded {
             drop(stop);
@@ -102,7 +102,7 @@ impl Embedded {
 }
 
 impl Client {
-    /// Creates a table unless it is there, and says whether it was created.
+    /// Creates a table if it is missing, and returns whether it was.
     async fn create(&self, table: &Table) -> Result<bool, String> {
         match self.request("CreateTable", &table.definition).await {
             Ok(()) => {}
@@ -152,8 +152,7 @@ impl Client {
     }
 }
 
-/// Serves on a thread of its own: the database works one call at a time and blocks meanwhile, which would starve
-/// whatever shared its runtime.
+/// Serves the database on its own thread, because its calls block and would starve other tasks of the same runtime.
 fn serve(
     database: Database,
     stopping: oneshot::Receiver<()>,
@@ -165,7 +164,7 @@ fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::spawn(move || {
         let served = {
-            // It logs every condition that is not met as a warning, which here is the normal course of things.
+            // It logs a warning for every condition that is not met, which is normal here.
             let _silent = tracing::subscriber::set_default(NoSubscriber::default());
             runtime.block_on(async {
                 let listener =

@@ -1,5 +1,5 @@
-//! Faults of the AWS services: what a test plans happens to one operation of a function. Operations are told by what
-//! they do, because those that run at the same time come in either order.
+//! Injects one fault into one operation of a function. Operations are identified by what they do, because concurrent ones
+//! arrive in any order.
 
 use std::fmt::{self, Display};
 use std::mem;
@@ -20,60 +20,60 @@ use tokio::time::sleep;
 use crate::aws;
 use crate::iam::Iam;
 
-/// Longer than any function runs.
+/// A time longer than the time-out of any function.
 const FOREVER: Duration = Duration::from_mins(2);
-/// What DynamoDB calls a transaction.
+/// The operation of DynamoDB that runs a transaction.
 const TRANSACTION: &str = "TransactWriteItems";
-/// What changes nothing.
+/// The beginnings of the names of operations that only read.
 const READS: [&str; 3] = ["Get", BATCH, "Query"];
-/// What DynamoDB calls a read of several items.
+/// The operation of DynamoDB that reads several items.
 const BATCH: &str = "BatchGetItem";
-/// What meets others' transactions.
+/// The operations that can conflict with transactions.
 const WRITES: [&str; 4] = ["UpdateItem", "PutItem", "DeleteItem", TRANSACTION];
-/// What SES calls a mail.
+/// The operation of SES that sends a mail.
 const MAIL: &str = "SendEmail";
 
-/// What happens to an attempt of an operation.
+/// A fault that happens to an attempt of an operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// It is answered 500.
+    /// The response is 500.
     ServerError,
-    /// It is answered 503.
+    /// The response is 503.
     Unavailable,
-    /// It is answered that there are too many requests.
+    /// The response is the throttling error of the service.
     Throttled,
-    /// It is answered that another transaction works on one of the items.
+    /// The response reports a conflict with another transaction on one of the items.
     TransactionConflict,
-    /// It is answered that the same transaction, by its token, is not finished.
+    /// The response says that a transaction with the same token is still in progress.
     TransactionInProgress,
-    /// It is answered that none of the keys were read.
+    /// The response of a batch says that no key was processed.
     Unprocessed,
-    /// It is answered that the mail is not accepted, now or later.
+    /// The response rejects the mail permanently.
     MessageRejected,
-    /// The connection is cut before the operation is applied.
+    /// The connection is closed before the operation is applied.
     CutBefore,
-    /// The operation is applied, and the connection cut.
+    /// The operation is applied, and then the connection is closed without a response.
     CutAfter,
-    /// Nothing happens.
+    /// There is no response, and the operation is not applied.
     Hang,
-    /// Nothing happens until the request is answered, and then the operation is applied.
+    /// There is no response, and the operation is applied after the request to the function is answered.
     Late,
-    /// What is read has no failures of a username in it, as if all of them had come after the reading.
+    /// The read items lack the failures of a username, as if all of them had happened after the read.
     Stale,
 }
 
-/// What happens to one operation.
+/// A plan for the fault of one operation.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The operation, as [`Faults::end`] names it.
     pub operation: String,
-    /// What happens.
+    /// The fault.
     pub fault: Fault,
-    /// To how many attempts it happens, from the first one on.
+    /// The number of attempts to which it happens, from the first one.
     pub attempts: usize,
 }
 
-/// The faults of one stack. The functions' operations are told apart for one request at a time.
+/// The faults of one stack. They are planned for one request to a function at a time.
 #[derive(Debug)]
 pub struct Faults {
     stack_name: String,
@@ -85,26 +85,26 @@ struct Run {
     plan: Option<Plan>,
     /// The operations so far.
     operations: Vec<Operation>,
-    /// What is applied once the sender is dropped.
+    /// The operations that are applied when their senders are dropped.
     late: Vec<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
 struct Operation {
-    /// All attempts have it in common.
+    /// The id that all attempts have in common.
     invocation_id: String,
     name: String,
     attempts: usize,
 }
 
 impl Fault {
-    /// Returns whether a service answers that it did not do what it was asked to, and will not.
+    /// Returns whether the response of the service rules out that the operation was or will be applied.
     #[must_use]
     pub fn is_refusal(self) -> bool {
         matches!(self, Self::Throttled | Self::MessageRejected)
     }
 
-    /// Whether the operation is applied, although its answer does not arrive.
+    /// Returns whether the operation is applied although its response is lost.
     #[must_use]
     pub fn is_applied(self) -> bool {
         matches!(self, Self::CutAfter | Self::Late)
@@ -112,10 +112,10 @@ impl Fault {
 }
 
 impl Plan {
-    /// Every attempt, however many there are.
+    /// The value of `attempts` for every attempt.
     pub const EVERY_ATTEMPT: usize = usize::MAX;
 
-    /// All that can happen to `operation`.
+    /// Returns all plans for `operation`.
     pub fn all_for(operation: &str) -> impl Iterator<Item = Self> {
         let is_of = |kinds: &[&str]| kinds.iter().any(|kind| operation.starts_with(kind));
         let conflict = is_of(&WRITES).then_some(Fault::TransactionConflict);
@@ -130,13 +130,13 @@ impl Plan {
             Fault::Hang,
             Fault::Late,
         ];
-        // Whether something is read that nobody learns of makes no difference.
+        // A read whose response is lost has no effect, so applying it makes no difference.
         let faults = faults.into_iter().filter(move |fault| !(is_read && fault.is_applied()));
         let faults = faults.chain(conflict).chain(in_progress);
         let plan = |fault, attempts| Self { operation: operation.to_owned(), fault, attempts };
         let unprocessed = is_of(&[BATCH]).then(|| plan(Fault::Unprocessed, 1));
         let every = move |fault| plan(fault, Self::EVERY_ATTEMPT);
-        // A mail has only one attempt.
+        // The functions do not retry mails.
         let is_mail = is_of(&[MAIL]);
         let first = move |fault| (!is_mail).then(|| plan(fault, 1));
         let rejected = is_mail.then(|| every(Fault::MessageRejected));
@@ -161,18 +161,18 @@ impl Faults {
         Self { stack_name, run: Mutex::default() }
     }
 
-    /// Begins to note what the functions do, and lets happen what is planned.
+    /// Starts to record the operations of the functions, and to inject the planned fault.
     pub fn begin(&self, plan: Option<Plan>) {
         *self.run() = Some(Run { plan, ..Run::default() });
     }
 
-    /// Ends what was begun, and has all that is late applied. Returns the functions' operations in the order of their
-    /// first attempts: `UpdateItem attempts`, then `UpdateItem attempts 2` for the second such one, and so on.
+    /// Ends the run, and applies the late operations. Returns the operations of the functions in the order of their first
+    /// attempts: `UpdateItem attempts`, then `UpdateItem attempts 2` for the second such one, and so on.
     pub async fn end(&self) -> Vec<String> {
         let late = self.run().as_mut().map(|run| mem::take(&mut run.late)).unwrap_or_default();
         for (waiting, applied) in late {
             drop(waiting);
-            // What it comes to is nobody's business any more.
+            // The response is discarded.
             let _ = applied.await;
         }
         let operations = self.run().take().map(|run| run.operations).unwrap_or_default();
@@ -183,7 +183,7 @@ impl Faults {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens to this attempt.
+    /// Counts an attempt, and returns the fault that happens to it.
     fn strike(&self, headers: &HeaderMap, request: &Value) -> Option<Fault> {
         let mut run = self.run();
         let run = run.as_mut()?;
@@ -200,8 +200,8 @@ impl Faults {
         (operation.attempts <= plan.attempts).then_some(plan.fault)
     }
 
-    /// The operation with the table or secret of the stack that it is done to, or the domain of the mail's recipient,
-    /// and a number if the same was done before.
+    /// Names an operation: with the table or secret, or the domain of the recipient of a mail, and with a number if it is
+    /// not the first of this name.
     fn name(&self, headers: &HeaderMap, request: &Value, earlier: &[Operation]) -> String {
         let operation = aws::target(headers).map_or(MAIL, |(_, operation)| operation);
         let resource = ["TableName", "SecretId"].iter().find_map(|name| request[name].as_str());
@@ -224,7 +224,7 @@ impl Faults {
     }
 }
 
-/// Lets happen what is planned for a function's call.
+/// Injects the planned fault into the call of a function.
 pub(crate) async fn inject(
     State((faults, iam)): State<(Arc<Faults>, Arc<Iam>)>,
     request: Request,
@@ -278,7 +278,7 @@ pub(crate) async fn inject(
     }
 }
 
-/// How the service says that there are too many requests.
+/// Returns the throttling error of the service.
 fn throttling(headers: &HeaderMap) -> (StatusCode, &'static str) {
     match aws::target(headers) {
         None => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"),
@@ -287,7 +287,7 @@ fn throttling(headers: &HeaderMap) -> (StatusCode, &'static str) {
     }
 }
 
-/// What DynamoDB answers to a batch, but for the counters of failures.
+/// Removes the counters of failures from the response to a batch.
 async fn without_failures(response: Response) -> Response {
     let body = to_bytes(response.into_body(), aws::BODY_LIMIT).await.unwrap_or_default();
     let mut answer: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -299,7 +299,7 @@ async fn without_failures(response: Response) -> Response {
     axum::Json(answer).into_response()
 }
 
-/// That another transaction works on the item, or on the first one of a transaction's.
+/// The response that reports a conflict with another transaction, on the first item if there are several.
 fn conflict(request: &Value) -> Response {
     let Some(items) = request["TransactItems"].as_array() else {
         return aws::refuse(StatusCode::BAD_REQUEST, "TransactionConflictException", "a fault");
@@ -315,9 +315,9 @@ fn conflict(request: &Value) -> Response {
     (StatusCode::BAD_REQUEST, axum::Json(body)).into_response()
 }
 
-/// Ends the connection without an answer, by ending its task. Unlike a panic, this tells nobody.
+/// Closes the connection without a response, by ending its task. Unlike a panic, this logs nothing.
 fn cut() -> ! {
-    resume_unwind(Box::new("the connection is cut"))
+    resume_unwind(Box::new("the connection is closed"))
 }
 
 async fn hang() -> ! {

@@ -1,5 +1,5 @@
-//! IAM: a function may do what its role in `template.yaml` allows, and nothing else. A call is a function's if its
-//! access key says so; whoever else calls may do everything. Wildcards in a policy match nothing here.
+//! The stand-in for IAM: a function may do only what its role in `template.yaml` allows. The access key of a call
+//! identifies the function. Other callers may do everything. Wildcards in a policy match nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,28 +18,28 @@ use crate::secrets_manager::SecretsManager;
 use crate::ses;
 use crate::template::{ATTRIBUTES, Function, Statement};
 
-/// What the functions may do, and what they did.
+/// The roles of the functions, and the permissions that they have used.
 #[derive(Debug)]
 pub(crate) struct Iam {
-    /// By the functions' names, which are their access keys.
+    /// The statements of each role, by the name of the function, which is its access key.
     statements: HashMap<String, Vec<Statement>>,
     used: Mutex<BTreeSet<Permission>>,
 }
 
-/// What a function was allowed to do.
+/// A permission of a function.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Permission {
-    /// The name that Lambda knows the function by.
+    /// The name of the function in Lambda.
     pub function: String,
-    /// Such as `dynamodb:GetItem`.
+    /// The action, for example `dynamodb:GetItem`.
     pub action: String,
-    /// The ARN that it was done to.
+    /// The ARN of the resource.
     pub resource: String,
-    /// The attribute that the call names, where the role restricts attributes.
+    /// The attribute of the table, if the role restricts attributes.
     pub attribute: Option<String>,
 }
 
-/// An action on a resource, as policies see it. A call is one or several.
+/// An action on a resource, as policies describe it. A call consists of one or more.
 struct Access {
     action: String,
     resource: String,
@@ -54,17 +54,17 @@ impl Iam {
         Self { statements: statements.collect(), used: Mutex::default() }
     }
 
-    /// Every permission that was made use of so far.
+    /// Returns all permissions that have been used so far.
     pub(crate) fn used(&self) -> BTreeSet<Permission> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The function that a request is from, if it is from one.
+    /// Returns the function that sent a request, if a function did.
     pub(crate) fn function<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         caller(headers).filter(|key| self.statements.contains_key(*key))
     }
 
-    /// Notes what `function` does, or returns the first thing that it may not do.
+    /// Records the permissions that `function` uses, or returns the first access that is not allowed.
     fn check(&self, function: &str, call: Vec<Access>) -> Result<(), Access> {
         let statements = self.statements.get(function).map(Vec::as_slice).unwrap_or_default();
         let mut used = Vec::new();
@@ -92,7 +92,7 @@ impl Iam {
     }
 }
 
-/// Lets a call through unless it is a function's that is not allowed to make it.
+/// Refuses a call of a function that its role does not allow.
 pub(crate) async fn authorize(
     State((iam, secrets)): State<(Arc<Iam>, Arc<SecretsManager>)>,
     request: Request,
@@ -105,7 +105,7 @@ pub(crate) async fn authorize(
     let Ok(body) = to_bytes(body, aws::BODY_LIMIT).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    // What is no JSON names no resource, and is refused as a call that names another one's.
+    // A body that is not JSON names no resource, so no statement allows it.
     let json = serde_json::from_slice(&body).unwrap_or_default();
     let (call, refused) = read(&parts, &json, &secrets);
     match iam.check(&function, call) {
@@ -121,7 +121,7 @@ pub(crate) async fn authorize(
     }
 }
 
-/// The access key of who signed the request: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
+/// Extracts the access key from the signature of a request: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
 fn caller(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (_, credential) = authorization.split_once("Credential=")?;
@@ -134,7 +134,7 @@ impl Access {
     }
 }
 
-/// What a request does, and the status of its refusal.
+/// Returns the accesses of a request, and the status to refuse it with.
 fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Vec<Access>, StatusCode) {
     match aws::target(&parts.headers) {
         Some(("secretsmanager", operation)) => {
@@ -142,7 +142,7 @@ fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Vec<Access
         }
         Some((_, operation)) => (of_dynamodb(operation, request), StatusCode::BAD_REQUEST),
         None if parts.uri.path() == ses::SEND_EMAIL => (of_ses(request), StatusCode::FORBIDDEN),
-        // No other service has anything for a function.
+        // Functions use no other service.
         None => {
             let access = Access::new(parts.method.to_string(), parts.uri.path().to_owned());
             (vec![access], StatusCode::FORBIDDEN)
@@ -154,7 +154,7 @@ fn of_dynamodb(operation: &str, request: &Value) -> Vec<Access> {
     if let Some(tables) = request["RequestItems"].as_object() {
         return tables.iter().map(|(table, request)| of_keys(operation, table, request)).collect();
     }
-    // A transaction needs the permissions of its parts.
+    // A transaction needs the permissions for all its parts.
     match request["TransactItems"].as_array() {
         Some(items) => items
             .iter()
@@ -169,7 +169,7 @@ fn of_dynamodb(operation: &str, request: &Value) -> Vec<Access> {
     }
 }
 
-/// The reads of one table in a batch.
+/// Returns the access of a batch to one table.
 fn of_keys(operation: &str, table: &str, request: &Value) -> Access {
     let mut request = request.clone();
     request["TableName"] = table.into();
@@ -190,18 +190,18 @@ fn of_item(operation: &str, request: &Value) -> Access {
     };
     let text = |name: &str| request[name].as_str();
     if ["BatchGetItem", "GetItem", "Query", "Scan"].contains(&operation) {
-        // Without a projection, everything is returned, and no attribute need be named.
+        // Without a projection, all attributes are returned, even though none is named.
         let projected = text("ProjectionExpression").map_or("ALL_ATTRIBUTES", |_| "SPECIFIC_ATTRIBUTES");
         note("dynamodb:Select", &[text("Select").unwrap_or(projected)]);
     } else {
-        // AWS does not say if the key covers the second. A role that passes here does not depend on it.
+        // AWS does not document whether this key covers the second parameter. Checking both is the strict choice.
         let returned = ["ReturnValues", "ReturnValuesOnConditionCheckFailure"];
         note("dynamodb:ReturnValues", &returned.map(|name| text(name).unwrap_or("NONE")));
     }
     access
 }
 
-/// The attributes that a request of DynamoDB names: in its key, in its item and in its expressions.
+/// Returns the attributes that a request to DynamoDB names in its key, item and expressions.
 fn attributes(request: &Value) -> BTreeSet<String> {
     let items = ["Key", "Item"].into_iter().filter_map(|name| request[name].as_object());
     let mut attributes: BTreeSet<String> = items.flat_map(|item| item.keys().cloned()).collect();
@@ -212,7 +212,7 @@ fn attributes(request: &Value) -> BTreeSet<String> {
     attributes
 }
 
-/// The attributes in an expression, with those that `names` stands in for.
+/// Returns the attributes in an expression, with placeholders resolved by `names`.
 fn named_in(expression: &str, names: &Value) -> Vec<String> {
     const KEYWORDS: [&str; 9] = ["SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN"];
     let mut attributes = Vec::new();
@@ -222,7 +222,7 @@ fn named_in(expression: &str, names: &Value) -> Vec<String> {
         let word_on = &rest[start..];
         let (word, after) = word_on.split_at(word_on.find(|c| !is_word(c)).unwrap_or(word_on.len()));
         rest = after;
-        // Of a path such as `a.b[0]`, the attribute is the first part.
+        // The attribute is the first part of a path such as `a.b[0]`.
         let attribute = word.split(['.', '[']).next().unwrap_or_default();
         let is_function = after.trim_start().starts_with('(');
         if attribute.starts_with('#') {
@@ -243,8 +243,8 @@ fn of_secrets_manager(operation: &str, request: &Value, secrets: &SecretsManager
     vec![Access::new(format!("secretsmanager:{operation}"), resource)]
 }
 
-/// A mail. SES takes the identity of the sender's address if there is one, and else that of its domain: both
-/// have to be allowed.
+/// Returns the accesses of a mail. SES uses the identity of the sender's address if it exists, and otherwise that of its
+/// domain, so both must be allowed.
 fn of_ses(request: &Value) -> Vec<Access> {
     let sender = ses::bare(request["FromEmailAddress"].as_str().unwrap_or_default());
     let domain = sender.rsplit('@').next().unwrap_or_default();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_its_indexes_and_another_table_are_apart() {
+    fn permissions_distinguish_tables_and_their_indexes() {
         let users = json!({"TableName": "users"});
         let sessions = json!({"TableName": "sessions", "IndexName": "by_user"});
         for (operation, request, allowed) in [
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restricted_table_is_used_by_the_attributes_that_are_allowed() {
+    fn only_the_allowed_attributes_of_a_table_can_be_used() {
         let key = json!({"id": {"S": "1"}});
         let with = |field: &str, value: Value| {
             let mut request = json!({"TableName": "parts", "Key": key});
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_is_named_by_the_access_key() {
+    fn the_access_key_identifies_the_caller() {
         let signed = |authorization: &str| {
             let headers = HeaderMap::from_iter([(AUTHORIZATION, authorization.parse().unwrap())]);
             caller(&headers).map(str::to_owned)

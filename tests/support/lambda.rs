@@ -1,4 +1,4 @@
-//! Lambda: runs the functions, and answers `Invoke`.
+//! The stand-in for Lambda: runs the functions, and serves `Invoke`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,16 +24,16 @@ use crate::runtime_api;
 use crate::stack::StartError;
 use crate::template;
 
-/// How many invocations run at the same time in this process. More would only compete for its cores, until the
-/// functions took the delay for a slow dependency. The others wait, as they do for an account's concurrency.
+/// The number of concurrent invocations in this process. More would only compete for its cores, until the functions
+/// mistook the delay for a slow dependency. The others wait, as they do for the concurrency limit of an account.
 const CONCURRENCY: usize = 16;
-/// The largest payload of a call.
+/// The largest payload of a call, in bytes.
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
 
 /// The deployed functions by their names.
 pub(crate) struct Functions {
     functions: HashMap<String, Arc<Function>>,
-    /// Read by every invocation for as long as it runs.
+    /// Read-locked by every running invocation.
     running: Arc<RwLock<()>>,
 }
 
@@ -49,10 +49,10 @@ enum Runner {
 
 type Handler = Box<dyn Fn(Bytes, Context) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 
-/// What an invocation came to: the function's answer, or its error.
+/// The outcome of an invocation: the response of the function, or its error.
 pub(crate) type Outcome = Result<Bytes, FunctionError>;
 
-/// What a function failed with, as JSON.
+/// The error of a function, as JSON.
 #[derive(Debug)]
 pub(crate) struct FunctionError(pub(crate) Bytes);
 
@@ -69,9 +69,9 @@ impl FunctionError {
 }
 
 impl Functions {
-    /// The functions in this process, talking to the AWS services at `aws_url`.
+    /// Starts the functions in this process, with the AWS services at `aws_url`.
     pub(crate) fn in_process(deployed: &[template::Function], aws_url: &str) -> Result<Self, StartError> {
-        // The SDK has one quota of retries for a process and a region: a stack's must not be spent by another.
+        // The SDK has one retry quota for each process and region. Each stack gets its own region, and so its own quota.
         let region = format!("{}-{}", aws::REGION, Uuid::new_v4().simple());
         let concurrency = Arc::new(Semaphore::new(CONCURRENCY));
         let mut functions = Vec::new();
@@ -83,7 +83,7 @@ impl Functions {
         Ok(Self::new(functions))
     }
 
-    /// The functions as the binaries in a folder, talking to the AWS services at `aws_url`.
+    /// Starts the binaries of the functions in a folder, with the AWS services at `aws_url`.
     pub(crate) async fn as_binaries(
         deployed: &[template::Function],
         folder: &Path,
@@ -98,7 +98,7 @@ impl Functions {
         Ok(Self::new(functions))
     }
 
-    /// Returns once all of them are ready for invocations.
+    /// Waits until all functions are ready for invocations.
     pub(crate) async fn started(&self) -> Result<(), StartError> {
         for function in self.functions.values() {
             if let Runner::Binary(environments) = &function.runner {
@@ -114,14 +114,14 @@ impl Functions {
         Self { functions: functions.collect(), running: Arc::default() }
     }
 
-    /// The function of this name, be it the crate's or the one that Lambda knows it by.
+    /// Finds a function by the name of its crate or by its name in Lambda.
     fn get(&self, name: &str) -> Option<&Arc<Function>> {
         self.functions
             .get(name)
             .or_else(|| self.functions.values().find(|function| function.deployed.function_name == name))
     }
 
-    /// Runs a function, if there is one of this name. It runs to its end, even if nobody waits for it any more.
+    /// Runs the function of this name, if there is one. It runs to its end even if the future is dropped.
     pub(crate) async fn invoke(&self, name: &str, payload: Bytes) -> Option<Outcome> {
         let function = Arc::clone(self.get(name)?);
         let running = Arc::clone(&self.running).read_owned().await;
@@ -132,7 +132,7 @@ impl Functions {
         Some(task.await.unwrap_or_else(|error| Err(FunctionError::new("Runtime.Panic", &error.to_string()))))
     }
 
-    /// Waits for the invocations that are running.
+    /// Waits until no invocation is running.
     pub(crate) async fn finish(&self) {
         drop(self.running.write().await);
     }
@@ -155,7 +155,7 @@ impl Function {
     }
 }
 
-/// When an invocation that starts now and may take so long has to be done, in milliseconds since the epoch.
+/// Returns the time-out of an invocation that starts now, in milliseconds since the Unix epoch.
 pub(crate) fn deadline(limit: Duration) -> u64 {
     let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + limit;
     u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)
@@ -170,14 +170,14 @@ fn context(function: &template::Function, request_id: &str) -> Context {
     context
 }
 
-/// An X-Ray trace id of a trace that is not sampled.
+/// Returns the X-Ray trace header of a new trace that is not sampled.
 pub(crate) fn trace_id() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (trace, segment) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
     format!("Root=1-{seconds:08x}-{trace:.24};Parent={segment:.16};Sampled=0")
 }
 
-/// The function with its own environment variables and its own identity.
+/// Starts a function with its own environment variables and its own identity.
 fn handler(deployed: &template::Function, region: &str, aws_url: &str) -> Result<Handler, StartError> {
     let mut variables = deployed.variables.clone();
     let of_aws = aws::variables(deployed, region, aws_url);
@@ -206,7 +206,7 @@ fn unreadable(error: &serde_json::Error) -> FunctionError {
     FunctionError::new("Runtime.UnmarshalError", &error.to_string())
 }
 
-/// `Invoke`
+/// Serves `Invoke`.
 pub(crate) async fn invoke(
     State(functions): State<Arc<Functions>>,
     PathParameter(name): PathParameter<String>,
@@ -258,7 +258,7 @@ fn json_content(json: Bytes) -> impl IntoResponse {
     ([("content-type", "application/json")], json)
 }
 
-/// A function's name from its name or ARN, full or partial, with or without a version.
+/// Extracts the name of a function from its name or its full or partial ARN, with or without a version.
 fn function_name(id: &str) -> &str {
     let mut parts = id.split(':');
     match parts.clone().position(|part| part == "function") {

@@ -1,22 +1,24 @@
-//! The whole service on this machine: the API as API Gateway would serve it, the functions as Lambda would run
-//! them, and the AWS services that they use. `cargo run --bin local` keeps it running; the tests start it for
-//! themselves.
+//! The local stack: the whole service on this machine, with the API as API Gateway serves it, the functions as Lambda
+//! runs them, and stand-ins for the AWS services that they use. `cargo run --bin local` keeps it running. The tests
+//! start their own.
 //!
-//! | Module | Stands in for |
+//! | Module | Purpose |
 //! |---|---|
-//! | `api_gateway` | the HTTP API: routes, CORS, events in payload format 2.0 |
-//! | `lambda`, `runtime_api` | Lambda: running the functions, in this process or as the deployed binaries |
-//! | `template` | SAM: all of this is set up as `template.yaml` says |
-//! | `aws` | one port for all that the AWS SDK and CLI talk to |
-//! | `metric_filters` | CloudWatch Logs: the metrics that are counted from the functions' log |
-//! | `iam` | IAM: a function may do what its role allows |
-//! | `faults` | what can go wrong with all that |
-//! | `dynamodb` | DynamoDB, by dynoxide or by another implementation |
-//! | `secrets_manager` | Secrets Manager |
-//! | `ses` | SES v2, and the inbox that shows what was sent |
-//! | `openapi` | nothing: it shows the API's description |
+//! | `api_gateway` | stands in for the HTTP API: routes, CORS, events in payload format 2.0 |
+//! | `lambda` | stands in for Lambda: runs the functions in this process or as binaries, and serves `Invoke` |
+//! | `environments`, `runtime_api` | run binaries as Lambda does, with its Runtime API |
+//! | `template` | stands in for SAM: reads from `template.yaml` how to set up the stack |
+//! | `aws` | serves all AWS services on one port |
+//! | `metric_filters` | stands in for CloudWatch Logs: counts metrics in the log of the functions |
+//! | `iam` | stands in for IAM: lets functions do only what their roles allow |
+//! | `faults` | injects faults into the AWS services |
+//! | `dynamodb` | stands in for DynamoDB, with dynoxide or another implementation |
+//! | `secrets_manager` | stands in for Secrets Manager |
+//! | `ses` | stands in for SES v2, with an inbox that shows the sent mail |
+//! | `openapi` | shows the description of the API |
+//! | `upstream` | passes HTTP requests on to another server |
 //!
-//! Everything listens on 127.0.0.1 only.
+//! All servers listen on 127.0.0.1 only.
 
 mod api_gateway;
 mod aws;
@@ -42,25 +44,25 @@ pub use faults::{Fault, Faults, Plan};
 pub use iam::Permission;
 pub use stack::{Options, Stack, StartError};
 
-/// Where the tests find the service.
+/// The base URLs of the service under test.
 #[derive(Debug)]
 pub struct Endpoints {
     /// The API's base URL, without a slash at the end.
     pub api: String,
     /// The base URL of the AWS services, without a slash at the end.
     pub aws: String,
-    /// What runs for as long as the process, if these are its endpoints.
+    /// The stack at these URLs, if it runs in this process.
     stack: Option<Stack>,
 }
 
-/// The service under test: the one at `API_URL` and `AWS_ENDPOINT_URL`, or else one that is started here, once for
-/// the process, in memory, without the demo user.
+/// Returns the service under test: the one at `API_URL` and `AWS_ENDPOINT_URL`, or else a stack that is started once
+/// for the process, in memory and without the demo user.
 ///
 /// # Panics
 ///
-/// If only one of the variables is set, or if the service cannot start.
+/// Panics if only one of the variables is set, or if the stack cannot start.
 #[must_use]
-#[expect(clippy::panic, reason = "only tests ask, and none of them could go on")]
+#[expect(clippy::panic, reason = "only tests call it, and no test could continue")]
 pub fn endpoints() -> &'static Endpoints {
     static ENDPOINTS: OnceLock<Endpoints> = OnceLock::new();
     ENDPOINTS.get_or_init(|| match (url("API_URL"), url("AWS_ENDPOINT_URL")) {
@@ -75,7 +77,7 @@ pub fn endpoints() -> &'static Endpoints {
     })
 }
 
-/// Whether [`endpoints`] are of a stack in this process, started with the default settings.
+/// Returns whether [`endpoints`] belong to a stack in this process, which then has the default settings.
 #[must_use]
 pub fn embedded() -> bool {
     endpoints().stack.is_some()

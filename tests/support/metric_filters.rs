@@ -1,16 +1,15 @@
-//! CloudWatch Logs: the metrics that a template's metric filters make of lines of the log.
+//! The stand-in for the metric filters of CloudWatch Logs, which count metrics in the lines of the log.
 //!
-//! Of the pattern syntax
-//! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html>) only what
-//! the template needs is understood, and all else is an error: comparisons of top-level fields, joined by `&&` or `||`
-//! with parentheses wherever both occur.
+//! Only the part of the pattern syntax
+//! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html>) that the
+//! template needs is supported: comparisons of top-level fields, joined by `&&` or `||`, with parentheses if both occur.
+//! Other patterns are errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Number, Value};
 
-/// A metric as CloudWatch identifies it within a namespace, and bills it: its name, and its dimensions with their
-/// values.
+/// A metric as CloudWatch identifies and bills it within a namespace: a name, and dimensions with their values.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Metric {
     /// The name.
@@ -22,14 +21,14 @@ pub struct Metric {
 /// A metric filter.
 #[derive(Clone, Debug)]
 pub struct MetricFilter {
-    /// The namespace that it counts in.
+    /// The namespace of the metrics.
     pub namespace: String,
-    /// The unit, if it says one.
+    /// The unit, if there is one.
     pub unit: Option<String>,
     name: String,
     pattern: Pattern,
     value: Term,
-    /// The fields that dimensions take their values from, by the dimensions' names.
+    /// The fields with the values of the dimensions, by the names of the dimensions.
     dimensions: BTreeMap<String, String>,
 }
 
@@ -62,10 +61,10 @@ impl MetricFilter {
         let mut dimensions = BTreeMap::new();
         for dimension in transformation["Dimensions"].as_array().into_iter().flatten() {
             let [key, value] = ["Key", "Value"].map(|member| dimension[member].as_str().unwrap_or_default());
-            let field = field_of(value).ok_or_else(|| format!("the dimension {value} is no field"))?;
+            let field = field_of(value).ok_or_else(|| format!("the dimension {value} is not a field"))?;
             dimensions.insert(key.to_owned(), field);
         }
-        // CloudWatch finds a field only if the pattern names it.
+        // CloudWatch reads only fields that the pattern names.
         let taken =
             dimensions.values().chain(if let Term::Field(field) = &value { Some(field) } else { None });
         if let Some(missing) = taken.into_iter().find(|field| !pattern.fields().contains(field.as_str())) {
@@ -78,7 +77,7 @@ impl MetricFilter {
         Ok(Self { namespace, unit: text("Unit"), name, pattern, value, dimensions })
     }
 
-    /// The metric that a line counts in, and its value there; `None` if the line does not match.
+    /// Returns the metric that a line counts towards and the value it adds, or `None` if the line does not match.
     #[must_use]
     pub fn apply(&self, line: &Value) -> Option<(Metric, Number)> {
         if !self.pattern.matches(line) {
@@ -94,7 +93,7 @@ impl MetricFilter {
         Some((Metric { name: self.name.clone(), dimensions: dimensions.collect::<Option<_>>()? }, value))
     }
 
-    /// Every metric that it can count in.
+    /// Returns all metrics that the filter can produce.
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<Metric> {
         let mut metrics = BTreeSet::from([Metric { name: self.name.clone(), dimensions: BTreeMap::new() }]);
@@ -117,13 +116,13 @@ impl MetricFilter {
 impl Pattern {
     fn parse(text: &str) -> Result<Self, String> {
         let inner = text.trim().strip_prefix('{').and_then(|text| text.strip_suffix('}'));
-        let mut tokens = tokens(inner.ok_or_else(|| format!("{text} is no JSON pattern"))?)?;
+        let mut tokens = tokens(inner.ok_or_else(|| format!("{text} is not a JSON pattern"))?)?;
         tokens.reverse();
         let pattern = Self::expression(&mut tokens)?;
         if tokens.is_empty() { Ok(pattern) } else { Err(format!("{tokens:?} at the end of {text}")) }
     }
 
-    /// Reads operands that are all joined by the same operator, from the end of `tokens`.
+    /// Parses operands that are joined by the same operator, from the end of `tokens`.
     fn expression(tokens: &mut Vec<String>) -> Result<Self, String> {
         let mut operands = vec![Self::operand(tokens)?];
         let operator = tokens.pop_if(|token| ["&&", "||"].contains(&token.as_str()));
@@ -149,7 +148,7 @@ impl Pattern {
         let field = field_of(&first).ok_or_else(wrong)?;
         let text = operand.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         Ok(match (operator.as_str(), text, operand.parse::<f64>()) {
-            // A star would stand for any text.
+            // An asterisk would be a wildcard.
             ("=", Some(text), _) if !text.contains('*') => Self::Is { field, text: text.to_owned() },
             ("IS", None, _) if operand == "TRUE" => Self::IsTrue { field },
             (">" | ">=", None, Ok(than)) => Self::IsGreater { field, than, or_equal: operator == ">=" },
@@ -185,7 +184,7 @@ impl Pattern {
         fields.collect()
     }
 
-    /// The texts that it compares a field with.
+    /// Returns the strings to which the pattern compares a field.
     fn values_of(&self, wanted: &str) -> BTreeSet<String> {
         let values = self.leaves().into_iter().filter_map(|leaf| match leaf {
             Self::Is { field, text } if field == wanted => Some(text.clone()),
@@ -195,7 +194,7 @@ impl Pattern {
     }
 }
 
-/// The name of a top-level field in a selector such as `$.outcome`.
+/// Returns the name of the top-level field in a selector such as `$.outcome`.
 fn field_of(selector: &str) -> Option<String> {
     let name = selector.strip_prefix("$.")?;
     let is_name = name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_not_understood_is_an_error() {
+    fn an_unsupported_pattern_is_an_error() {
         for pattern in [
             "",
             "ERROR",

@@ -1,5 +1,5 @@
-//! The description of the API, `openapi.yaml`: as it is, as JSON, and as a page for a browser. It is served beside the
-//! AWS services, because the API answers 404 wherever API Gateway would.
+//! The description of the API, `openapi.yaml`, served as YAML, as JSON and as a page for a browser. Its port is that of
+//! the AWS services, because the API has only the routes that it has in AWS.
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -12,7 +12,7 @@ use crate::aws::page;
 
 const DOCUMENT: &str = include_str!("../../openapi.yaml");
 
-/// The routes that show it.
+/// The routes of the description.
 pub(crate) fn router() -> Router {
     Router::new()
         .route("/openapi", get(async || page(include_str!("openapi.html"))))

@@ -1,4 +1,4 @@
-//! SES v2: takes mail, delivers none, and shows it in an inbox, as JSON and as a page.
+//! The stand-in for SES v2: accepts mail, and shows it in an inbox, as JSON and as a page. It delivers nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -23,15 +23,15 @@ use crate::stack::StartError;
 
 /// The path of `SendEmail`.
 pub(crate) const SEND_EMAIL: &str = "/v2/email/outbound-emails";
-/// The most recipients that one mail may have.
+/// The maximum number of recipients of a mail.
 const MAX_RECIPIENTS: usize = 50;
 
-/// All mail that was sent, oldest first.
+/// The sent mail, oldest first.
 pub(crate) struct Inbox(Mutex<Mails>);
 
 struct Mails {
     all: Vec<Mail>,
-    /// One line of JSON for each.
+    /// A file with one line of JSON for each mail.
     file: Option<File>,
 }
 
@@ -50,7 +50,7 @@ struct Mail {
     body: MailBody,
 }
 
-/// A header that SES has none of its own for.
+/// An additional header of a mail.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Header {
@@ -81,7 +81,7 @@ struct Messages<'a> {
     messages: Vec<&'a Mail>,
 }
 
-/// `SendEmail`'s request, as far as it is understood here.
+/// A `SendEmail` request. Other members are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct SendEmail {
@@ -122,14 +122,14 @@ struct Part {
     data: String,
 }
 
-/// Whose mail to show: that of one recipient, or all.
+/// The filter of the inbox: the address of a recipient, or none for all mail.
 #[derive(Deserialize)]
 pub(crate) struct Filter {
     email: Option<String>,
 }
 
 impl Inbox {
-    /// Mail as it was left in the folder; none without one.
+    /// Opens the inbox with the mail in the folder. Without a folder it is empty.
     pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StartError> {
         let mails = match data_dir.map(|folder| folder.join("mail.jsonl")) {
             Some(path) => Mails::read(&path).map_err(|error| StartError::new(path.display(), error))?,
@@ -149,7 +149,7 @@ impl Mails {
         let mut file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let mut lines = Vec::new();
         file.read_to_end(&mut lines)?;
-        // A line without its end was being written when the process was killed: that mail was never accepted.
+        // If the process was killed while it wrote a line, the mail was never accepted.
         lines.truncate(lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         file.set_len(lines.len() as u64)?;
         file.seek(io::SeekFrom::End(0))?;
@@ -190,7 +190,7 @@ impl Destination {
 }
 
 impl SendEmail {
-    /// The mail, or why SES would refuse it.
+    /// Returns the mail, or the message with which SES refuses it.
     fn into_mail(self) -> Result<Mail, &'static str> {
         let Self { from_email_address: source, destination, reply_to_addresses, content } = self;
         let Simple { subject, body: SimpleBody { text, html }, headers } = content.simple;
@@ -230,12 +230,12 @@ impl SendEmail {
     }
 }
 
-/// Refuses a mailbox that SES is known or reported to refuse, in SES's words where they are known.
+/// Refuses a mailbox that SES is known or reported to refuse, with the message of SES if it is known.
 fn check(mailbox: &str) -> Result<(), &'static str> {
     if mailbox.chars().any(char::is_control) {
         return Err("Local address contains control or whitespace");
     }
-    // Names are encoded words (RFC 2047), domains in their ASCII form, and other local parts are not supported.
+    // Names must be encoded words (RFC 2047), domains must be ASCII, and other local parts are not supported.
     if !mailbox.is_ascii() {
         return Err("Address contains non-ASCII characters");
     }
@@ -254,13 +254,13 @@ fn check(mailbox: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The address in `Name <address>`, or the whole.
+/// Extracts the address from `Name <address>`, or returns the whole text if it has no name.
 pub(crate) fn bare(address: &str) -> &str {
     let inner = address.rsplit_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or(address, |(inner, _)| inner).trim()
 }
 
-/// `SendEmail`
+/// Serves `SendEmail`.
 pub(crate) async fn send_email(State(inbox): State<Arc<Inbox>>, body: Bytes) -> Response {
     let refuse = |message: &str| aws::refuse(StatusCode::BAD_REQUEST, "BadRequestException", message);
     let mail = match serde_json::from_slice::<SendEmail>(&body) {
@@ -273,11 +273,11 @@ pub(crate) async fn send_email(State(inbox): State<Arc<Inbox>>, body: Bytes) -> 
     let id = mail.id.clone();
     match inbox.mails().add(mail) {
         Ok(()) => Json(json!({"MessageId": id})).into_response(),
-        Err(error) => not_kept(&error),
+        Err(error) => not_saved(&error),
     }
 }
 
-/// The inbox: a page for whoever prefers one, JSON for everybody else.
+/// Shows the inbox, as a page if the client prefers HTML, and otherwise as JSON.
 pub(crate) async fn show(
     State(inbox): State<Arc<Inbox>>,
     Query(filter): Query<Filter>,
@@ -293,7 +293,7 @@ pub(crate) async fn show(
     (headers_for_both, Json(Messages { messages })).into_response()
 }
 
-/// The inbox's page, which fetches the JSON.
+/// Shows the inbox as a page, which fetches the JSON.
 pub(crate) async fn page() -> Response {
     aws::page(include_str!("inbox.html"))
 }
@@ -302,13 +302,13 @@ pub(crate) async fn page() -> Response {
 pub(crate) async fn clear(State(inbox): State<Arc<Inbox>>) -> Response {
     match inbox.mails().clear() {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => not_kept(&error),
+        Err(error) => not_saved(&error),
     }
 }
 
-fn not_kept(error: &io::Error) -> Response {
-    tracing::error!(%error, "could not keep the mail");
-    aws::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", "The mail could not be kept")
+fn not_saved(error: &io::Error) -> Response {
+    tracing::error!(%error, "could not save the mail");
+    aws::refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError", "The mail could not be saved")
 }
 
 fn prefers_html(headers: &HeaderMap) -> bool {
@@ -355,12 +355,12 @@ mod tests {
     }
 
     #[test]
-    fn what_ses_refuses_is_refused() {
+    fn mail_that_ses_refuses_is_refused() {
         let many: Vec<String> = (0..51).map(|number| format!("{number}@example.com")).collect();
         for destination in [
             json!({}),
             json!({"BccAddresses": many}),
-            json!({"ToAddresses": ["nobody"]}),
+            json!({"ToAddresses": ["alice"]}),
             json!({"ToAddresses": ["a@example.com\r\nBcc: b@example.com"]}),
             json!({"ToAddresses": ["a@example.com, b@example.com"]}),
             json!({"ToAddresses": ["a@localhost"]}),

@@ -1,4 +1,4 @@
-//! Starting everything in the right order, and stopping it in the opposite one.
+//! Starts all parts of a stack in the right order, and stops them in the opposite order.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Display};
@@ -29,38 +29,38 @@ use crate::secrets_manager::SecretsManager;
 use crate::ses::Inbox;
 use crate::template::Template;
 
-/// How long a shutdown waits for requests that are being answered, or that a client does not finish sending.
+/// The time that a shutdown waits for requests that are being answered or that a client has not finished sending.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
-/// How long it then waits for connections to the AWS services, which nobody needs any more.
+/// The time that it then waits for connections to the AWS services, which are no longer needed.
 const AWS_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
-/// How long at last the blocking work of the runtime may take to come to its end.
+/// The time that it finally waits for blocking work of the runtime.
 const RUNTIME_SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
-/// What to start, and where.
+/// The options of a stack.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The API's port; 0 for any free one.
+    /// The port of the API; 0 means any free port.
     pub api_port: u16,
-    /// The AWS services' port; 0 for any free one.
+    /// The port of the AWS services; 0 means any free port.
     pub aws_port: u16,
-    /// The address that the AWS services listen on, for clients in containers; 127.0.0.1 if none.
+    /// The address that the AWS services listen on, for clients in containers. The default is 127.0.0.1.
     pub aws_host: Option<IpAddr>,
-    /// Where data is kept; in memory if nowhere.
+    /// The folder for the data. Without one, data is kept in memory.
     pub data_dir: Option<PathBuf>,
-    /// A DynamoDB that runs already, in place of the one that would run here; if none, the one at `DYNAMODB_URL`.
+    /// The URL of a running DynamoDB to use instead of an embedded one. The default is `DYNAMODB_URL`.
     pub dynamodb_url: Option<String>,
-    /// The stack's name, which the names of all that is its own begin with; `postern` if none.
+    /// The name of the stack, with which the names of its resources begin. The default is `postern`.
     pub name: Option<String>,
-    /// Whether a fresh store gets the user `st.huber` with the password `Password1234!`.
+    /// True to create the user `st.huber` with the password `Password1234!` in a fresh store.
     pub demo_user: bool,
-    /// The folder of the built functions, cargo's or `sam build`'s, to be run as Lambda runs them; in this process if
-    /// none.
+    /// The folder with the binaries of the functions, built by cargo or `sam build`, to run as Lambda does. Without one,
+    /// the functions run in this process.
     pub binaries: Option<PathBuf>,
-    /// Settings by their names, in preference to those in this process's environment.
+    /// Settings by their names. They take precedence over environment variables.
     pub settings: HashMap<String, String>,
 }
 
-/// A running stack, on threads of its own. Dropped, it stops at once, whatever it is doing.
+/// A running stack with its own threads. Dropping it stops it at once, even during a request.
 #[derive(Debug)]
 pub struct Stack {
     api: SocketAddr,
@@ -72,12 +72,12 @@ pub struct Stack {
     stopped: oneshot::Receiver<()>,
 }
 
-/// Why a stack could not start, in one line.
+/// The reason why a stack could not start, in one line.
 #[derive(Debug)]
 pub struct StartError(String);
 
 impl Stack {
-    /// Starts a stack, and returns once it serves.
+    /// Starts a stack, and returns when it serves requests.
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let (started, starting) = oneshot::channel();
         let (stop, stopping) = oneshot::channel();
@@ -101,48 +101,48 @@ impl Stack {
                     Err(error) => drop(started.send(Err(error))),
                 }
             });
-            // This ends the processes of functions as well; a hash being computed is not waited for long.
+            // This also ends the processes of functions. A hash that is being computed gets the time above.
             runtime.shutdown_timeout(RUNTIME_SHUTDOWN_LIMIT);
         });
         let ((api, aws), template, iam, faults) =
-            starting.await.map_err(|error| StartError::new("the stack broke off", error))??;
+            starting.await.map_err(|error| StartError::new("the thread of the stack ended", error))??;
         Ok(Self { api, aws, template, iam, faults, stop, stopped })
     }
 
-    /// The API's base URL.
+    /// Returns the base URL of the API.
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("http://{}", self.api)
     }
 
-    /// The base URL of the AWS services.
+    /// Returns the base URL of the AWS services.
     #[must_use]
     pub fn aws_url(&self) -> String {
         format!("http://{}", self.aws)
     }
 
-    /// The template as it is deployed here.
+    /// Returns the template as it is deployed here.
     #[must_use]
     pub fn template(&self) -> &Template {
         &self.template
     }
 
-    /// What the functions were allowed to do, and did.
+    /// Returns the permissions that the functions have used so far.
     #[must_use]
     pub fn permissions_used(&self) -> BTreeSet<Permission> {
         self.iam.used()
     }
 
-    /// What goes wrong with the AWS services: nothing, unless a test plans it.
+    /// Returns the faults of the AWS services, of which there are none unless a test plans them.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// Takes no more requests, finishes those being answered, and stops.
+    /// Finishes the requests that are being answered, accepts no others, and stops.
     pub async fn shutdown(self) {
         if self.stop.send(()).is_ok() {
-            // Nothing is ever sent: it is closed once everything has stopped.
+            // Nothing is ever sent. The channel closes when everything has stopped.
             let _ = self.stopped.await;
         }
     }
@@ -168,7 +168,7 @@ impl From<ConfigError> for StartError {
     }
 }
 
-/// What runs on a stack's threads.
+/// The parts of a stack, which run on its threads.
 struct Services {
     api: Server,
     aws: Server,
@@ -177,7 +177,7 @@ struct Services {
     faults: Arc<Faults>,
     functions: Arc<Functions>,
     dynamodb: DynamoDb,
-    /// Locked for as long as this stack uses the folder.
+    /// The lock on the folder, held as long as this stack uses it.
     _data_dir: Option<File>,
 }
 
@@ -201,7 +201,7 @@ impl Services {
             binaries,
             settings,
         } = options;
-        // Both ports are taken first: whoever starts a second stack learns it before any data is touched.
+        // Both ports are opened first, so that a second stack fails before it touches any data.
         let aws_listener = listen(aws_host.unwrap_or(Ipv4Addr::LOCALHOST.into()), aws_port).await?;
         let api_listener = listen(Ipv4Addr::LOCALHOST.into(), api_port).await?;
         let aws_url = format!("http://{}", address(&aws_listener)?);
@@ -210,7 +210,7 @@ impl Services {
         let data_dir = data_dir.as_deref();
         let name = name.unwrap_or_else(|| "postern".to_owned());
         let environment = environment(settings.clone());
-        // The template uses these, and would only say that it cannot be evaluated.
+        // Checked before the template is evaluated, because the errors are clearer.
         Mailer::new(&environment, &SdkConfig::builder().build())?;
         environment.allowed_origins()?;
         let mut template = Template::for_stack(&name, &environment)?;
@@ -243,7 +243,7 @@ impl Services {
             Arc::clone(&faults),
         );
         let aws = Server::start(aws_listener, router)?;
-        // Not before AWS is there: they call it while they start.
+        // The functions call AWS while they start, so they come after it.
         functions.started().await?;
         if dynamodb.is_fresh() && demo_user {
             create_demo_user(&functions).await;
@@ -254,7 +254,7 @@ impl Services {
         Ok(Self { api, aws, template, iam, faults, functions, dynamodb, _data_dir: lock })
     }
 
-    /// Serves until `stopping` is sent something, and then stops in good order; or until its sender is dropped.
+    /// Serves until a message arrives on `stopping`, then stops in order. Returns at once if the sender is dropped.
     async fn run_until(self, stopping: oneshot::Receiver<()>) {
         if stopping.await.is_err() {
             return;
@@ -264,7 +264,7 @@ impl Services {
             self.functions.finish().await;
         });
         if finished.await.is_err() {
-            tracing::warn!("stopped although some requests were not finished");
+            tracing::warn!("stopped before all requests were finished");
         }
         let _ = timeout(AWS_SHUTDOWN_LIMIT, self.aws.stop()).await;
         self.dynamodb.stop().await;
@@ -304,7 +304,8 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| StartError::new("no address", error))
 }
 
-/// The settings given, then those of this process, and a sender for mail, which no one receives here.
+/// Settings from the options, then from the environment variables. The sender of mail has a default, because no mail is
+/// delivered.
 fn environment(settings: HashMap<String, String>) -> Settings {
     Settings::new(move |variable| {
         settings
@@ -315,7 +316,7 @@ fn environment(settings: HashMap<String, String>) -> Settings {
     })
 }
 
-/// Makes the folder if need be, and keeps any other stack out of it.
+/// Creates the folder if it is missing, and locks it against other stacks.
 fn take_data_dir(folder: &Path) -> Result<File, StartError> {
     let failed =
         |error: &dyn Display| StartError::new(format_args!("cannot use {}", folder.display()), error);
@@ -341,7 +342,7 @@ async fn create_demo_user(functions: &Functions) {
         _ => Value::Null,
     };
     if answer["ok"] != true {
-        // The settings may ask for a longer password than the demo user's.
-        tracing::warn!(error_code = answer["error_code"].as_str(), "there is no demo user");
+        // The settings may require a longer password.
+        tracing::warn!(error_code = answer["error_code"].as_str(), "the demo user could not be created");
     }
 }

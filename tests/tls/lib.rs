@@ -1,4 +1,4 @@
-//! TLS with a certificate for localhost that an authority of its own vouches for.
+//! A TLS server with a certificate for localhost from a certificate authority of its own.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ServerConfig, version};
 
-/// TLS as AWS speaks it: the acceptor of connections, and the certificate of the authority in PEM.
+/// Creates an acceptor for TLS 1.3, as the AWS services use it, and returns it with the certificate of the authority in
+/// PEM.
 pub fn acceptor() -> Result<(TlsAcceptor, String), Box<dyn std::error::Error>> {
     let mut root = CertificateParams::default();
-    root.distinguished_name.push(DnType::CommonName, "an authority of its own");
+    root.distinguished_name.push(DnType::CommonName, "test authority");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     root.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let root = CertifiedIssuer::self_signed(root, KeyPair::generate()?)?;

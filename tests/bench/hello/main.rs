@@ -1,4 +1,4 @@
-//! The least that a Lambda function can be in Rust: what the bench measures the start of the others by.
+//! A minimal Lambda function in Rust, to which the bench compares the start of the others.
 
 use lambda_http::{Body, Error, Request, Response, run, service_fn};
 

@@ -1,7 +1,7 @@
-// The function `signin` as one would write it well for Node 20, for the bench to compare with: the AWS SDK, node-argon2
-// and jose, clients made once, connections kept, the secret cached, bundled and minified. It makes the same calls to
-// DynamoDB in the same order under the same conditions, and writes the same lines. Left out is what the bench does not
-// send: IPv6 addresses, hashes of other forms, users with many sessions, and what is to be said of a malformed request.
+// The function `signin` as a good implementation for Node 20, for comparison: the AWS SDK, node-argon2 and jose, with
+// clients created once, connections reused, the secret cached, and the code bundled and minified. It makes the same calls
+// to DynamoDB in the same order with the same conditions, and logs the same lines. It leaves out cases that the bench does
+// not send: IPv6 addresses, other kinds of hashes, users with many sessions, and malformed requests.
 
 import { createHash, randomBytes, randomInt } from 'node:crypto';
 import http from 'node:http';
@@ -41,7 +41,7 @@ const ADDRESS_WINDOW = 15 * MINUTE;
 const SESSION_LIFETIME = 30 * DAY;
 const JWT_LIFETIME_SECONDS = 3600;
 
-// Verified for a username that nobody has, so that this takes the same time.
+// Verified for an unknown username, so that it takes the same time as for a known one.
 const DECOY = `$argon2id$v=19$m=19456,t=2,p=1$${'A'.repeat(22)}$${'A'.repeat(43)}`;
 
 const ALPHANUMERIC = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
@@ -53,7 +53,7 @@ const ttl = (instant) => number(Math.floor(instant / SECOND) + 1);
 const unique = () => randomBytes(16).toString('base64url');
 const alphanumeric = (chars) => Array.from({ length: chars }, () => ALPHANUMERIC[randomInt(62)]).join('');
 
-/** A request that is not granted. */
+/** A refused request. */
 class Refusal extends Error {
   constructor(outcome, msg, waitMicros) {
     super(outcome);
@@ -63,7 +63,7 @@ class Refusal extends Error {
 
 const rateLimited = (waitMicros) => new Refusal('rate_limit_exceeded', 'Rate limit exceeded', waitMicros);
 
-/** Makes an update under a condition: whether it held, and the item as it is. */
+/** Makes a conditional update, and returns whether the condition held, and the item. */
 async function update(client, input) {
   try {
     const { Attributes: item } = await client.send(new UpdateItemCommand(input));
@@ -107,7 +107,7 @@ async function read(username, sourceIp) {
 
 const subjectOf = (username) => `username#${createHash('sha256').update(username).digest('base64url')}`;
 
-/** Charges or clears an attempt, and decides whether it is allowed: whether it is made, and the item as it is. */
+/** Charges or clears an attempt if it is allowed, and returns whether it is, and the item. */
 async function commit(username, user, stub, sourceIp, attempt, right, opensSession) {
   const at = now();
   const network = networkOf(sourceIp);
@@ -138,7 +138,7 @@ async function commit(username, user, stub, sourceIp, attempt, right, opensSessi
   } else {
     const clauses = [`attribute_not_exists(${budget}_failures)`, `${budget}_failures < :free`];
     values[':free'] = number(FREE_FAILURES);
-    // That the wait is over: a clause for each number of failures.
+    // The wait is over: one clause for each number of failures.
     for (let n = FREE_FAILURES, longest = false; !longest; n += 1) {
       longest = waitAfter(n) === LONGEST_WAIT;
       clauses.push(`(${budget}_failures ${longest ? '>=' : '='} :n${n} AND ${budget}_attempt_at <= :t${n})`);
@@ -173,7 +173,7 @@ async function commit(username, user, stub, sourceIp, attempt, right, opensSessi
     ReturnValues: 'ALL_NEW',
     ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
   });
-  // An answer got lost, and the SDK repeated what was written.
+  // A response was lost, and the SDK retried the write.
   return { ...outcome, made: outcome.made || outcome.item?.[`${budget}_attempt`]?.S === attempt };
 }
 
@@ -266,7 +266,7 @@ async function createSession(user, sessionToken, information) {
   }));
 }
 
-/** The user whose password this is. The outcome is told only once the attempt was charged or cleared. */
+/** The user with this password. The outcome is revealed only after the attempt was charged or cleared. */
 async function verify(username, password, sourceIp, opensSession, noted) {
   let { user, stub, address } = await read(username, sourceIp);
   const end = Number(address?.window_ends_at.N ?? 0);
@@ -302,7 +302,7 @@ async function signIn(user, request) {
   return { token, session_token: sessionToken };
 }
 
-/** The body of the answer. `noted` takes the user's id and the time of the hash, for the lines of the log. */
+/** The body of the response. `noted` receives the id of the user and the time of the hash for the log. */
 async function authenticate(event, noted) {
   const body = event.isBase64Encoded ? Buffer.from(event.body, 'base64').toString() : event.body;
   const request = JSON.parse(body);
@@ -361,7 +361,8 @@ async function handle(event, { traceId }) {
   };
 }
 
-// Lambda's Runtime API by hand: the package aws-lambda-ric has to compile curl first, and is no faster for it.
+// The client of the Runtime API is written by hand, because the package aws-lambda-ric has to compile curl and is no
+// faster.
 const agent = new http.Agent({ keepAlive: true });
 const invocations = `http://${process.env.AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation`;
 

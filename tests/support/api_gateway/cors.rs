@@ -1,4 +1,4 @@
-//! CORS, which API Gateway answers by itself.
+//! The headers of CORS, which API Gateway adds without asking the functions.
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -11,7 +11,7 @@ use shared::domain::AllowedOrigins;
 use crate::stack::StartError;
 use crate::template;
 
-/// Which origins may read answers, and what they are told.
+/// The CORS configuration: the origins that may read responses, and the headers for them.
 pub(super) struct Cors {
     origins: AllowedOrigins,
     allowed_methods: HeaderValue,
@@ -36,7 +36,7 @@ impl Cors {
         })
     }
 
-    /// Replaces whatever a function says about CORS, as API Gateway does once it has a configuration of its own.
+    /// Replaces the CORS headers of a function, as API Gateway does when it has a CORS configuration.
     pub(super) fn apply(&self, request: &Parts, response: &mut HeaderMap) {
         for name in [
             ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -76,7 +76,7 @@ mod tests {
     use super::super::tests::request;
     use super::*;
 
-    /// The CORS headers with which a request of this method and origin is answered.
+    /// Returns the CORS headers of the response to a request with this method and origin.
     fn cors(origins: &str, method: &str, origin: Option<&str>) -> Vec<String> {
         let mut headers: Vec<(&str, &[u8])> = vec![("access-control-request-method", b"POST")];
         headers.extend(origin.map(|origin| ("origin", origin.as_bytes())));

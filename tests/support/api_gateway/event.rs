@@ -1,4 +1,4 @@
-//! The event that a function gets for a request, in payload format 2.0.
+//! The event that a function receives for a request, in payload format 2.0.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use crate::aws;
 
-/// What API Gateway knows of a request beside the request itself.
+/// Facts about a request that are not part of the request itself.
 pub(super) struct RequestContext<'a> {
     pub(super) domain: &'a str,
     pub(super) source_ip: IpAddr,
@@ -21,7 +21,7 @@ pub(super) struct RequestContext<'a> {
     pub(super) route_key: String,
 }
 
-/// The event that a function gets, in payload format 2.0.
+/// Creates the event for a request, in payload format 2.0.
 pub(super) fn event(
     request: &Parts,
     body: &Bytes,
@@ -81,8 +81,8 @@ pub(super) fn event(
     event
 }
 
-/// The headers in lower case, those given twice joined with a comma. What a client says of its own way here is not
-/// believed: the host is always this one, and its address is appended to whatever it forwards.
+/// Returns the headers in lower case; values of repeated headers are joined with commas. As in API Gateway, the host is
+/// always that of the API, and the address of the client is appended to `x-forwarded-for`.
 fn headers(headers: &HeaderMap, context: &RequestContext) -> BTreeMap<String, String> {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in headers {
@@ -112,7 +112,7 @@ fn headers(headers: &HeaderMap, context: &RequestContext) -> BTreeMap<String, St
     joined
 }
 
-/// A header's value as UTF-8 if it is that, and otherwise as Latin-1, which anything is.
+/// Decodes the value of a header as UTF-8, or as Latin-1 if it is not valid UTF-8.
 pub(super) fn text(value: &HeaderValue) -> String {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => text.to_owned(),
@@ -120,7 +120,7 @@ pub(super) fn text(value: &HeaderValue) -> String {
     }
 }
 
-/// The decoded parameters, those given twice joined with a comma.
+/// Decodes the query parameters; values of repeated parameters are joined with commas.
 fn query_parameters(query: &str) -> BTreeMap<String, String> {
     let mut joined: BTreeMap<String, String> = BTreeMap::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -139,7 +139,7 @@ fn protocol(version: Version) -> &'static str {
     if version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" }
 }
 
-/// The time as in the Common Log Format: `21/Nov/2026:12:40:22 +0000`.
+/// Formats the time as in the Common Log Format: `21/Nov/2026:12:40:22 +0000`.
 fn common_log_time(time: OffsetDateTime) -> String {
     let month = time.month().to_string();
     let (hour, minute, second) = time.to_hms();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_and_parameters_given_twice_are_joined_and_cookies_are_apart() {
+    fn repeated_headers_and_parameters_are_joined_and_cookies_are_separate() {
         let event = event_of(
             &request(
                 "POST",
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_source_is_the_peer_whatever_the_client_forwards() {
+    fn the_source_is_the_peer_even_if_the_client_claims_another() {
         let hostile: [(&str, &[u8]); 3] =
             [("host", b"[::"), ("x-forwarded-for", b"203.0.113.1"), ("x-forwarded-proto", b"a b")];
         let event = event_of(&request("POST", "/", &hostile), b"");

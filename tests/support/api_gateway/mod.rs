@@ -1,4 +1,5 @@
-//! API Gateway's HTTP API: routes a request to its function as an event in payload format 2.0, and answers CORS.
+//! The stand-in for the HTTP API of API Gateway: sends each request to its function as an event in payload format 2.0,
+//! and adds the headers of CORS.
 
 mod cors;
 mod event;
@@ -26,18 +27,18 @@ use crate::lambda::Functions;
 use crate::stack::StartError;
 use crate::template;
 
-/// The largest body that API Gateway takes.
+/// The largest request body that API Gateway accepts, in bytes.
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
 struct Gateway {
-    /// The API's own address, the only host that API Gateway would answer for.
+    /// The address of the API, which events show as the host.
     domain: String,
     routes: Vec<Route>,
     cors: Cors,
     functions: Arc<Functions>,
 }
 
-/// Which requests go to which function.
+/// A route and the function that handles its requests.
 pub(crate) struct Route {
     method: String,
     /// A segment in braces is a parameter.
@@ -45,10 +46,10 @@ pub(crate) struct Route {
     function: String,
 }
 
-/// What a function answers, in payload format 2.0.
+/// The response of a function, in payload format 2.0.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct FunctionResponse {
     status_code: u16,
     #[serde(default)]
     headers: HashMap<String, String>,
@@ -59,7 +60,7 @@ struct Answer {
     is_base64_encoded: bool,
 }
 
-/// The API, to be served at `address`.
+/// The router for the API at `address`.
 pub(crate) fn router(
     deployed: &[template::Function],
     cors: &template::Cors,
@@ -84,7 +85,7 @@ async fn answer(
     request: Parts,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    // Of the form of API Gateway's own, such as JKJaXmPLvHcESHA=.
+    // API Gateway's ids look like this: JKJaXmPLvHcESHA=.
     let request_id = format!("{:.15}=", Uuid::new_v4().simple().to_string());
     let mut response = if request.method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
@@ -129,13 +130,15 @@ impl Gateway {
         let outcome = self.functions.invoke(function, event.to_string().into()).await;
         match outcome {
             Some(Ok(answer)) => {
-                if let Some(response) = serde_json::from_slice(&answer).ok().and_then(Answer::into_response) {
+                if let Some(response) =
+                    serde_json::from_slice(&answer).ok().and_then(FunctionResponse::into_response)
+                {
                     return response;
                 }
-                tracing::error!(function, "answered what API Gateway cannot read");
+                tracing::error!(function, "the function sent a response that API Gateway cannot read");
             }
             Some(Err(error)) => {
-                tracing::error!(function, error = %String::from_utf8_lossy(&error.0), "function failed");
+                tracing::error!(function, error = %String::from_utf8_lossy(&error.0), "the function failed");
             }
             None => tracing::error!(function, "there is no such function"),
         }
@@ -143,7 +146,7 @@ impl Gateway {
     }
 }
 
-impl Answer {
+impl FunctionResponse {
     fn into_response(self) -> Option<Response> {
         let body = match self.body {
             None | Some(Value::Null) => Vec::new(),
@@ -155,7 +158,7 @@ impl Answer {
         *response.status_mut() = StatusCode::from_u16(self.status_code).ok()?;
         for (name, value) in self.headers {
             let name: HeaderName = name.parse().ok()?;
-            // These describe the connection to the client, which is not the function's.
+            // These headers describe the connection to the client, which API Gateway manages itself.
             if ![CONTENT_LENGTH, CONNECTION, TRANSFER_ENCODING].contains(&name) {
                 response.headers_mut().insert(name, value.parse().ok()?);
             }
@@ -167,7 +170,7 @@ impl Answer {
     }
 }
 
-/// The parameters in `path`, if it has the form of `pattern`.
+/// Returns the parameters in `path` if it matches `pattern`.
 fn match_path<'a>(pattern: &'a str, path: &'a str) -> Option<BTreeMap<&'a str, &'a str>> {
     let mut parameters = BTreeMap::new();
     let (mut expected, mut given) = (pattern.split('/'), path.split('/'));
@@ -214,8 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_response_is_refused() {
-        let read = |json: Value| serde_json::from_value::<Answer>(json).ok().and_then(Answer::into_response);
+    fn an_invalid_response_of_a_function_is_refused() {
+        let read = |json: Value| {
+            serde_json::from_value::<FunctionResponse>(json).ok().and_then(FunctionResponse::into_response)
+        };
         assert!(read(json!({"statusCode": 200, "body": "//4=", "isBase64Encoded": true})).is_some());
         for json in [
             json!({"statusCode": 99}),

@@ -1,4 +1,4 @@
-//! Secrets Manager: secrets with versions and staging labels, in memory or in a file.
+//! The stand-in for Secrets Manager: secrets with versions and staging labels, in memory or in a file.
 
 mod random_password;
 mod versions;
@@ -31,11 +31,11 @@ pub(crate) struct SecretsManager {
     file: Option<PathBuf>,
 }
 
-/// Every secret by its name.
+/// The secrets by their names.
 #[derive(Clone, Default, Deserialize, PartialEq, Serialize)]
 struct Secrets(BTreeMap<String, Secret>);
 
-/// Why a call is refused: the error's code, and its message.
+/// The code and the message of the error that refuses a call.
 #[derive(Debug, PartialEq)]
 struct Refusal(&'static str, String);
 
@@ -81,7 +81,7 @@ struct UpdateSecretVersionStage {
 }
 
 impl SecretsManager {
-    /// Secrets as they were left in the folder; none without one.
+    /// Opens the secrets in the folder. Without a folder there are none.
     pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StartError> {
         let file = data_dir.map(|folder| folder.join("secrets.json"));
         let secrets = match &file {
@@ -91,7 +91,7 @@ impl SecretsManager {
         Ok(Self { secrets: Mutex::new(secrets), file })
     }
 
-    /// Makes the secret with a random value, unless it is there, and returns its ARN.
+    /// Creates the secret with a random value if it is missing, and returns its ARN.
     pub(crate) fn create_missing(&self, secret: &template::Secret) -> Result<String, StartError> {
         if let Some(arn) = self.arn(&secret.name) {
             return Ok(arn);
@@ -107,13 +107,13 @@ impl SecretsManager {
         Ok(created["ARN"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// The ARN of the secret, if there is one of this name or ARN.
+    /// Returns the ARN of the secret with this name or ARN, if it exists.
     pub(crate) fn arn(&self, id: &str) -> Option<String> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.find(id).ok().map(|(_, secret)| secret.arn.clone())
     }
 
-    /// Answers a call.
+    /// Serves a call.
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Response {
         let answer = match serde_json::from_slice(body) {
             Ok(request) => self.change(operation, &request),
@@ -130,7 +130,7 @@ impl SecretsManager {
         }
     }
 
-    /// Does what is asked for; what changed is in the file before the answer goes out, or it did not change.
+    /// Applies a call. A change is saved to the file before the response is sent, or else it is discarded.
     fn change(&self, operation: &str, request: &Value) -> Result<Value, Refusal> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changed = secrets.clone();
@@ -138,8 +138,8 @@ impl SecretsManager {
         if changed != *secrets {
             if let Some(path) = &self.file {
                 write(path, &changed).map_err(|error| {
-                    tracing::error!(%error, "could not keep the secrets");
-                    Refusal("InternalServiceError", "The secrets could not be kept".to_owned())
+                    tracing::error!(%error, "could not save the secrets");
+                    Refusal("InternalServiceError", "The secrets could not be saved".to_owned())
                 })?;
             }
             *secrets = changed;
@@ -284,7 +284,7 @@ impl Secrets {
         Ok(json!({"ARN": secret.arn, "Name": name}))
     }
 
-    /// The secret by its name, its ARN, or its ARN without the random end.
+    /// Finds a secret by its name, its ARN, or its ARN without the random characters at the end.
     fn find(&mut self, id: &str) -> Result<(String, &mut Secret), Refusal> {
         self.0
             .iter_mut()
@@ -324,7 +324,7 @@ fn read(path: &Path) -> io::Result<Secrets> {
     }
 }
 
-/// Replaces the file, so that it is always either the old or the new one, however this process ends.
+/// Replaces the file atomically, so that it is complete even if this process is killed.
 fn write(path: &Path, secrets: &Secrets) -> io::Result<()> {
     let temporary = path.with_extension("json.new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_value_makes_the_current_one_the_previous_one() {
+    fn a_new_value_turns_the_current_one_into_the_previous_one() {
         let mut secrets = secrets();
         for id in ["2", "3"] {
             ok(&mut secrets, "PutSecretValue", json!({"ClientRequestToken": id, "SecretString": id}));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_value_changes_nothing_and_another_one_under_its_token_is_refused() {
+    fn a_retry_changes_nothing_and_another_value_with_its_token_is_refused() {
         let mut secrets = secrets();
         ok(&mut secrets, "PutSecretValue", json!({"ClientRequestToken": "2", "SecretString": "two"}));
         let before = stages(&mut secrets);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_moves_the_label_explicitly_and_back_again() {
+    fn a_label_is_moved_explicitly_and_can_be_moved_back() {
         let mut secrets = secrets();
         let pending =
             json!({"ClientRequestToken": "2", "SecretString": "two", "VersionStages": ["AWSPENDING"]});

@@ -59,7 +59,7 @@ pub(super) fn random_password(request: &GetRandomPassword) -> Result<Value, Refu
         return Err(invalid_parameter("No password of this length and kind is possible."));
     }
     let mut random = UnwrapErr(SysRng);
-    // One of each required kind, each at a place of its own; any character everywhere else.
+    // Each required kind gets a random place of its own. Any character may stand in the others.
     let mut password: Vec<char> =
         (0..request.password_length).map(|_| *all.choose(&mut random).unwrap_or(&' ')).collect();
     let mut places: Vec<usize> = (0..password.len()).collect();
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_random_password_has_every_kind_that_is_not_excluded() {
+    fn a_random_password_has_every_kind_of_character_that_is_not_excluded() {
         let request = GetRandomPassword {
             password_length: 4,
             exclude_punctuation: true,

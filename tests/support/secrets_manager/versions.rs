@@ -1,4 +1,4 @@
-//! The versions of a secret, and the staging labels that are attached to them.
+//! The versions of a secret and their staging labels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use super::Refusal;
 
 pub(super) const CURRENT: &str = "AWSCURRENT";
 const PREVIOUS: &str = "AWSPREVIOUS";
-/// More versions than these, and those without a label go, oldest first.
+/// The number of versions above which versions without a label are deleted, oldest first.
 const MAX_VERSIONS: usize = 100;
 #[derive(Clone, Deserialize, PartialEq, Serialize)]
 pub(super) struct Secret {
@@ -31,7 +31,7 @@ pub(super) struct Version {
 }
 
 impl Secret {
-    /// Adds a version under `stages`. Doing it again with the same token and value changes nothing.
+    /// Adds a version with the labels `stages`. A retry with the same token and value changes nothing.
     pub(super) fn put(
         &mut self,
         token: Option<String>,
@@ -60,7 +60,7 @@ impl Secret {
         Ok(id)
     }
 
-    /// Attaches a label to a version and to no other. The one that `AWSCURRENT` leaves becomes `AWSPREVIOUS`.
+    /// Moves a label to a version. The version that loses `AWSCURRENT` gets `AWSPREVIOUS`.
     pub(super) fn move_stage(&mut self, stage: &str, to: &str) {
         let from = self.holder(stage).filter(|from| from != to);
         for (id, version) in &mut self.versions {
@@ -86,7 +86,7 @@ impl Secret {
         }
     }
 
-    /// The version that has this label.
+    /// Returns the id of the version with this label.
     pub(super) fn holder(&self, stage: &str) -> Option<String> {
         self.versions.iter().find(|(_, version)| version.stages.contains(stage)).map(|(id, _)| id.clone())
     }
@@ -111,7 +111,7 @@ impl Secret {
     }
 }
 
-/// Seconds since the epoch, as this service's answers have them.
+/// The current time in seconds since the Unix epoch, as in the responses of Secrets Manager.
 pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -12,7 +12,7 @@ impl Template {
         self.document.resources.get(id).ok_or_else(|| not_understood("no resource is called", id))
     }
 
-    /// The resource that a `Ref` or the `Arn` of a `GetAtt` is about.
+    /// Finds the resource to which a `Ref` or the `Arn` of a `GetAtt` refers.
     pub(super) fn target(&self, value: &Value) -> Result<&'static Resource> {
         let id = value["Ref"].as_str().or_else(|| value["Fn::GetAtt"].as_str()?.strip_suffix(".Arn"));
         self.resource(id.ok_or_else(|| not_understood("no reference", value))?)
@@ -22,7 +22,7 @@ impl Template {
         T::deserialize(self.resolve(value)?).map_err(unreadable)
     }
 
-    /// The value with everything in it evaluated. `AWS::NoValue` is null, and takes its property with it.
+    /// Evaluates everything in a value. `AWS::NoValue` is null, and removes the property that it is the value of.
     pub(super) fn resolve(&self, value: &Value) -> Result<Value> {
         match value {
             Value::Array(array) => {
@@ -101,7 +101,7 @@ impl Template {
         }
     }
 
-    /// The text with `${Name}` and `${Resource.Attribute}` replaced, by `own` values first.
+    /// Replaces `${Name}` and `${Resource.Attribute}` in a pattern, with precedence for the values in `own`.
     fn substitute(&self, pattern: &str, own: &Value) -> Result<String> {
         let mut pieces = pattern.split("${");
         let mut substituted = pieces.next().unwrap_or_default().to_owned();
@@ -141,7 +141,7 @@ impl Template {
     }
 }
 
-/// The function that an object is a call of, in its long form, and its argument.
+/// Returns the function and the argument, if an object is a call of an intrinsic function in its long form.
 fn call(object: &Map<String, Value>) -> Option<(&str, &Value)> {
     let (name, argument) = object.iter().next().filter(|_| object.len() == 1)?;
     (name.starts_with("Fn::") || ["Ref", "Condition"].contains(&name.as_str())).then_some((name, argument))
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn unknown_constructs_are_errors() {
         let template = template(&[]);
         for yaml in [
             "!Ref Nothing",

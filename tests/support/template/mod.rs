@@ -1,6 +1,6 @@
-//! SAM: `template.yaml` as AWS would read it for one stack.
+//! The stand-in for SAM: `template.yaml` as AWS reads it for one stack.
 //!
-//! Only what a stack on this machine has use for is ever evaluated; of that, what is not understood is an error.
+//! Only the parts that the local stack needs are evaluated. Unknown constructs in these parts are errors.
 
 mod intrinsics;
 mod policy;
@@ -21,33 +21,33 @@ use crate::aws;
 use crate::metric_filters::{Metric, MetricFilter};
 use crate::stack::StartError;
 
-/// `template.yaml` for one stack in this machine's region and account.
+/// `template.yaml` for one stack in the local region and account.
 #[derive(Clone, Debug)]
 pub struct Template {
     document: &'static Document,
-    /// What `Ref` gives for parameters and pseudo parameters.
+    /// The values of parameters and pseudo parameters.
     values: BTreeMap<String, Value>,
-    /// The ARNs of the secrets that are there. They end in random characters; until then, `Ref` gives what comes
-    /// before these, which names the secret too.
+    /// The ARNs of the secrets that exist, which end in random characters. For other secrets, `Ref` returns the ARN
+    /// without them, which identifies a secret too.
     secrets: BTreeMap<String, String>,
 }
 
-/// A parameter as it is declared.
+/// The declaration of a parameter.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Parameter {
     #[serde(rename = "Type")]
     kind: String,
-    /// The value unless another one is given.
+    /// The default value.
     #[serde(default, deserialize_with = "optional_text")]
     pub default: Option<String>,
-    /// The least number that is taken.
+    /// The smallest valid number.
     pub min_value: Option<i64>,
-    /// The greatest number that is taken.
+    /// The largest valid number.
     pub max_value: Option<i64>,
-    /// The regular expression that a value, or each element of a list, has to match as a whole.
+    /// The regular expression that a value, or each element of a list, must match as a whole.
     pub allowed_pattern: Option<String>,
-    /// The only values that are taken, unless there are none here.
+    /// The valid values; empty if they are not restricted.
     #[serde(default, deserialize_with = "texts")]
     pub allowed_values: Vec<String>,
 }
@@ -55,47 +55,47 @@ pub struct Parameter {
 /// A Lambda function.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Its logical id, which `sam build` names its folder by.
+    /// The logical id, after which `sam build` names the folder of the binary.
     pub id: String,
-    /// The name of its crate, its folder and its binary.
+    /// The name of the crate, its folder and its binary.
     pub name: String,
-    /// The name that Lambda knows it by.
+    /// The name in Lambda.
     pub function_name: String,
-    /// How long an invocation may take.
+    /// The time limit of an invocation.
     pub timeout: Duration,
-    /// Its memory in MB.
+    /// The memory size in MB.
     pub memory_size: u32,
-    /// Its environment variables.
+    /// The environment variables.
     pub variables: BTreeMap<String, String>,
-    /// The routes of the API that it answers.
+    /// The routes of the API that it handles.
     pub routes: Vec<Route>,
-    /// All that its role allows it to do.
+    /// The statements of its role.
     pub statements: Vec<Statement>,
-    /// The least level of Lambda's own lines in the log, if it is not Lambda's default.
+    /// The minimum level of Lambda's own log lines, unless it is the default.
     pub system_log_level: Option<String>,
-    /// Whether X-Ray samples by itself, `Active`, or only follows the caller.
+    /// The X-Ray mode: `Active` if X-Ray samples by itself, `PassThrough` if it follows the caller.
     pub tracing: String,
 }
 
-/// API Gateway's access log.
+/// The access log of API Gateway.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    /// A line, with API Gateway's variables.
+    /// The format of a line, with variables of API Gateway.
     pub format: String,
-    /// Whether its group is of the class that costs half as much, Infrequent Access.
+    /// True if its log group has the class Infrequent Access, which costs half as much.
     pub is_infrequent_access: bool,
 }
 
-/// What a stack pays for by the month, whatever its traffic.
+/// The resources of a stack that cost a fixed price each month.
 #[derive(Clone, Copy, Debug)]
 pub struct MonthlyResources {
-    /// Custom metrics, one for each combination of dimensions.
+    /// The number of custom metrics, one for each combination of dimensions.
     pub metrics: usize,
-    /// Metrics that alarms watch, each as often as an alarm does.
+    /// The number of metrics in alarms, counted once for each alarm.
     pub metrics_in_alarms: usize,
-    /// Dashboards.
+    /// The number of dashboards.
     pub dashboards: usize,
-    /// Secrets.
+    /// The number of secrets.
     pub secrets: usize,
 }
 
@@ -111,13 +111,13 @@ pub struct Route {
 /// A metric that an alarm watches.
 #[derive(Clone, Debug)]
 pub struct WatchedMetric {
-    /// Its id within the alarm; empty where it is the only one.
+    /// The id within the alarm; empty if it is the only metric.
     pub id: String,
-    /// The metric, if it is one of the stack's own; `None` if AWS's services report it.
+    /// The metric, if it is one of the stack; `None` if an AWS service reports it.
     pub own: Option<Metric>,
 }
 
-/// What the API tells browsers of other origins.
+/// The CORS configuration of the API.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Cors {
@@ -130,9 +130,9 @@ pub(crate) struct Cors {
 
 /// A DynamoDB table.
 pub(crate) struct Table {
-    /// What `CreateTable` takes.
+    /// The request of `CreateTable`.
     pub(crate) definition: Value,
-    /// What `UpdateTimeToLive` takes, where items expire.
+    /// The request of `UpdateTimeToLive`, if items expire.
     pub(crate) time_to_live: Option<Value>,
 }
 
@@ -140,7 +140,7 @@ pub(crate) struct Table {
 pub(crate) struct Secret {
     id: String,
     pub(crate) name: String,
-    /// What `GetRandomPassword` takes.
+    /// The request of `GetRandomPassword`.
     pub(crate) generate: Value,
 }
 
@@ -158,8 +158,8 @@ static DOCUMENT: LazyLock<Result<Document, String>> =
 type Result<T, E = StartError> = std::result::Result<T, E>;
 
 impl Template {
-    /// The template for the stack called `stack_name`. Each parameter takes its value from the setting of its name,
-    /// such as `PasswordMinLength` from `PASSWORD_MIN_LENGTH`, or else its default.
+    /// Creates the template for the stack `stack_name`. Each parameter takes its value from the setting with its name,
+    /// for example `PasswordMinLength` from `PASSWORD_MIN_LENGTH`, or else its default.
     pub fn for_stack(stack_name: &str, settings: &Settings) -> Result<Self> {
         let document = DOCUMENT.as_ref().map_err(unreadable)?;
         Ok(Self::new(document, stack_name, settings))
@@ -185,14 +185,14 @@ impl Template {
         Self { document, values, secrets: BTreeMap::new() }
     }
 
-    /// The parameter that is the setting of this name.
+    /// Finds the parameter for a setting.
     #[must_use]
     pub fn parameter(&self, setting: &str) -> Option<&Parameter> {
         let mut parameters = self.document.parameters.iter();
         parameters.find(|(name, _)| setting_of(name) == setting).map(|(_, parameter)| parameter)
     }
 
-    /// The functions, in the order of their logical ids.
+    /// Returns the functions in the order of their logical ids.
     pub fn functions(&self) -> Result<Vec<Function>> {
         self.of_kind(FUNCTION).map(|(id, resource)| self.function(id, resource)).collect()
     }
@@ -225,7 +225,7 @@ impl Template {
         })
     }
 
-    /// What a role allows.
+    /// Returns the statements of a role.
     fn role(&self, role: &Value) -> Result<Vec<Statement>> {
         let mut policies: Vec<&Value> = elements(&role["Policies"]).collect();
         for managed in elements(&role["ManagedPolicyArns"]) {
@@ -243,15 +243,15 @@ impl Template {
         self.read(&api.properties["CorsConfiguration"])
     }
 
-    /// The tables that the functions use. Where a parameter names one to be used in place of the stack's own, as
-    /// `UsersTable` does for `TableUsers`, it is one of the same form.
+    /// Returns the tables that the functions use. A table that a parameter names as a replacement, as `UsersTable` does
+    /// for `TableUsers`, has the same definition.
     pub(crate) fn tables(&self) -> Result<Vec<Table>> {
         let tables = self.of_kind(TABLE).map(|(id, resource)| {
             let properties = self.resolve(&resource.properties)?;
             let restored = self.values.get(&format!("{}Table", id.trim_start_matches("Table")));
             let name = restored.filter(|name| **name != "").unwrap_or(&properties["TableName"]);
             let mut definition = Map::from_iter([("TableName".to_owned(), name.clone())]);
-            // Not the protection from deletion: what is here is here to be thrown away.
+            // Deletion protection is left out, because local tables are disposable.
             for property in ["BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"] {
                 if let Some(value) = properties.get(property) {
                     definition.insert(property.to_owned(), value.clone());
@@ -274,12 +274,12 @@ impl Template {
         secrets.collect()
     }
 
-    /// Notes that a secret is there.
+    /// Records the ARN of a secret that exists.
     pub(crate) fn created(&mut self, secret: Secret, arn: String) {
         self.secrets.insert(secret.id, arn);
     }
 
-    /// The alarms by their logical ids, with the metrics that they watch.
+    /// Returns the metrics of each alarm, by the logical ids of the alarms.
     pub fn alarms(&self) -> Result<BTreeMap<&'static str, Vec<WatchedMetric>>> {
         let alarms = self.of_kind(ALARM).map(|(id, resource)| {
             let properties = &resource.properties;
@@ -308,7 +308,7 @@ impl Template {
         Ok(WatchedMetric { id: id.to_owned(), own })
     }
 
-    /// The metric filters by their logical ids. All of them read the functions' log.
+    /// Returns the metric filters by their logical ids. All of them read the log of the functions.
     pub fn metric_filters(&self) -> Result<BTreeMap<&'static str, MetricFilter>> {
         let filters = self.of_kind(METRIC_FILTER).map(|(id, Resource { properties, .. })| {
             let transformations = self.resolve(&properties["MetricTransformations"])?;
@@ -325,13 +325,13 @@ impl Template {
         filters.collect()
     }
 
-    /// The saved queries by their logical ids, as they are written.
+    /// Returns the text of each saved query, by logical id.
     pub fn queries(&self) -> Result<BTreeMap<&'static str, String>> {
         let queries = self.of_kind("AWS::Logs::QueryDefinition");
         queries.map(|(id, query)| Ok((id.as_str(), text(&query.properties["QueryString"])?))).collect()
     }
 
-    /// The widgets of the dashboard, in which other resources than the stack's name are left out.
+    /// Returns the widgets of the dashboard, with all references removed except for the name of the stack.
     pub fn widgets(&self) -> Result<Vec<Value>> {
         let (_, dashboard) =
             self.of_kind(DASHBOARD).next().ok_or_else(|| not_understood("no resource of", DASHBOARD))?;
@@ -346,7 +346,7 @@ impl Template {
         serde_json::from_value(body["widgets"].take()).map_err(unreadable)
     }
 
-    /// The API's access log.
+    /// Returns the access log of the API.
     pub fn access_log(&self) -> Result<AccessLog> {
         let (_, api) = self.of_kind(API).next().ok_or_else(|| not_understood("no resource of", API))?;
         let settings = &api.properties["AccessLogSettings"];
@@ -356,7 +356,7 @@ impl Template {
         Ok(AccessLog { format: self.read(&settings["Format"])?, is_infrequent_access })
     }
 
-    /// What the stack pays for by the month, whatever its traffic.
+    /// Counts the resources of the stack that cost a fixed price each month.
     pub fn monthly_resources(&self) -> Result<MonthlyResources> {
         let metrics: BTreeSet<_> = self.metric_filters()?.values().flat_map(MetricFilter::metrics).collect();
         Ok(MonthlyResources {
@@ -372,7 +372,7 @@ impl Template {
     }
 }
 
-/// The name of the setting that a parameter is: `PASSWORD_MIN_LENGTH` of `PasswordMinLength`.
+/// Returns the name of the setting for a parameter: `PASSWORD_MIN_LENGTH` for `PasswordMinLength`.
 fn setting_of(parameter: &str) -> String {
     let mut setting = String::new();
     for character in parameter.chars() {
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_table_has_the_form_of_the_own_one() {
+    fn a_restored_table_has_the_same_definition() {
         let names = |settings| template(settings).tables().unwrap().remove(0).definition["TableName"].clone();
         assert_eq!(names(&[]), "test-users");
         assert_eq!(names(&[("USERS_TABLE", "restored")]), "restored");

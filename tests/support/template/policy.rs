@@ -1,4 +1,4 @@
-//! The policies of roles: what a function may do.
+//! The policies of roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use crate::iam::Permission;
 pub struct Statement {
     #[serde(rename = "Effect")]
     _effect: Effect,
-    /// What is allowed, as `service:Action`,
+    /// The allowed actions, as `service:Action`.
     #[serde(rename = "Action", deserialize_with = "texts")]
     pub actions: Vec<String>,
-    /// to any of these ARNs,
+    /// The ARNs of the resources on which they are allowed.
     #[serde(rename = "Resource", deserialize_with = "texts")]
     pub resources: Vec<String>,
-    /// under this condition.
+    /// The condition under which they are allowed.
     #[serde(rename = "Condition", default)]
     pub condition: Condition,
 }
@@ -30,7 +30,7 @@ enum Effect {
 }
 
 impl Statement {
-    /// Every single action on every single resource, and on every single attribute where these are restricted.
+    /// Returns one permission for each combination of action, resource and, if attributes are restricted, attribute.
     pub fn permissions(&self, function: &str) -> Vec<Permission> {
         let attributes = match self.condition.attributes() {
             Some(attributes) => attributes.iter().cloned().map(Some).collect(),
@@ -51,30 +51,30 @@ impl Statement {
     }
 }
 
-/// The condition of a statement: condition keys and the values that are allowed to them.
+/// The condition of a statement: condition keys and their allowed values.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
-    /// Keys that a request has to have.
+    /// Keys that a request must have.
     #[serde(rename = "StringEquals", default)]
     string_equals: BTreeMap<String, Texts>,
-    /// Keys that a request need not have.
+    /// Keys that a request may lack.
     #[serde(rename = "StringEqualsIfExists", default)]
     string_equals_if_exists: BTreeMap<String, Texts>,
-    /// Keys of which a request may have several values.
+    /// Keys for which a request may have several values.
     #[serde(rename = "ForAllValues:StringEquals", default)]
     for_all_values: BTreeMap<String, Texts>,
 }
 
-/// One text or several.
+/// One string or several.
 #[derive(Clone, Debug, Deserialize)]
 struct Texts(#[serde(deserialize_with = "texts")] Vec<String>);
 
-/// The condition key for the attributes that a call to DynamoDB names.
+/// The condition key for the attributes in a call to DynamoDB.
 pub(crate) const ATTRIBUTES: &str = "dynamodb:Attributes";
 
 impl Condition {
-    /// Returns whether it holds for a call that has these keys and values.
+    /// Returns whether the condition holds for a call with these keys and values.
     pub(crate) fn holds(&self, context: &BTreeMap<&'static str, BTreeSet<String>>) -> bool {
         let allows = |(key, allowed): (&String, &Texts), without: bool| {
             context
@@ -86,7 +86,7 @@ impl Condition {
             && self.for_all_values.iter().all(|key| allows(key, true))
     }
 
-    /// The attributes that it allows, where it restricts them.
+    /// Returns the allowed attributes, if attributes are restricted.
     pub(crate) fn attributes(&self) -> Option<&[String]> {
         self.for_all_values.get(ATTRIBUTES).map(|attributes| &*attributes.0)
     }

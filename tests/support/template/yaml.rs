@@ -1,4 +1,4 @@
-//! The template as it is written: YAML with short tags for the intrinsic functions.
+//! The document `template.yaml`: YAML with short tags for the intrinsic functions.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Parameter, Result, not_understood};
 
-/// The template as it is written, with the functions in their long form.
+/// The template before evaluation, with intrinsic functions in their long form.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Document {
@@ -31,7 +31,7 @@ pub(super) struct Resource {
     #[serde(default)]
     pub(super) properties: Value,
 }
-/// Reads a template, and gives each short tag, such as `!Ref Name`, its long form.
+/// Parses a template, and replaces each short tag, such as `!Ref Name`, by its long form.
 pub(super) fn parse(yaml: &str) -> Result<Document, String> {
     let value: yaml_serde::Value = yaml_serde::from_str(yaml).map_err(|error| error.to_string())?;
     Document::deserialize(long_form(value)?).map_err(|error| error.to_string())
@@ -51,7 +51,7 @@ pub(super) fn long_form(value: yaml_serde::Value) -> Result<Value, String> {
         Yaml::Mapping(mapping) => {
             let members = mapping.into_iter().map(|(key, value)| match key {
                 Yaml::String(key) => Ok((key, long_form(value)?)),
-                key => Err(format!("the key {key:?} is no text")),
+                key => Err(format!("the key {key:?} is not a string")),
             });
             Ok(Value::Object(members.collect::<Result<_, _>>()?))
         }
@@ -59,7 +59,8 @@ pub(super) fn long_form(value: yaml_serde::Value) -> Result<Value, String> {
     }
 }
 
-/// The globals with what a resource says itself: mappings are merged, lists joined, all else is replaced.
+/// Merges the globals with the properties of a resource: mappings are merged, lists are joined, and other values are
+/// replaced.
 pub(super) fn merge(global: &Value, own: &Value) -> Value {
     match (global, own) {
         (Value::Object(global), Value::Object(own)) => {
@@ -79,7 +80,7 @@ pub(super) fn elements(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// A scalar as a text, which is how AWS passes all of them.
+/// Converts a scalar to a string, as AWS does.
 pub(super) fn text(value: &Value) -> Result<String> {
     match value {
         Value::String(text) => Ok(text.clone()),
@@ -92,7 +93,7 @@ pub(super) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     text(&Value::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
 }
 
-/// One or several scalars.
+/// Reads one scalar or a list of scalars.
 pub(super) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     let values = if let Value::Array(values) = value { values } else { vec![value] };
