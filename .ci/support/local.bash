@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # To be sourced by the steps that run `local`.
 
-# Builds `local`, `bench` and the tests as the step `test` does, so that nothing is built twice.
-build_tests() { cargo test --workspace --locked --no-run --quiet; }
+# Builds `local`, `bench` and the tests with the features of the step `test`, so that nothing is built twice.
+build_tests() { cargo build --workspace --all-targets --locked --quiet; }
 
 # Fails unless the step `build` has built the functions since they were changed.
 require_binaries() {
