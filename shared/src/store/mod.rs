@@ -77,7 +77,7 @@
 //!     one too many.
 //!   - A right password that is cleared twice also clears the failures that came in between.
 //! - The retry of a commit may find a user whose stamp was replaced after the commit. The attempt came first: its
-//!   tokens and its session are issued under the stamp that it was committed with, and are thereby revoked.
+//!   tokens and its session are issued under the stamp that it was committed with, and so are revoked.
 //! - A code whose mails SES refused is undone by one write that is conditional on that code, or by two if it was tried
 //!   in either budget; its send then stays counted. The exceptions err on the strict side: if the response with the
 //!   earlier code was lost, that code is gone; if two sends overlap and SES refuses both, the first of them stays

@@ -32,7 +32,7 @@ pub struct PasswordChange<'a> {
 /// The occasion of a change of a password.
 #[derive(Debug)]
 enum ChangeKind<'a> {
-    /// The user made the change that was due, and thereby signs in.
+    /// The user made the change that was due, and signs in with it.
     Due {
         changes: OwnChanges,
         session: Option<NewSession<'a>>,
