@@ -84,6 +84,15 @@ impl Service {
         Self { address, http, ..self.clone() }
     }
 
+    /// A user who signed in from this client's network, and a client in another one. `None` if all requests come from one
+    /// network because the API is elsewhere.
+    pub(crate) async fn owner_and_stranger(&self) -> Option<(User, Self)> {
+        self.address?;
+        let user = self.user().create().await;
+        self.token_of(&user).await;
+        Some((user, self.seen_from_elsewhere()))
+    }
+
     /// Returns the content type and the text of a page that is served beside the AWS services.
     pub(crate) async fn page(&self, path: &str) -> (String, String) {
         let response = self.http.get(format!("{}{path}", self.aws)).send().await.unwrap();

@@ -95,19 +95,10 @@ async fn after_twelve_wrong_tries_the_right_code_is_refused_too() {
     service.signin(&user.username, PASSWORD).await.token();
 }
 
-/// A user who signed in from this client's network, and a client in another one. `None` if all requests come from one
-/// network because the API is elsewhere.
-async fn owner_and_stranger(service: &Service) -> Option<(User, Service)> {
-    service.address?;
-    let user = service.user().create().await;
-    service.token_of(&user).await;
-    Some((user, service.seen_from_elsewhere()))
-}
-
 #[tokio::test]
 async fn known_and_other_networks_have_twelve_tries_each() {
     let service = Service::new();
-    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     let code = service.code_for(&user).await;
 
     use_up_tries(&stranger, &user, TRIES).await;
@@ -129,7 +120,7 @@ async fn known_and_other_networks_have_twelve_tries_each() {
 #[tokio::test]
 async fn known_and_other_networks_have_five_sends_each() {
     let service = Service::new();
-    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
 
     for client in [&stranger, &service] {
         for _ in 0..5 {
@@ -156,7 +147,7 @@ async fn known_and_other_networks_have_five_sends_each() {
 #[tokio::test]
 async fn strangers_cannot_block_recovery_from_a_known_network() {
     let service = Service::new();
-    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     for _ in 0..10 {
         let failed = stranger.signin(&user.username, WRONG_PASSWORD).await;
         failed.is(USERNAME_OR_PASSWORD_INCORRECT);
@@ -325,7 +316,7 @@ async fn unlock_clears_the_tries_and_the_sends() {
 #[tokio::test]
 async fn unlock_clears_the_tries_and_the_sends_of_both_budgets() {
     let service = Service::new();
-    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     for client in [&service, &stranger] {
         for _ in 0..5 {
             client.send_email(&user.username).await.is(SENT);
@@ -426,7 +417,7 @@ async fn a_refused_mail_releases_the_send_and_restores_the_earlier_code() {
 #[tokio::test]
 async fn a_refused_mail_releases_the_send_in_its_own_budget() {
     let service = Service::new();
-    let Some((user, stranger)) = owner_and_stranger(&service).await else { return };
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     for _ in 0..4 {
         service.send_email(&user.username).await.is(SENT);
         stranger.send_email(&user.username).await.is(SENT);

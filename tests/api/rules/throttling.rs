@@ -141,12 +141,7 @@ async fn an_unknown_username_is_not_stored_in_clear() {
 #[tokio::test]
 async fn strangers_cannot_lock_users_out_of_known_networks() {
     let service = Service::new();
-    if service.address.is_none() {
-        return;
-    }
-    let user = service.user().create().await;
-    service.token_of(&user).await;
-    let stranger = service.seen_from_elsewhere();
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     stranger.set_failures(&user.username, 20, MINUTE).await;
     stranger.signin(&user.username, PASSWORD).await.is_refused_for(RATE_LIMIT_EXCEEDED);
 

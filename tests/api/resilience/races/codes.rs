@@ -32,12 +32,7 @@ async fn two_hundred_wrong_codes_get_twelve_comparisons() {
 #[tokio::test]
 async fn two_hundred_wrong_codes_get_twelve_comparisons_in_each_budget() {
     let service = Service::new();
-    if service.address.is_none() {
-        return;
-    }
-    let user = service.user().create().await;
-    service.token_of(&user).await;
-    let stranger = service.seen_from_elsewhere();
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     let code = service.code_for(&user).await;
 
     let guesses = |client: &Service| {
@@ -81,12 +76,7 @@ async fn parallel_tries_with_the_right_code_are_all_released() {
 #[tokio::test]
 async fn tries_with_the_right_code_are_released_in_their_own_budget() {
     let service = Service::new();
-    if service.address.is_none() {
-        return;
-    }
-    let user = service.user().create().await;
-    service.token_of(&user).await;
-    let stranger = service.seen_from_elsewhere();
+    let Some((user, stranger)) = service.owner_and_stranger().await else { return };
     let code = service.code_for(&user).await;
     let clients = [service, stranger];
     for (client, used) in clients.iter().zip([4, 7]) {
