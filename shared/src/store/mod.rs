@@ -174,12 +174,12 @@ impl Store {
     /// Opens a connection by asking for a user with a name that no user can have. If that fails, it is logged,
     /// and tried again when a request needs it.
     pub async fn connect(&self) {
-        let nobody = AttributeValue::S(" ".to_owned());
+        let unused_name = AttributeValue::S(" ".to_owned());
         let asked = self
             .client
             .get_item()
             .table_name(&self.tables.users)
-            .key("username", nobody)
+            .key("username", unused_name)
             .projection_expression("username")
             .send()
             .await;

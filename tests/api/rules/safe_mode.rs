@@ -21,7 +21,7 @@ async fn service() -> Service {
     Service::with_settings(settings).await
 }
 
-fn nobody() -> User {
+fn unknown_user() -> User {
     let username = unknown_username();
     User { email: format!("{username}@example.com"), username, id: String::new() }
 }
@@ -63,7 +63,7 @@ async fn known_and_unknown_users_are_indistinguishable() {
         service.user().not_activated().due_a_password_change().create().await,
         service.user().with("email_addresses", json!([])).create().await,
         service.user().create().await,
-        nobody(),
+        unknown_user(),
     ];
     service.make_unreachable(&users[3]).await;
 
@@ -103,7 +103,7 @@ async fn a_known_user_can_reset_the_password() {
 #[tokio::test]
 async fn limits_are_exact_and_look_alike_for_known_and_unknown_users() {
     let service = service().await;
-    let (user, nobody) = (service.user().create().await, nobody());
+    let (user, unknown) = (service.user().create().await, unknown_user());
     let at_once = async |user: &User| {
         let sends = join_all((0..12).map(async |_| service.send_email(&user.username).await)).await;
         assert_eq!(count(&sends, [SENT]), [12]);
@@ -111,17 +111,17 @@ async fn limits_are_exact_and_look_alike_for_known_and_unknown_users() {
             join_all((0..40).map(async |_| service.check_code(&user.username, WRONG_CODE).await)).await;
         assert_eq!(count(&tries, [CODE_INCORRECT, RATE_LIMIT_EXCEEDED]), [12, 28]);
     };
-    join(at_once(&user), at_once(&nobody)).await;
+    join(at_once(&user), at_once(&unknown)).await;
     assert_eq!(service.mails_to(&user.email).await.len(), 5);
 }
 
 #[tokio::test]
 async fn an_unknown_username_is_not_stored_with_its_code() {
     let service = service().await;
-    let nobody = nobody();
-    service.send_email(&nobody.username).await.is(SENT);
-    let code = service.stored_code(&nobody).await.unwrap();
-    assert!(!format!("{code:?}").contains(&nobody.username), "{code:?}");
+    let unknown = unknown_user();
+    service.send_email(&unknown.username).await.is(SENT);
+    let code = service.stored_code(&unknown).await.unwrap();
+    assert!(!format!("{code:?}").contains(&unknown.username), "{code:?}");
 }
 
 #[tokio::test]
@@ -135,11 +135,11 @@ async fn an_invalid_field_is_still_reported() {
 #[tokio::test]
 async fn a_username_with_requested_codes_can_be_given_to_a_user() {
     let service = service().await;
-    let nobody = nobody();
-    service.send_email(&nobody.username).await.is(SENT);
+    let unknown = unknown_user();
+    service.send_email(&unknown.username).await.is(SENT);
 
-    let user = service.user().with("username", nobody.username.clone()).create().await;
-    let user = User { email: user.email, ..nobody };
+    let user = service.user().with("username", unknown.username.clone()).create().await;
+    let user = User { email: user.email, ..unknown };
     service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
     service.send_email(&user.username).await.is(SENT);
     assert_eq!(service.signin(&user.username, PASSWORD).await.status, 200);
@@ -150,7 +150,7 @@ async fn known_and_unknown_users_use_up_the_budget_of_an_address_alike() {
     for known in [true, false] {
         let settings = [("PREVENT_USER_EXISTENCE_ERRORS", "true"), ("CODE_FAILURES_PER_IP", "4")];
         let service = Service::with_settings(settings).await;
-        let user = if known { service.user().create().await } else { nobody() };
+        let user = if known { service.user().create().await } else { unknown_user() };
         service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);
         service.send_email(&user.username).await.is(SENT);
         for _ in 0..3 {

@@ -177,7 +177,7 @@ async fn users_are_found_by_address_on_any_page() {
     assert_eq!(found, expected);
     assert!(pages >= 5, "{pages}");
 
-    let none = service.manage(&json!({"action": "list", "email_address": "nobody@example.com"})).await;
+    let none = service.manage(&json!({"action": "list", "email_address": "unused@example.com"})).await;
     assert_eq!(none, json!({"ok": true, "users": []}));
     for address in [json!(""), json!("st.huber"), json!(33)] {
         assert_invalid(
