@@ -21,6 +21,8 @@ pub struct Metric {
 /// A metric filter.
 #[derive(Clone, Debug)]
 pub struct MetricFilter {
+    /// The name of the log group whose lines it reads.
+    pub log_group: String,
     /// The namespace of the metrics.
     pub namespace: String,
     /// The unit, if there is one.
@@ -48,7 +50,7 @@ enum Term {
 }
 
 impl MetricFilter {
-    pub(crate) fn new(pattern: &str, transformation: &Value) -> Result<Self, String> {
+    pub(crate) fn new(log_group: String, pattern: &str, transformation: &Value) -> Result<Self, String> {
         let text = |key: &str| transformation[key].as_str().map(str::to_owned);
         let required = |key: &str| text(key).ok_or_else(|| format!("a metric filter has no {key}"));
         let pattern = Pattern::parse(pattern)?;
@@ -74,7 +76,7 @@ impl MetricFilter {
             return Err("CloudWatch takes three dimensions, and none beside a default value".to_owned());
         }
         let (namespace, name) = (required("MetricNamespace")?, required("MetricName")?);
-        Ok(Self { namespace, unit: text("Unit"), name, pattern, value, dimensions })
+        Ok(Self { log_group, namespace, unit: text("Unit"), name, pattern, value, dimensions })
     }
 
     /// Returns the metric that a line counts towards and the value it adds, or `None` if the line does not match.
@@ -225,7 +227,7 @@ mod tests {
     fn filter(pattern: &str, transformation: &Value) -> Result<MetricFilter, String> {
         let mut all = json!({"MetricNamespace": "test", "MetricName": "Metric", "MetricValue": "1"});
         all.as_object_mut().unwrap().extend(transformation.as_object().unwrap().clone());
-        MetricFilter::new(pattern, &all)
+        MetricFilter::new("log".to_owned(), pattern, &all)
     }
 
     #[test]

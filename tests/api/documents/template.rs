@@ -51,6 +51,8 @@ const OWN: [&str; 7] = [
 /// The functions that verify passwords.
 const VERIFY_PASSWORDS: [&str; 4] =
     ["change_my_password", "change_password", "change_password_after_signin", "signin"];
+/// The functions whose log no function of the API may write.
+const ADMINISTRATION: [&str; 3] = ["export_users", "manage_users", "rotate_jwt_secret"];
 /// A setting of API Gateway, which no function reads.
 pub(crate) const READ_BY_API: &str = "CORS_ALLOW_ORIGINS";
 /// A variable that is no setting: another value makes Lambda start another version.
@@ -58,8 +60,17 @@ const REVISION: &str = "SETTINGS_REVISION";
 
 /// The stack with the default of every parameter that has one.
 pub(crate) fn template() -> Template {
-    let sender = |setting: &str| (setting == "MAIL_FROM").then(|| "no-reply@example.com".to_owned());
-    Template::for_stack("postern", &Settings::new(sender)).unwrap()
+    with_parameters(&[])
+}
+
+/// The stack with these parameters, which are named like settings.
+pub(crate) fn with_parameters(parameters: &'static [(&'static str, &'static str)]) -> Template {
+    let value = |setting: &str| {
+        let sender = [("MAIL_FROM", "no-reply@example.com")];
+        let mut all = parameters.iter().chain(&sender);
+        all.find(|(name, _)| *name == setting).map(|(_, value)| (*value).to_owned())
+    };
+    Template::for_stack("postern", &Settings::new(value)).unwrap()
 }
 
 pub(crate) fn functions() -> Vec<Function> {
@@ -223,6 +234,30 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
     for alarm in alarms {
         assert!(include_str!("../../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
     }
+}
+
+#[test]
+fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
+    let keeps = ["Retain", "RetainExceptOnCreate"].map(Some);
+    for (id, resource) in template().resources().unwrap() {
+        let is_kept = keeps.contains(&resource.deletion_policy.as_deref())
+            && resource.update_replace_policy.as_deref() == Some("Retain");
+        let holds_data = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::Logs::LogGroup"];
+        assert!(is_kept || !holds_data.contains(&resource.kind.as_str()), "{id}");
+    }
+}
+
+#[test]
+fn administration_can_have_concurrency_of_its_own() {
+    let reserved = |template: Template| {
+        let mut functions = template.functions().unwrap().into_iter();
+        ["export_users", "manage_users", "rotate_jwt_secret", "signin"]
+            .map(|name| functions.find(|function| function.name == name).unwrap().reserved_concurrency)
+    };
+    // A new account has ten, none of which Lambda lets a function reserve.
+    assert_eq!(reserved(template()), [None; 4]);
+    let reserving = with_parameters(&[("ADMINISTRATION_CONCURRENCY", "10")]);
+    assert_eq!(reserved(reserving), [None, Some(10), Some(1), None]);
 }
 
 #[test]
@@ -423,16 +458,19 @@ async fn restored_tables_replace_the_original_ones() {
 }
 
 #[test]
-fn functions_may_write_their_logs_and_traces() {
+fn functions_may_write_their_traces_and_only_their_own_log() {
     for function in functions() {
+        let is_administration = ADMINISTRATION.contains(&function.name.as_str());
+        let log = if is_administration { "postern-administration" } else { "postern" };
+        assert_eq!(function.log_group, format!("/aws/lambda/{log}"), "{}", function.name);
         let allowed = permissions(&function).into_iter().filter(is_for_lambda);
         let mut allowed: Vec<_> =
             allowed.map(|permission| (permission.action, permission.resource)).collect();
         allowed.sort_unstable();
-        let log = "arn:aws:logs:eu-central-1:000000000000:log-group:/aws/lambda/postern:*";
+        let log = format!("arn:aws:logs:eu-central-1:000000000000:log-group:/aws/lambda/{log}:*");
         let expected = [
-            ("logs:CreateLogStream", log),
-            ("logs:PutLogEvents", log),
+            ("logs:CreateLogStream", &*log),
+            ("logs:PutLogEvents", &*log),
             ("xray:PutTelemetryRecords", "*"),
             ("xray:PutTraceSegments", "*"),
         ];

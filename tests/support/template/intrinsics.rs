@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::yaml::{Resource, text};
-use super::{FUNCTION, Result, SECRET, TABLE, Template, not_understood, unreadable};
+use super::{FUNCTION, LOG_GROUP, Result, SECRET, TABLE, Template, not_understood, unreadable};
 use crate::aws::arn;
 
 impl Template {
@@ -77,6 +77,7 @@ impl Template {
         match (kind.as_str(), self.secrets.get(name)) {
             (FUNCTION, _) => self.resolve(&properties["FunctionName"]),
             (TABLE, _) => self.resolve(&properties["TableName"]),
+            (LOG_GROUP, _) => self.resolve(&properties["LogGroupName"]),
             ("AWS::SES::ConfigurationSet", _) => self.resolve(&properties["Name"]),
             (SECRET, Some(arn)) => Ok(arn.as_str().into()),
             (SECRET, None) => {
@@ -94,9 +95,7 @@ impl Template {
         match (kind.as_str(), attribute) {
             (FUNCTION, "Arn") => Ok(arn("lambda", &format!("function:{}", name("FunctionName")?))),
             (TABLE, "Arn") => Ok(arn("dynamodb", &format!("table/{}", name("TableName")?))),
-            ("AWS::Logs::LogGroup", "Arn") => {
-                Ok(arn("logs", &format!("log-group:{}:*", name("LogGroupName")?)))
-            }
+            (LOG_GROUP, "Arn") => Ok(arn("logs", &format!("log-group:{}:*", name("LogGroupName")?))),
             _ => Err(not_understood("Fn::GetAtt", path)),
         }
     }
@@ -118,7 +117,7 @@ impl Template {
         Ok(substituted)
     }
 
-    fn condition(&self, name: &str) -> Result<bool> {
+    pub(super) fn condition(&self, name: &str) -> Result<bool> {
         let condition = self.document.conditions.get(name);
         self.holds(condition.ok_or_else(|| not_understood("no condition is called", name))?)
     }

@@ -16,7 +16,8 @@ use shared::settings::Settings;
 
 pub(crate) use self::policy::ATTRIBUTES;
 pub use self::policy::{Condition, Statement};
-use self::yaml::{Document, Resource, elements, merge, optional_text, parse, text, texts};
+pub use self::yaml::Resource;
+use self::yaml::{Document, elements, merge, optional_text, parse, text, texts};
 use crate::aws;
 use crate::metric_filters::{Metric, MetricFilter};
 use crate::stack::StartError;
@@ -65,12 +66,16 @@ pub struct Function {
     pub timeout: Duration,
     /// The memory size in MB.
     pub memory_size: u32,
+    /// The concurrent executions that are reserved for it.
+    pub reserved_concurrency: Option<u32>,
     /// The environment variables.
     pub variables: BTreeMap<String, String>,
     /// The routes of the API that it handles.
     pub routes: Vec<Route>,
     /// The statements of its role.
     pub statements: Vec<Statement>,
+    /// The name of its log group.
+    pub log_group: String,
     /// The minimum level of Lambda's own log lines, unless it is the default.
     pub system_log_level: Option<String>,
     /// The X-Ray mode: `Active` if X-Ray samples by itself, `PassThrough` if it follows the caller.
@@ -150,6 +155,7 @@ const TABLE: &str = "AWS::DynamoDB::Table";
 const SECRET: &str = "AWS::SecretsManager::Secret";
 const ALARM: &str = "AWS::CloudWatch::Alarm";
 const DASHBOARD: &str = "AWS::CloudWatch::Dashboard";
+const LOG_GROUP: &str = "AWS::Logs::LogGroup";
 const METRIC_FILTER: &str = "AWS::Logs::MetricFilter";
 
 static DOCUMENT: LazyLock<Result<Document, String>> =
@@ -194,7 +200,7 @@ impl Template {
 
     /// Returns the functions in the order of their logical ids.
     pub fn functions(&self) -> Result<Vec<Function>> {
-        self.of_kind(FUNCTION).map(|(id, resource)| self.function(id, resource)).collect()
+        self.of_kind(FUNCTION)?.map(|(id, resource)| self.function(id, resource)).collect()
     }
 
     fn function(&self, id: &str, resource: &Resource) -> Result<Function> {
@@ -217,12 +223,20 @@ impl Template {
             function_name: self.read(&properties["FunctionName"])?,
             timeout: Duration::from_secs(self.read(&properties["Timeout"])?),
             memory_size: self.read(&properties["MemorySize"])?,
+            reserved_concurrency: self.number(&properties["ReservedConcurrentExecutions"])?,
             variables: self.read(&properties["Environment"]["Variables"])?,
             routes,
             statements: self.role(&self.target(&properties["Role"])?.properties)?,
+            log_group: self.read(&properties["LoggingConfig"]["LogGroup"])?,
             system_log_level: self.read(&properties["LoggingConfig"]["SystemLogLevel"])?,
             tracing: self.read(&properties["Tracing"])?,
         })
+    }
+
+    /// Reads a number, which is text if it is the value of a parameter.
+    fn number(&self, value: &Value) -> Result<Option<u32>> {
+        let value = self.resolve(value)?;
+        if value.is_null() { Ok(None) } else { text(&value)?.parse().map(Some).map_err(unreadable) }
     }
 
     /// Returns the statements of a role.
@@ -239,14 +253,14 @@ impl Template {
     }
 
     pub(crate) fn cors(&self) -> Result<Cors> {
-        let (_, api) = self.of_kind(API).next().ok_or_else(|| not_understood("no resource of", API))?;
+        let (_, api) = self.of_kind(API)?.next().ok_or_else(|| not_understood("no resource of", API))?;
         self.read(&api.properties["CorsConfiguration"])
     }
 
     /// Returns the tables that the functions use. A table that a parameter names as a replacement, as `UsersTable` does
     /// for `TableUsers`, has the same definition.
     pub(crate) fn tables(&self) -> Result<Vec<Table>> {
-        let tables = self.of_kind(TABLE).map(|(id, resource)| {
+        let tables = self.of_kind(TABLE)?.map(|(id, resource)| {
             let properties = self.resolve(&resource.properties)?;
             let restored = self.values.get(&format!("{}Table", id.trim_start_matches("Table")));
             let name = restored.filter(|name| **name != "").unwrap_or(&properties["TableName"]);
@@ -266,7 +280,7 @@ impl Template {
     }
 
     pub(crate) fn secrets(&self) -> Result<Vec<Secret>> {
-        let secrets = self.of_kind(SECRET).map(|(id, resource)| {
+        let secrets = self.of_kind(SECRET)?.map(|(id, resource)| {
             let name = self.read(&resource.properties["Name"])?;
             let generate = self.resolve(&resource.properties["GenerateSecretString"])?;
             Ok(Secret { id: id.clone(), name, generate })
@@ -281,7 +295,7 @@ impl Template {
 
     /// Returns the metrics of each alarm, by the logical ids of the alarms.
     pub fn alarms(&self) -> Result<BTreeMap<&'static str, Vec<WatchedMetric>>> {
-        let alarms = self.of_kind(ALARM).map(|(id, resource)| {
+        let alarms = self.of_kind(ALARM)?.map(|(id, resource)| {
             let properties = &resource.properties;
             let mut metrics = Vec::new();
             if !properties["MetricName"].is_null() {
@@ -308,18 +322,16 @@ impl Template {
         Ok(WatchedMetric { id: id.to_owned(), own })
     }
 
-    /// Returns the metric filters by their logical ids. All of them read the log of the functions.
+    /// Returns the metric filters by their logical ids.
     pub fn metric_filters(&self) -> Result<BTreeMap<&'static str, MetricFilter>> {
-        let filters = self.of_kind(METRIC_FILTER).map(|(id, Resource { properties, .. })| {
+        let filters = self.of_kind(METRIC_FILTER)?.map(|(id, Resource { properties, .. })| {
             let transformations = self.resolve(&properties["MetricTransformations"])?;
             let [transformation] = elements(&transformations).collect::<Vec<_>>()[..] else {
                 return Err(not_understood("the transformations of", id));
             };
-            if properties["LogGroupName"]["Ref"] != "LogGroup" {
-                return Err(not_understood("the log group of", id));
-            }
+            let log_group = self.read(&properties["LogGroupName"])?;
             let pattern: String = self.read(&properties["FilterPattern"])?;
-            let filter = MetricFilter::new(&pattern, transformation);
+            let filter = MetricFilter::new(log_group, &pattern, transformation);
             Ok((id.as_str(), filter.map_err(|error| not_understood(id, error))?))
         });
         filters.collect()
@@ -327,14 +339,14 @@ impl Template {
 
     /// Returns the text of each saved query, by logical id.
     pub fn queries(&self) -> Result<BTreeMap<&'static str, String>> {
-        let queries = self.of_kind("AWS::Logs::QueryDefinition");
+        let queries = self.of_kind("AWS::Logs::QueryDefinition")?;
         queries.map(|(id, query)| Ok((id.as_str(), text(&query.properties["QueryString"])?))).collect()
     }
 
     /// Returns the widgets of the dashboard, with all references removed except for the name of the stack.
     pub fn widgets(&self) -> Result<Vec<Value>> {
         let (_, dashboard) =
-            self.of_kind(DASHBOARD).next().ok_or_else(|| not_understood("no resource of", DASHBOARD))?;
+            self.of_kind(DASHBOARD)?.next().ok_or_else(|| not_understood("no resource of", DASHBOARD))?;
         let mut body = text(&dashboard.properties["DashboardBody"]["Fn::Sub"])?
             .replace("${AWS::StackName}", &text(&self.values["AWS::StackName"])?);
         while let Some((before, (_, after))) =
@@ -348,7 +360,7 @@ impl Template {
 
     /// Returns the access log of the API.
     pub fn access_log(&self) -> Result<AccessLog> {
-        let (_, api) = self.of_kind(API).next().ok_or_else(|| not_understood("no resource of", API))?;
+        let (_, api) = self.of_kind(API)?.next().ok_or_else(|| not_understood("no resource of", API))?;
         let settings = &api.properties["AccessLogSettings"];
         let group = self.target(&settings["DestinationArn"])?;
         let class: Option<String> = self.read(&group.properties["LogGroupClass"])?;
@@ -362,13 +374,24 @@ impl Template {
         Ok(MonthlyResources {
             metrics: metrics.len(),
             metrics_in_alarms: self.alarms()?.values().map(Vec::len).sum(),
-            dashboards: self.of_kind(DASHBOARD).count(),
-            secrets: self.of_kind(SECRET).count(),
+            dashboards: self.of_kind(DASHBOARD)?.count(),
+            secrets: self.of_kind(SECRET)?.count(),
         })
     }
 
-    fn of_kind(&self, kind: &str) -> impl Iterator<Item = (&'static String, &'static Resource)> {
-        self.document.resources.iter().filter(move |(_, resource)| resource.kind == kind)
+    /// Returns the resources of the stack by their logical ids, without those whose condition does not hold.
+    pub fn resources(&self) -> Result<BTreeMap<&'static String, &'static Resource>> {
+        let mut resources = BTreeMap::new();
+        for (id, resource) in &self.document.resources {
+            if resource.condition.as_deref().map_or(Ok(true), |condition| self.condition(condition))? {
+                resources.insert(id, resource);
+            }
+        }
+        Ok(resources)
+    }
+
+    fn of_kind(&self, kind: &str) -> Result<impl Iterator<Item = (&'static String, &'static Resource)>> {
+        Ok(self.resources()?.into_iter().filter(move |(_, resource)| resource.kind == kind))
     }
 }
 

@@ -23,14 +23,24 @@ pub(super) struct Globals {
     pub(super) function: Value,
 }
 
+/// The declaration of a resource, with intrinsic functions in their long form.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Resource {
+pub struct Resource {
+    /// The type, for example `AWS::DynamoDB::Table`.
     #[serde(rename = "Type")]
-    pub(super) kind: String,
+    pub kind: String,
+    /// The condition under which the resource exists.
+    pub condition: Option<String>,
+    /// The action when the resource is removed from the stack, or the stack is deleted.
+    pub deletion_policy: Option<String>,
+    /// The action when another resource replaces this one.
+    pub update_replace_policy: Option<String>,
+    /// The properties.
     #[serde(default)]
-    pub(super) properties: Value,
+    pub properties: Value,
 }
+
 /// Parses a template, and replaces each short tag, such as `!Ref Name`, by its long form.
 pub(super) fn parse(yaml: &str) -> Result<Document, String> {
     let value: yaml_serde::Value = yaml_serde::from_str(yaml).map_err(|error| error.to_string())?;
