@@ -112,12 +112,36 @@ pub(super) fn render(result: &Result<Success, Error>, envelope: Envelope) -> (&'
     }
 }
 
+/// A JSON response under `/api`. A browser that shows it as a page runs, frames and fetches nothing.
 fn json(status: StatusCode, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::Text(body));
-    *response.status_mut() = status;
+    let mut response = response(status, "application/json", "no-store", body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// A response with the headers that every response of the service has: `X-Content-Type-Options`, and
+/// `Strict-Transport-Security` (RFC 6797) for a year.
+pub fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    cache_control: &'static str,
+    body: impl Into<Body>,
+) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    for (name, value) in [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, cache_control),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000; includeSubDomains"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
@@ -173,6 +197,7 @@ mod tests {
     #[test]
     fn the_other_envelope_has_messages_of_its_own() {
         for (error, status, message) in [
+            (Error::OriginNotAllowed, 403, "Origin not allowed"),
             (Error::MalformedJson, 400, "Please, check data you send and try again"),
             (Error::PayloadTooLarge, 413, "The request body is too large"),
             (Error::TokenNotProvided, 401, "Unauthorized"),
@@ -233,8 +258,16 @@ mod tests {
         let (outcome, response) = render(&Ok(success), Envelope::Auth);
         assert_eq!((outcome, response.status().as_u16()), ("signed_in", 200));
         assert_eq!(response.body(), &Body::Text(token.to_string()));
-        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        for (name, value) in [
+            ("content-type", "application/json"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("referrer-policy", "no-referrer"),
+        ] {
+            assert_eq!(response.headers()[name], value);
+        }
         let accepted = Success::new("session_signed_in", &token).unwrap().accepted();
         assert_eq!(render(&Ok(accepted), Envelope::Auth).1.status().as_u16(), 202);
     }

@@ -5,6 +5,15 @@ use serde_json::Value;
 use crate::answers::Documented;
 use crate::documents::openapi::assert_documented;
 
+/// The headers that every response of a function has, besides its content type.
+pub(crate) const HEADERS: [(&str, &str); 5] = [
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
+];
+
 /// A complete response of the API.
 #[derive(Debug)]
 pub(crate) struct ApiResponse {
@@ -35,7 +44,9 @@ impl ApiResponse {
     pub(crate) fn is(&self, (status, body): (u16, &str)) {
         assert_eq!((self.status, self.body.as_str()), (status, body), "{:?}", self.headers);
         assert_eq!(self.header("content-type"), Some("application/json"));
-        assert_eq!(self.header("cache-control"), Some("no-store"));
+        for (name, value) in HEADERS {
+            assert_eq!(self.header(name), Some(value), "{name}");
+        }
     }
 
     /// Asserts a temporary refusal, and returns the seconds in its `Retry-After` header.
