@@ -14,7 +14,7 @@ use crate::settings::{ConfigError, Settings};
 use crate::{aws, telemetry};
 
 /// A Lambda function. Those that answer HTTP requests implement [`Endpoint`](crate::endpoint::Endpoint) instead, which
-/// makes each of them a function.
+/// [`Api`](crate::endpoint::Api) makes a function.
 pub trait Function: Debug + Sized + Send + Sync + 'static {
     /// The function's name in the log, the metrics and the template.
     const NAME: &'static str;

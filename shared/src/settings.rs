@@ -89,13 +89,13 @@ impl Settings {
         self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
     }
 
-    /// The origins whose pages may read answers, by `CORS_ALLOW_ORIGINS`: all unless it is set.
+    /// The origins whose pages may send requests, by `CORS_ALLOW_ORIGINS`: none unless it is set.
     pub fn allowed_origins(&self) -> Result<AllowedOrigins, ConfigError> {
         let variable = "CORS_ALLOW_ORIGINS";
         let parse = |text: String| {
             text.parse().map_err(|error: OriginsError| ConfigError::new(variable, &error.to_string()))
         };
-        self.optional(variable).map_or(Ok(AllowedOrigins::Any), parse)
+        self.optional(variable).map_or(Ok(AllowedOrigins::Listed(Vec::new())), parse)
     }
 }
 

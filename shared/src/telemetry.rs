@@ -316,7 +316,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::endpoint::{Endpoint, Error, Success, answer};
+    use crate::endpoint::{Api, Endpoint, Error, Success};
+    use crate::function::Function;
     use crate::settings::{ConfigError, Settings};
 
     /// An endpoint that logs a failure, and panics.
@@ -345,7 +346,9 @@ mod tests {
         let (mut log, writer) = io::pipe().unwrap();
         let subscriber = subscriber(move || writer.try_clone().unwrap());
         let guard = tracing::subscriber::set_default(subscriber);
-        assert_eq!(answer(&Panics, &Request::default()).await.status(), 500);
+        let api =
+            Api::<Panics>::new(&Settings::new(|_| None), &aws_types::SdkConfig::builder().build()).unwrap();
+        assert_eq!(api.answer(&Request::default(), None).await.status(), 500);
         drop(guard);
         let mut text = String::new();
         log.read_to_string(&mut text).unwrap();

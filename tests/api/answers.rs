@@ -47,6 +47,12 @@ pub(crate) const TOKEN_EXPIRED: Documented =
 pub(crate) const TOKEN_INCORRECT: Documented =
     (401, r#"{"msg":"Your token is incorrect!","error_code":"token_incorrect"}"#);
 
+pub(crate) const ORIGIN_NOT_ALLOWED: Documented =
+    (403, r#"{"msg":"Origin not allowed","error_code":"origin_not_allowed"}"#);
+/// The same of `change_password`.
+pub(crate) const FOREIGN_ORIGIN: Documented =
+    (403, r#"{"success":false,"code":403,"message":"Origin not allowed"}"#);
+
 pub(crate) const RATE_LIMIT_EXCEEDED: Documented =
     (400, r#"{"msg":"Rate limit exceeded","error_code":"rate_limit_exceeded"}"#);
 pub(crate) const MALFORMED_JSON: Documented =

@@ -7,23 +7,24 @@ use aws_types::SdkConfig;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lambda_runtime::{Context, LambdaEvent};
+use shared::endpoint::Api;
 use shared::function::Function;
 use shared::settings::{ConfigError, Settings};
 
 /// All functions of the service.
 pub const FUNCTIONS: &[Entry] = &[
-    Entry::of::<change_my_password::ChangeMyPassword>(),
-    Entry::of::<change_password::ChangePassword>(),
-    Entry::of::<change_password_after_signin::ChangePasswordAfterSignin>(),
+    Entry::of::<Api<change_my_password::ChangeMyPassword>>(),
+    Entry::of::<Api<change_password::ChangePassword>>(),
+    Entry::of::<Api<change_password_after_signin::ChangePasswordAfterSignin>>(),
     Entry::of::<export_users::ExportUsers>(),
-    Entry::of::<forgot_password_check_code::CheckCode>(),
-    Entry::of::<forgot_password_reset_password::ResetPassword>(),
-    Entry::of::<forgot_password_send_email::SendEmail>(),
+    Entry::of::<Api<forgot_password_check_code::CheckCode>>(),
+    Entry::of::<Api<forgot_password_reset_password::ResetPassword>>(),
+    Entry::of::<Api<forgot_password_send_email::SendEmail>>(),
     Entry::of::<manage_users::ManageUsers>(),
     Entry::of::<rotate_jwt_secret::RotateJwtSecret>(),
-    Entry::of::<session_signin::SessionSignin>(),
-    Entry::of::<sessions::Sessions>(),
-    Entry::of::<signin::Signin>(),
+    Entry::of::<Api<session_signin::SessionSignin>>(),
+    Entry::of::<Api<sessions::Sessions>>(),
+    Entry::of::<Api<signin::Signin>>(),
 ];
 
 /// A function that can be started.

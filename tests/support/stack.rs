@@ -213,6 +213,7 @@ impl Services {
         // Checked before the template is evaluated, because the errors are clearer.
         Mailer::new(&environment, &SdkConfig::builder().build())?;
         environment.allowed_origins()?;
+        api_gateway::check_allowed_headers(&environment)?;
         let mut template = Template::for_stack(&name, &environment)?;
         if let Some(setting) = settings.keys().find(|setting| template.parameter(setting).is_none()) {
             return Err(StartError::new(setting, "template.yaml has no such parameter"));
@@ -249,7 +250,8 @@ impl Services {
             create_demo_user(&functions).await;
         }
         let api_address = address(&api_listener)?;
-        let router = api_gateway::router(&deployed, &template.cors()?, api_address, Arc::clone(&functions))?;
+        let cors = template.cors()?;
+        let router = api_gateway::router(&deployed, cors.as_ref(), api_address, Arc::clone(&functions))?;
         let api = Server::start(api_listener, router)?;
         Ok(Self { api, aws, template, iam, faults, functions, dynamodb, _data_dir: lock })
     }
@@ -304,15 +306,20 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| StartError::new("no address", error))
 }
 
-/// Settings from the options, then from the environment variables. The sender of mail has a default, because no mail is
-/// delivered.
+/// Settings from the options, then from the environment variables, then the defaults of the local stack. The sender of
+/// mail has a default, because no mail is delivered, and so have the origins, because no page of the web can do harm.
 fn environment(settings: HashMap<String, String>) -> Settings {
     Settings::new(move |variable| {
+        let default = match variable {
+            "MAIL_FROM" => Some("no-reply@example.com"),
+            "CORS_ALLOW_ORIGINS" => Some("*"),
+            _ => None,
+        };
         settings
             .get(variable)
             .cloned()
             .or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
-            .or_else(|| (variable == "MAIL_FROM").then(|| "no-reply@example.com".to_owned()))
+            .or_else(|| default.map(str::to_owned))
     })
 }
 

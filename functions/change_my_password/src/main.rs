@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shared::function::Error> {
-    shared::function::run::<change_my_password::ChangeMyPassword>().await
+    shared::function::run::<shared::endpoint::Api<change_my_password::ChangeMyPassword>>().await
 }

@@ -2,5 +2,6 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shared::function::Error> {
-    shared::function::run::<change_password_after_signin::ChangePasswordAfterSignin>().await
+    shared::function::run::<shared::endpoint::Api<change_password_after_signin::ChangePasswordAfterSignin>>()
+        .await
 }

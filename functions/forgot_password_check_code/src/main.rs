@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shared::function::Error> {
-    shared::function::run::<forgot_password_check_code::CheckCode>().await
+    shared::function::run::<shared::endpoint::Api<forgot_password_check_code::CheckCode>>().await
 }

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), shared::function::Error> {
-    shared::function::run::<session_signin::SessionSignin>().await
+    shared::function::run::<shared::endpoint::Api<session_signin::SessionSignin>>().await
 }

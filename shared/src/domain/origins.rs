@@ -1,11 +1,11 @@
 use std::str::FromStr;
 
-/// The origins whose pages may read answers.
+/// The origins whose pages may send requests and read responses, in addition to the API's own.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AllowedOrigins {
     /// Every origin.
     Any,
-    /// These, in the form in which browsers send them (RFC 6454 §6.2).
+    /// These, in the form in which browsers send them (RFC 6454 §6.2). There may be none.
     Listed(Vec<String>),
 }
 
@@ -15,7 +15,7 @@ pub enum AllowedOrigins {
 pub struct OriginsError;
 
 impl AllowedOrigins {
-    /// Returns whether pages of `origin`, the value of an `Origin` header, may read answers.
+    /// Returns whether pages of `origin`, the value of an `Origin` header, may send requests and read responses.
     #[must_use]
     pub fn allows(&self, origin: &str) -> bool {
         match self {
@@ -39,6 +39,23 @@ impl FromStr for AllowedOrigins {
             Err(OriginsError)
         }
     }
+}
+
+/// Returns whether `origin`, the value of an `Origin` header, is that of the API itself at `domain`, the domain name
+/// that API Gateway saw. API Gateway serves HTTPS only; plain HTTP is for the local stack, which is on this machine.
+#[must_use]
+pub fn is_own_origin(origin: &str, domain: &str) -> bool {
+    match origin.split_once("://") {
+        Some(("https", host)) => host == domain,
+        Some(("http", host)) => host == domain && is_on_this_machine(host),
+        _ => false,
+    }
+}
+
+/// `host` may have a port.
+fn is_on_this_machine(host: &str) -> bool {
+    let name = host.split_once(':').map_or(host, |(name, _)| name);
+    ["127.0.0.1", "localhost"].contains(&name)
 }
 
 fn is_origin(origin: &str) -> bool {
@@ -106,6 +123,31 @@ mod tests {
             "https://app.example.com,capacitor://localhost",
         ] {
             assert!(!list.allows(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn the_apis_own_origin_is_its_domain_name_by_https_or_a_local_address() {
+        let deployed = "auth.example.com";
+        for (origin, domain, is_own) in [
+            ("https://auth.example.com", deployed, true),
+            ("http://auth.example.com", deployed, false),
+            ("https://auth.example.com/", deployed, false),
+            ("https://auth.example.com:443", deployed, false),
+            ("https://AUTH.example.com", deployed, false),
+            ("https://x.auth.example.com", deployed, false),
+            ("https://auth.example.com.evil.example", deployed, false),
+            ("https://auth.example.com,https://auth.example.com", deployed, false),
+            ("auth.example.com", deployed, false),
+            ("null", deployed, false),
+            ("", deployed, false),
+            ("http://127.0.0.1:3000", "127.0.0.1:3000", true),
+            ("http://localhost:3000", "localhost:3000", true),
+            ("http://127.0.0.1:3001", "127.0.0.1:3000", false),
+            ("http://127.0.0.1.evil.example", "127.0.0.1.evil.example", false),
+            ("http://10.0.0.1", "10.0.0.1", false),
+        ] {
+            assert_eq!(is_own_origin(origin, domain), is_own, "{origin} of {domain}");
         }
     }
 

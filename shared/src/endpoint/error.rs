@@ -19,6 +19,8 @@ const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
 /// The reason why a request was refused.
 #[derive(Debug)]
 pub enum Error {
+    /// A page of an origin that is not allowed sent the request.
+    OriginNotAllowed,
     /// The body is not a JSON object, gives a known field twice, or nests too deeply.
     MalformedJson,
     /// The body is larger than 16 KiB.
@@ -86,12 +88,14 @@ impl Error {
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
         const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
         const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+        const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
         const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
         const TOO_LARGE: StatusCode = StatusCode::PAYLOAD_TOO_LARGE;
         const UNPROCESSABLE: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
         const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
         const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match self {
+            Self::OriginNotAllowed => (FORBIDDEN, "origin_not_allowed", "Origin not allowed"),
             Self::MalformedJson => (BAD_REQUEST, "malformed_json", "The request body is not valid JSON"),
             Self::PayloadTooLarge => (TOO_LARGE, "payload_too_large", "The request body is too large"),
             Self::Validation(_) => (UNPROCESSABLE, "validation_failed", "The given data was invalid"),

@@ -22,7 +22,8 @@ use serde::de::DeserializeOwned;
 pub use self::bearer::{bearer_token, token_of};
 pub use self::error::{Error, NumberedError};
 use self::response::render;
-pub use self::response::{Envelope, Success};
+pub use self::response::{Envelope, Success, response};
+use crate::domain::{AllowedOrigins, is_own_origin};
 use crate::failure::Failure;
 use crate::fields;
 use crate::function::Function;
@@ -54,58 +55,87 @@ pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Success, Error>> + Send;
 }
 
-impl<E: Endpoint> Function for E {
+/// The function of an endpoint: refuses requests of pages whose origin is not allowed, and passes on all others.
+#[derive(Debug)]
+pub struct Api<E> {
+    endpoint: E,
+    allowed_origins: AllowedOrigins,
+}
+
+impl<E: Endpoint> Function for Api<E> {
     const NAME: &'static str = E::NAME;
 
     type Event = LambdaRequest;
 
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        E::new(settings, aws)
+        Ok(Self { endpoint: E::new(settings, aws)?, allowed_origins: settings.allowed_origins()? })
     }
 
     fn connect(&self) -> impl Future<Output = ()> + Send {
-        E::connect(self)
+        self.endpoint.connect()
     }
 
     fn prefetch(&self) -> impl Future<Output = ()> + Send {
-        E::prefetch(self)
+        self.endpoint.prefetch()
     }
 
     async fn invoke(
         &self,
-        event: LambdaEvent<LambdaRequest>,
+        mut event: LambdaEvent<LambdaRequest>,
     ) -> Result<impl Serialize + Send, lambda_runtime::Error> {
-        let answer = |request| async move { Ok::<_, Infallible>(answer(self, &request).await) };
-        let Ok(response) = Adapter::from(service_fn(answer)).call(without_uri(event)).await;
+        let domain = take_uri(&mut event.payload);
+        let domain = domain.as_deref();
+        let answer = |request| async move { Ok::<_, Infallible>(self.answer(&request, domain).await) };
+        let Ok(response) = Adapter::from(service_fn(answer)).call(event).await;
         Ok(response)
     }
 }
 
-/// Answers `request`, and logs its outcome. A panic becomes an internal error.
-pub async fn answer<E: Endpoint>(endpoint: &E, request: &Request) -> Response<Body> {
-    let gateway = gateway(request);
-    // Only the address that API Gateway saw counts: a client can make up a forwarded header. If it were ever
-    // missing, all such requests would share one budget.
-    let source_ip = gateway
-        .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())
-        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let request_id = gateway.and_then(|context| context.request_id.as_deref()).unwrap_or_default();
-    let audit = Audit::of_request(E::NAME, request.lambda_context_ref(), request_id, source_ip);
-    let rendered = async move {
-        let handled = AssertUnwindSafe(endpoint.handle(request, source_ip)).catch_unwind().await;
-        // The panic hook has logged where; the payload could hold anything.
-        let result = handled.unwrap_or_else(|_| Err(Failure::Defect("panicked".to_owned()).into()));
-        let (outcome, response) = render(&result, E::ENVELOPE);
-        (result, outcome, response)
-    };
-    let answered = audit.record(rendered, |(result, outcome, response)| {
-        let failure = match result {
-            Err(Error::Failure(failure)) => Some(failure),
-            _ => None,
+impl<E: Endpoint> Api<E> {
+    /// Answers `request`, which API Gateway received at `domain`, and logs its outcome. A panic becomes an internal
+    /// error.
+    pub(crate) async fn answer(&self, request: &Request, domain: Option<&str>) -> Response<Body> {
+        let gateway = gateway(request);
+        // Only the address that API Gateway saw counts: a client can make up a forwarded header. If it were ever
+        // missing, all such requests would share one budget.
+        let source_ip = gateway
+            .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let request_id = gateway.and_then(|context| context.request_id.as_deref()).unwrap_or_default();
+        let audit = Audit::of_request(E::NAME, request.lambda_context_ref(), request_id, source_ip);
+        let rendered = async move {
+            let handled = async {
+                if !self.allows_origin(request, domain) {
+                    return Err(Error::OriginNotAllowed);
+                }
+                self.endpoint.handle(request, source_ip).await
+            };
+            let handled = AssertUnwindSafe(handled).catch_unwind().await;
+            // The panic hook has logged where; the payload could hold anything.
+            let result = handled.unwrap_or_else(|_| Err(Failure::Defect("panicked".to_owned()).into()));
+            let (outcome, response) = render(&result, E::ENVELOPE);
+            (result, outcome, response)
         };
-        Summary { outcome, status: Some(response.status().as_u16()), failure, ..Summary::default() }
-    });
-    answered.await.2
+        let answered = audit.record(rendered, |(result, outcome, response)| {
+            let failure = match result {
+                Err(Error::Failure(failure)) => Some(failure),
+                _ => None,
+            };
+            Summary { outcome, status: Some(response.status().as_u16()), failure, ..Summary::default() }
+        });
+        answered.await.2
+    }
+
+    /// Returns whether the page that sent the request may do so. A page cannot forge its origin; only browsers send
+    /// one, with every request to another origin and with every POST and DELETE.
+    fn allows_origin(&self, request: &Request, domain: Option<&str>) -> bool {
+        let is_allowed = |origin: &str| {
+            self.allowed_origins.allows(origin) || domain.is_some_and(|domain| is_own_origin(origin, domain))
+        };
+        let mut origins = request.headers().get_all(header::ORIGIN).iter();
+        self.allowed_origins == AllowedOrigins::Any
+            || origins.all(|origin| origin.to_str().is_ok_and(is_allowed))
+    }
 }
 
 /// Reads the body of a request. Its content type does not matter.
@@ -127,18 +157,16 @@ fn gateway(request: &Request) -> Option<&ApiGatewayV2httpRequestContext> {
     }
 }
 
-/// Leaves `lambda_http` only the URI `/` to build. It panics on characters that no URI has, such as `<` in the
-/// query, and API Gateway passes these on. The URI is not needed: API Gateway has matched the path, and the parameters
-/// of the query are kept.
-fn without_uri(mut event: LambdaEvent<LambdaRequest>) -> LambdaEvent<LambdaRequest> {
-    if let LambdaRequest::ApiGatewayV2(request) = &mut event.payload {
-        if let Some(query) = request.raw_query_string.take() {
-            let Ok(parameters) = query.parse::<QueryMap>();
-            request.query_string_parameters = parameters;
-        }
-        request.raw_path = None;
-        request.request_context.domain_name = None;
-        request.headers.remove(header::HOST);
+/// Leaves `lambda_http` only the URI `/` to build, and returns the domain name that API Gateway saw. `lambda_http` panics
+/// on characters that no URI has, such as `<` in the query, and API Gateway passes these on. The URI is not needed: API
+/// Gateway has matched the path, and the parameters of the query are kept.
+fn take_uri(event: &mut LambdaRequest) -> Option<String> {
+    let LambdaRequest::ApiGatewayV2(request) = event else { return None };
+    if let Some(query) = request.raw_query_string.take() {
+        let Ok(parameters) = query.parse::<QueryMap>();
+        request.query_string_parameters = parameters;
     }
-    event
+    request.raw_path = None;
+    request.headers.remove(header::HOST);
+    request.request_context.domain_name.take()
 }

@@ -9,7 +9,7 @@ use aws_types::SdkConfig;
 use serde_json::{Value, json};
 use shared::settings::{ConfigError, Settings};
 use support::Permission;
-use support::template::{Function, Template};
+use support::template::{Function, Parameter, Template};
 use uuid::Uuid;
 
 use crate::answers::{
@@ -54,7 +54,9 @@ const VERIFY_PASSWORDS: [&str; 4] =
 /// The functions whose log no function of the API may write.
 const ADMINISTRATION: [&str; 3] = ["export_users", "manage_users", "rotate_jwt_secret"];
 /// A setting of API Gateway, which no function reads.
-pub(crate) const READ_BY_API: &str = "CORS_ALLOW_ORIGINS";
+pub(crate) const READ_BY_API: &str = "CORS_ALLOW_HEADERS";
+/// Texts of which each setting that is a text takes one at least.
+const TEXTS: [&str; 3] = ["any.text", "any.text@example.com", "https://app.example.com"];
 /// A variable that is no setting: another value makes Lambda start another version.
 const REVISION: &str = "SETTINGS_REVISION";
 
@@ -116,6 +118,12 @@ pub(crate) fn readers() -> BTreeMap<String, Function> {
     readers.collect()
 }
 
+/// Returns whether the pattern of a parameter accepts a text.
+pub(crate) fn matches_pattern(parameter: &Parameter, text: &str) -> bool {
+    let Some(pattern) = &parameter.allowed_pattern else { return true };
+    jsonschema::is_valid(&json!({"pattern": format!("^(?:{pattern})$")}), &json!(text))
+}
+
 /// The folders in a folder of the project.
 fn folders_in(folder: &str) -> BTreeSet<String> {
     let entries =
@@ -165,7 +173,10 @@ fn parameters_have_the_defaults_and_the_limits_of_the_code() {
         let texts = |numbers: [i64; 2]| numbers.iter().map(i64::to_string).collect();
         let (taken, refused): (Vec<String>, Vec<String>) = match limits {
             (Some(min), Some(max), []) => (texts([min, max]), texts([min - 1, max + 1])),
-            (None, None, []) => (vec!["any.text@example.com".to_owned()], Vec::new()),
+            (None, None, []) => {
+                let taken = TEXTS.iter().filter(|text| matches_pattern(parameter, text));
+                (taken.map(|text| (*text).to_owned()).collect(), Vec::new())
+            }
             (None, None, values) => (values.to_vec(), vec!["none of these".to_owned()]),
             _ => panic!("half a limit of {setting}"),
         };
@@ -218,8 +229,8 @@ fn the_readme_lists_every_setting_with_its_default() {
             "the default of {setting}"
         );
     }
-    let origins = template().parameter(READ_BY_API).unwrap().default.clone();
-    assert_eq!(origins.as_deref(), Some(listed[READ_BY_API]));
+    let headers = template().parameter(READ_BY_API).unwrap().default.clone();
+    assert_eq!(headers.as_deref(), Some(listed[READ_BY_API]));
 }
 
 #[test]

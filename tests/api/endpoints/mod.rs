@@ -9,6 +9,7 @@ mod fields;
 mod forgot_password;
 mod malicious_input;
 mod manage_users;
+mod origins;
 mod routes;
 mod sessions;
 mod signin;

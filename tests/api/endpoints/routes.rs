@@ -1,16 +1,15 @@
-//! Routes, methods and CORS.
+//! Routes and methods.
 
 use serde_json::json;
 
-use crate::answers::{MALFORMED_JSON, SENT, UNAUTHORIZED, UNKNOWN_USERNAME};
+use crate::answers::SENT;
 use crate::helpers::{
     ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE,
     CHECK_OLD_PASSWORD, LOG_OUT, RESET_PASSWORD, SEND_EMAIL, SESSION_SIGNIN, SESSIONS, SIGNIN, Service,
-    unknown_username,
 };
 
 /// Every path, and the methods that it has. The last one of the sessions could be a session's id.
-const PATHS: [(&str, &[&str]); 12] = [
+pub(super) const PATHS: [(&str, &[&str]); 12] = [
     (SIGNIN, &["POST"]),
     (CHANGE_PASSWORD_AFTER_SIGNIN, &["POST"]),
     (SEND_EMAIL, &["POST"]),
@@ -80,59 +79,4 @@ async fn an_unexpected_query_is_ignored() {
     let body = json!({"username": user.username});
 
     service.post_json(&format!("{SEND_EMAIL}?username=x&username=y&%ff=%00"), &body).await.is(SENT);
-}
-
-#[tokio::test]
-async fn pages_of_other_origins_may_read_every_response() {
-    let service = Service::new();
-    let from_elsewhere = async |path: &str, body: String| {
-        let request = service.request("POST", path).header("origin", "https://app.example.com");
-        ApiResponse::to(request.body(body)).await
-    };
-    let user = service.user().create().await;
-
-    let success = from_elsewhere(SEND_EMAIL, json!({"username": user.username}).to_string()).await;
-    success.is(SENT);
-    let unknown = from_elsewhere(SEND_EMAIL, json!({"username": unknown_username()}).to_string()).await;
-    unknown.is(UNKNOWN_USERNAME);
-    let malformed = from_elsewhere(SIGNIN, "{".to_owned()).await;
-    malformed.is(MALFORMED_JSON);
-    let invalid = from_elsewhere(SIGNIN, "{}".to_owned()).await;
-    assert_eq!(invalid.status, 422);
-    let unauthorized = from_elsewhere(CHANGE_PASSWORD, "{}".to_owned()).await;
-    unauthorized.is(UNAUTHORIZED);
-    for answer in [success, unknown, malformed, invalid, unauthorized] {
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");
-        let exposed = answer.header("access-control-expose-headers").unwrap().to_lowercase();
-        assert_eq!(exposed, "retry-after,www-authenticate");
-    }
-}
-
-#[tokio::test]
-async fn preflight_requests_are_answered() {
-    let service = Service::new();
-    for (path, methods) in PATHS {
-        let method = methods[0];
-        let request = service
-            .request("OPTIONS", path)
-            .header("origin", "https://app.example.com")
-            .header("access-control-request-method", method)
-            .header("access-control-request-headers", "authorization,content-type");
-        let answer = ApiResponse::to(request).await;
-
-        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{path}");
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
-        let allowed = answer.header("access-control-allow-methods").unwrap();
-        assert!(allowed.contains(method), "{allowed}");
-        let headers = answer.header("access-control-allow-headers").unwrap().to_lowercase();
-        assert!(headers.contains("authorization") && headers.contains("content-type"), "{headers}");
-    }
-}
-
-#[tokio::test]
-async fn a_request_without_an_origin_gets_no_cors_headers() {
-    let service = Service::new();
-    let answer = service.post(SIGNIN, "{").await;
-    answer.is(MALFORMED_JSON);
-    assert_eq!(answer.header("access-control-allow-origin"), None);
 }

@@ -64,6 +64,7 @@ impl Service {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let settings = Settings::new(|variable| match variable {
             "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
+            "CORS_ALLOW_ORIGINS" => Some("*".to_owned()),
             _ => None,
         });
         let aws = aws();

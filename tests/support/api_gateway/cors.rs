@@ -5,11 +5,27 @@ use axum::http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use shared::domain::AllowedOrigins;
+use shared::settings::{ConfigError, Settings};
 
 use crate::stack::StartError;
 use crate::template;
+
+/// The setting for the headers that pages may send.
+const ALLOW_HEADERS: &str = "CORS_ALLOW_HEADERS";
+
+/// Checks the names of headers that pages may send. A star does not allow `Authorization` (Fetch Standard §3.3.5), so it
+/// is not a name here.
+pub(crate) fn check_allowed_headers(settings: &Settings) -> Result<(), ConfigError> {
+    let is_name = |name: &str| HeaderName::from_bytes(name.as_bytes()).is_ok() && !name.contains('*');
+    match settings.optional(ALLOW_HEADERS) {
+        Some(names) if !names.split(',').all(is_name) => {
+            Err(ConfigError::new(ALLOW_HEADERS, "must be names of headers, several separated by commas"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// The CORS configuration: the origins that may read responses, and the headers for them.
 pub(super) struct Cors {

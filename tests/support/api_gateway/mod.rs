@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::cors::Cors;
+pub(crate) use self::cors::check_allowed_headers;
 use self::event::{RequestContext, event};
 use crate::lambda::Functions;
 use crate::stack::StartError;
@@ -34,7 +35,8 @@ struct Gateway {
     /// The address of the API, which events show as the host.
     domain: String,
     routes: Vec<Route>,
-    cors: Cors,
+    /// The CORS configuration, if there is one.
+    cors: Option<Cors>,
     functions: Arc<Functions>,
 }
 
@@ -63,7 +65,7 @@ struct FunctionResponse {
 /// The router for the API at `address`.
 pub(crate) fn router(
     deployed: &[template::Function],
-    cors: &template::Cors,
+    cors: Option<&template::Cors>,
     address: SocketAddr,
     functions: Arc<Functions>,
 ) -> Result<Router, StartError> {
@@ -74,7 +76,7 @@ pub(crate) fn router(
             function: function.name.clone(),
         })
     });
-    let cors = Cors::new(cors)?;
+    let cors = cors.map(Cors::new).transpose()?;
     let gateway = Gateway { domain: address.to_string(), routes: routes.collect(), cors, functions };
     Ok(Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::new(gateway)))
 }
@@ -87,12 +89,14 @@ async fn answer(
 ) -> Response {
     // API Gateway's ids look like this: JKJaXmPLvHcESHA=.
     let request_id = format!("{:.15}=", Uuid::new_v4().simple().to_string());
-    let mut response = if request.method == Method::OPTIONS {
+    let mut response = if gateway.cors.is_some() && request.method == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
         gateway.route(&request, peer.ip(), &request_id, body).await
     };
-    gateway.cors.apply(&request, response.headers_mut());
+    if let Some(cors) = &gateway.cors {
+        cors.apply(&request, response.headers_mut());
+    }
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("apigw-requestid", id);
     }

@@ -162,10 +162,10 @@ mod tests {
 
     #[test]
     fn functions_are_evaluated() {
-        let template = template(&[("CORS_ALLOW_ORIGINS", "https://a.example, https://b.example")]);
+        let template = template(&[("SUBNETS", "a, b")]);
         for (yaml, expected) in [
             ("!Ref JwtRotationDays", json!("30")),
-            ("!Ref CorsAllowOrigins", json!(["https://a.example", "https://b.example"])),
+            ("!Ref Subnets", json!(["a", "b"])),
             ("!Ref TableUsers", json!("test-users")),
             ("!GetAtt TableUsers.Arn", json!("arn:aws:dynamodb:eu-central-1:000000000000:table/test-users")),
             ("!Ref Key", json!("arn:aws:secretsmanager:eu-central-1:000000000000:secret:test/key")),

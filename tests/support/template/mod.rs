@@ -252,7 +252,8 @@ impl Template {
         Ok(statements)
     }
 
-    pub(crate) fn cors(&self) -> Result<Cors> {
+    /// Returns the CORS configuration of the API, if it has one.
+    pub(crate) fn cors(&self) -> Result<Option<Cors>> {
         let (_, api) = self.of_kind(API)?.next().ok_or_else(|| not_understood("no resource of", API))?;
         self.read(&api.properties["CorsConfiguration"])
     }
@@ -423,7 +424,7 @@ mod tests {
         Parameters:
           UsersTable: {Type: String, Default: ''}
           JwtRotationDays: {Type: Number, Default: 30}
-          CorsAllowOrigins: {Type: CommaDelimitedList, Default: '*'}
+          Subnets: {Type: CommaDelimitedList, Default: ''}
           MailFrom: {Type: String}
         Conditions:
           Own: !Equals [!Ref UsersTable, '']
