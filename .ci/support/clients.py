@@ -1,6 +1,7 @@
-"""Checks that every built function links exactly the AWS clients that its role lets it use: clients.py TEMPLATE BUILD
+"""Checks that every built function links exactly the AWS clients that its role lets it use, and the list of common
+passwords exactly if it sets passwords: clients.py TEMPLATE BUILD LIST
 
-A client that a function does not need costs it size and start time. Runs with the Python of aws-sam-cli.
+What a function does not need costs it size and start time. Runs with the Python of aws-sam-cli.
 """
 
 import re
@@ -13,6 +14,13 @@ from cfnlint.decode import decode
 
 # The names of the services in IAM, and those of their crates.
 CRATES = {"dynamodb": "dynamodb", "secretsmanager": "secretsmanager", "ses": "sesv2"}
+SET_PASSWORDS = {
+    "change_my_password",
+    "change_password",
+    "change_password_after_signin",
+    "forgot_password_reset_password",
+    "manage_users",
+}
 LINKED = re.compile(rb"aws_sdk_([a-z0-9]+)")
 
 
@@ -41,6 +49,7 @@ def main() -> None:
     if problems:
         sys.exit(f"{problems}")
     build = Path(sys.argv[2])
+    blocklist = Path(sys.argv[3]).read_bytes()
     resources = template["Resources"]
     wrong = []
     for name, resource in resources.items():
@@ -53,6 +62,8 @@ def main() -> None:
         print(f"{name:28} {len(binary) // 1024:6} KiB  {' '.join(sorted(linked))}")
         if linked != allowed:
             wrong.append(f"{name} links {sorted(linked)}, but its role allows {sorted(allowed)}")
+        if (blocklist in binary) != (name in SET_PASSWORDS):
+            wrong.append(f"{name} links the list of common passwords, or should")
     if wrong:
         sys.exit("\n".join(wrong))
 

@@ -77,17 +77,32 @@ impl CodeVerification {
 
     /// Verifies that `code` is the one that was sent to `username`, and runs `action` if it is, with the user as read
     /// and the code's id. The try that was reserved for the comparison is released afterwards, unless `action` used the
-    /// code up: a right code costs no try.
+    /// code up: a right code costs no try, also if `action` fails.
     ///
     /// A wrong code and an unknown username are charged to the address that the request came from before they are
     /// answered, so that no more such answers leave than it may get.
-    pub async fn with_code(
+    pub async fn with_code<E: From<CodeError>>(
         &self,
         username: &Username,
         code: &SubmittedCode,
         source_ip: IpAddr,
-        action: impl AsyncFnOnce(&User, &CodeId) -> Result<CodeUse, Failure>,
-    ) -> Result<CodeUse, CodeError> {
+        action: impl AsyncFnOnce(&User, &CodeId) -> Result<CodeUse, E>,
+    ) -> Result<CodeUse, E> {
+        let (user, reserved) = self.verify(username, code, source_ip).await?;
+        let outcome = action(&user, &reserved.code.code_id).await;
+        if !matches!(outcome, Ok(CodeUse::UsedUp)) {
+            self.release(username, &reserved).await;
+        }
+        outcome
+    }
+
+    /// Verifies a code, and charges the address if it is wrong.
+    async fn verify(
+        &self,
+        username: &Username,
+        code: &SubmittedCode,
+        source_ip: IpAddr,
+    ) -> Result<(User, ReservedTry), CodeError> {
         let (wait, user) = tokio::join!(self.address_wait(source_ip), self.store.user(username));
         if let Some(wait) = wait? {
             return Err(Refused::Wait(wait).into());
@@ -98,12 +113,7 @@ impl CodeVerification {
         {
             self.store.charge_address(source_ip, limit, clock::now()).await?;
         }
-        let (user, reserved) = verified?;
-        let outcome = action(&user, &reserved.code.code_id).await;
-        if outcome != Ok(CodeUse::UsedUp) {
-            self.release(username, &reserved).await;
-        }
-        Ok(outcome?)
+        verified
     }
 
     async fn address_wait(&self, source_ip: IpAddr) -> Result<Option<Duration>, Failure> {

@@ -7,7 +7,7 @@ use aws_types::SdkConfig;
 
 use crate::authentication::{AuthenticationError, Authenticator, Purpose};
 use crate::clock;
-use crate::domain::{NewPassword, Password};
+use crate::domain::{ApprovedPassword, Password, User};
 use crate::endpoint::Error;
 use crate::hashing::PasswordHasher;
 use crate::password_changes::PasswordChanges;
@@ -33,6 +33,14 @@ pub struct Account {
     signed_in: SignedIn,
     candidate: Candidate,
     source_ip: IpAddr,
+}
+
+impl Account {
+    /// The user.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.signed_in.user
+    }
 }
 
 impl OwnPassword {
@@ -81,9 +89,9 @@ impl OwnPassword {
         }
     }
 
-    /// Changes the password from `old_password`, which is [verified](Self::verify) first, to the one that
-    /// `new_password` returns; its error is returned, and nothing is changed then. The change revokes all other tokens
-    /// and all sessions, ends a pending password change, and notifies the user by e-mail.
+    /// Changes the password from `old_password`, which is [verified](Self::verify) first, to the one that `approve`
+    /// returns; its error is returned, and nothing is changed then. The change revokes all other tokens and all
+    /// sessions, ends a pending password change, and notifies the user by e-mail.
     ///
     /// [`Error::PasswordIncorrect`] also means that another change came first, and [`Error::RateLimitExceeded`] that
     /// the user made [as many changes as are allowed](crate::domain::OwnChanges).
@@ -91,12 +99,12 @@ impl OwnPassword {
         &self,
         account: &Account,
         old_password: &Password,
-        new_password: impl FnOnce() -> Result<NewPassword, Error> + Send,
+        approve: impl FnOnce() -> Result<ApprovedPassword, Error> + Send,
     ) -> Result<(), Error> {
         self.verify(account, old_password).await?;
         // As read with the token: if the stamp has been replaced since, perhaps the token was revoked with it.
         let SignedIn { user, jti } = &account.signed_in;
-        let password_hash = self.hasher.hash(&new_password()?).await?;
+        let password_hash = self.hasher.hash(&approve()?).await?;
         let change = PasswordChange::signed_in(user, &password_hash, jti, account.source_ip, clock::now())?;
         if self.changes.make(&change).await? {
             return Ok(());

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::domain::{AllowedOrigins, OriginsError, PasswordPolicy};
+use crate::domain::{AllowedOrigins, Blocklist, OriginsError, PasswordPolicy, is_invisible};
 
 /// The deployment's settings, looked up by the names of environment variables.
 pub struct Settings {
@@ -79,9 +79,25 @@ impl Settings {
         }
     }
 
-    /// The policy that new passwords have to meet, by `PASSWORD_MIN_LENGTH`.
+    /// The name of the product, by `PRODUCT_NAME`.
+    pub fn product_name(&self) -> Result<String, ConfigError> {
+        let name = self.text("PRODUCT_NAME", "Postern");
+        if name.contains(is_invisible) {
+            return Err(ConfigError::new("PRODUCT_NAME", "must be one line of text"));
+        }
+        Ok(name)
+    }
+
+    /// The policy that new passwords have to meet, by `PASSWORD_MIN_LENGTH`, `PASSWORD_BLOCKLIST` and `PRODUCT_NAME`.
+    /// Only for functions that set passwords: the list is then linked into them, and into no other.
     pub fn password_policy(&self) -> Result<PasswordPolicy, ConfigError> {
-        self.number("PASSWORD_MIN_LENGTH", 8, 1..=256).map(PasswordPolicy::new)
+        let min_chars = self.number("PASSWORD_MIN_LENGTH", 8, 1..=256)?;
+        let blocklist = match &*self.text("PASSWORD_BLOCKLIST", "common") {
+            "common" => Some(Blocklist::new(&self.product_name()?)),
+            "off" => None,
+            _ => return Err(ConfigError::new("PASSWORD_BLOCKLIST", "must be one of common, off")),
+        };
+        Ok(PasswordPolicy::new(min_chars, blocklist))
     }
 
     /// Returns whether responses must not reveal that a user exists, by `PREVENT_USER_EXISTENCE_ERRORS`.

@@ -70,13 +70,14 @@ pub(crate) const TOO_MANY_ATTEMPTS: Documented =
     (429, r#"{"success":false,"code":429,"message":"Too many attempts, try again later"}"#);
 
 /// The validation errors of `change_password`: codes, parameters and messages.
-const CHANGE_PASSWORD_ERRORS: [(usize, &str, &str); 7] = [
+const CHANGE_PASSWORD_ERRORS: [(usize, &str, &str); 8] = [
     (1, "old_password", "Please, provide old password. This cannot be empty."),
     (2, "new_password", "You must provide new password."),
     (3, "new_password_check", "You must provide new password check."),
     (4, "old_password", "Password is incorrect. Please provide you current password"),
     (5, "new_password_check", "Both “new password” and “new password check” values must be equal"),
     (6, "new_password", "New password must be between 8 and 256 characters long"),
+    (7, "new_password", "New password is too common"),
     (8, "new_password", "New password must differ from the old one"),
 ];
 

@@ -79,18 +79,22 @@ impl ChangeMyPassword {
     async fn change(&self, account: &Account, body: ChangeFields) -> Result<Success, Error> {
         let mut fields = Validator::default();
         let old_password = fields.password("old_password", body.old_password);
-        let new_password = fields.new_password("new_password", body.new_password, self.policy);
+        let user = account.user();
+        let new_password =
+            fields.new_password("new_password", body.new_password, &self.policy, Some(&user.username));
         let (Some(old_password), Some(new_password)) = (old_password, new_password) else {
             return Err(fields.into_errors().into());
         };
-        let unless_unchanged = || {
-            if new_password.is_unchanged_from(&old_password) {
+        let approve = || {
+            let is_unchanged = new_password.is_unchanged_from(&old_password);
+            let approved = self.policy.approve(new_password, &user.email_addresses)?;
+            if is_unchanged {
                 let _: Option<()> = fields.refuse("new_password", "and old password must be different");
                 return Err(fields.into_errors().into());
             }
-            Ok(new_password)
+            Ok(approved)
         };
-        self.passwords.change(account, &old_password, unless_unchanged).await?;
+        self.passwords.change(account, &old_password, approve).await?;
         Success::new("password_changed", &Response { msg: "Password changed" })
     }
 }

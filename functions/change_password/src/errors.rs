@@ -16,6 +16,7 @@ pub(crate) enum PasswordChangeError {
         min: usize,
         max: usize,
     },
+    NewPasswordTooCommon,
     NewPasswordUnchanged,
 }
 
@@ -42,6 +43,7 @@ impl PasswordChangeError {
                 let message = format!("New password must be between {min} and {max} characters long");
                 (6, "new_password", message.into())
             }
+            Self::NewPasswordTooCommon => (7, "new_password", "New password is too common".into()),
             Self::NewPasswordUnchanged => {
                 (8, "new_password", "New password must differ from the old one".into())
             }
@@ -73,6 +75,7 @@ mod tests {
     fn errors_are_told_in_the_order_of_their_numbers() {
         let errors = vec![
             PasswordChangeError::NewPasswordUnchanged,
+            PasswordChangeError::NewPasswordTooCommon,
             PasswordChangeError::NewPasswordLength { min: 8, max: 256 },
             PasswordChangeError::NewPasswordCheckUnequal,
             PasswordChangeError::OldPasswordIncorrect,
@@ -90,6 +93,7 @@ mod tests {
             (4, "old_password"),
             (5, "new_password_check"),
             (6, "new_password"),
+            (7, "new_password"),
             (8, "new_password"),
         ];
         assert_eq!(told, expected);

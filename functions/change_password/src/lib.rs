@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
-use shared::domain::{NewPassword, Password, PasswordPolicy};
+use shared::domain::{
+    ApprovedPassword, NewPassword, Password, PasswordError, PasswordPolicy, TooCommon, User,
+};
 use shared::endpoint::{Endpoint, Envelope, Error, Success, bearer_token, parse};
 use shared::fields::Field;
 use shared::own_password::{Account, OwnPassword};
@@ -47,7 +49,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(body: Body, policy: PasswordPolicy) -> Self {
+    fn new(body: Body, policy: &PasswordPolicy, user: &User) -> Self {
         let mut fields = Self::default();
         match filled(body.old_password) {
             None => fields.errors.push(PasswordChangeError::OldPasswordMissing),
@@ -67,8 +69,11 @@ impl Fields {
             fields.errors.push(PasswordChangeError::NewPasswordCheckUnequal);
         }
         if let Some(text) = new_password {
-            match policy.parse(text) {
+            match policy.parse(text, Some(&user.username)) {
                 Ok(password) => fields.new_password = Some(password),
+                Err(PasswordError::TooCommon) => {
+                    fields.errors.push(PasswordChangeError::NewPasswordTooCommon);
+                }
                 Err(_) => fields.errors.push(PasswordChangeError::NewPasswordLength {
                     min: policy.min_chars(),
                     max: PasswordPolicy::MAX_CHARS,
@@ -78,17 +83,25 @@ impl Fields {
         fields
     }
 
-    /// The new password, if no field is wrong. It must differ from the old one; this is checked only here,
-    /// after the old one was found right.
-    fn finish(&mut self, old_password: &Password) -> Result<NewPassword, Error> {
-        let new_password = self.new_password.take();
-        if new_password.as_ref().is_some_and(|new| new.is_unchanged_from(old_password)) {
-            self.errors.push(PasswordChangeError::NewPasswordUnchanged);
+    /// The new password, if no field is wrong. It must not be the local part of an address, and must differ from the
+    /// old one; this is checked only here, after the old one was found right.
+    fn finish(
+        &mut self,
+        old_password: &Password,
+        policy: &PasswordPolicy,
+        user: &User,
+    ) -> Result<ApprovedPassword, Error> {
+        let Some(new_password) = self.new_password.take() else {
+            return Err(self.errors());
+        };
+        let is_unchanged = new_password.is_unchanged_from(old_password);
+        match policy.approve(new_password, &user.email_addresses) {
+            Err(TooCommon) => self.errors.push(PasswordChangeError::NewPasswordTooCommon),
+            Ok(_) if is_unchanged => self.errors.push(PasswordChangeError::NewPasswordUnchanged),
+            Ok(approved) if self.errors.is_empty() => return Ok(approved),
+            Ok(_) => {}
         }
-        match new_password {
-            Some(new_password) if self.errors.is_empty() => Ok(new_password),
-            _ => Err(self.errors()),
-        }
+        Err(self.errors())
     }
 
     fn errors(&mut self) -> Error {
@@ -123,7 +136,8 @@ impl Endpoint for ChangePassword {
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
         let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
         let account = self.passwords.authenticate(token, source_ip).await?;
-        self.change(&account, Fields::new(parse(request)?, self.policy)).await?;
+        let fields = Fields::new(parse(request)?, &self.policy, account.user());
+        self.change(&account, fields).await?;
         let message = "New password is set for user.";
         Success::new("password_changed", &Response { success: true, code: 100, message })
     }
@@ -134,7 +148,8 @@ impl ChangePassword {
         let Some(old_password) = fields.old_password.take() else {
             return Err(fields.errors());
         };
-        match self.passwords.change(account, &old_password, || fields.finish(&old_password)).await {
+        let approve = || fields.finish(&old_password, &self.policy, account.user());
+        match self.passwords.change(account, &old_password, approve).await {
             Err(Error::PasswordIncorrect) => {
                 fields.errors.push(PasswordChangeError::OldPasswordIncorrect);
                 Err(fields.errors())

@@ -46,11 +46,12 @@ struct ForcedChange {
 }
 
 impl ForcedChange {
-    fn parse(body: Body, policy: PasswordPolicy) -> Result<Self, Error> {
+    fn parse(body: Body, policy: &PasswordPolicy) -> Result<Self, Error> {
         let mut fields = Validator::default();
         let username = fields.username(body.username);
         let old_password = fields.password("old_password", body.old_password);
-        let mut new_password = fields.new_password("new_password", body.new_password, policy);
+        let mut new_password =
+            fields.new_password("new_password", body.new_password, policy, username.as_ref());
         if let (Some(old), Some(new)) = (&old_password, &new_password)
             && new.is_unchanged_from(old)
         {
@@ -91,22 +92,23 @@ impl Endpoint for ChangePasswordAfterSignin {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let change = ForcedChange::parse(parse(request)?, self.policy)?;
+        let change = ForcedChange::parse(parse(request)?, &self.policy)?;
         let ForcedChange { username, old_password, .. } = &change;
         let purpose = Purpose::Check;
         let authenticated = self.authentication.verify(username, old_password, source_ip, purpose).await?;
-        self.change(&authenticated.user, &change, source_ip).await
+        self.change(&authenticated.user, change, source_ip).await
     }
 }
 
 impl ChangePasswordAfterSignin {
-    async fn change(&self, user: &User, change: &ForcedChange, source_ip: IpAddr) -> Result<Success, Error> {
+    async fn change(&self, user: &User, change: ForcedChange, source_ip: IpAddr) -> Result<Success, Error> {
         if !user.activated {
             return Err(Error::NotActivated);
         }
         if !user.must_change_password {
             return Err(Error::NoPasswordChangeNeeded);
         }
+        let new_password = self.policy.approve(change.new_password, &user.email_addresses)?;
         let now = clock::now();
         let security_stamp = random::security_stamp();
         let stays = change.session.stay_logged_in;
@@ -114,7 +116,7 @@ impl ChangePasswordAfterSignin {
         // Issued before anything is written, so that a failure leaves everything as it was.
         let key = session_token.as_ref().map(SessionToken::key);
         let token = self.tokens.issue(&user.user_id, &security_stamp, key, now).await?;
-        let password_hash = self.hasher.hash(&change.new_password).await?;
+        let password_hash = self.hasher.hash(&new_password).await?;
         let session = session_token.as_ref().map(|token| NewSession {
             token,
             username: &user.username,

@@ -51,7 +51,9 @@ impl Endpoint for CheckCode {
         let (Some(username), Some(code)) = (fields.username(body.username), fields.code(body.code)) else {
             return Err(fields.into_errors().into());
         };
-        self.verification.with_code(&username, &code, source_ip, async |_, _| Ok(CodeUse::Kept)).await?;
+        self.verification
+            .with_code(&username, &code, source_ip, async |_, _| Ok::<_, Error>(CodeUse::Kept))
+            .await?;
         Success::new("code_correct", &Response { msg: "Code correct", success_code: "code_correct" })
     }
 }

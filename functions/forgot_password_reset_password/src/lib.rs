@@ -40,11 +40,11 @@ struct Reset {
 }
 
 impl Reset {
-    fn parse(body: Body, policy: PasswordPolicy) -> Result<Self, Error> {
+    fn parse(body: Body, policy: &PasswordPolicy) -> Result<Self, Error> {
         let mut fields = Validator::default();
         let username = fields.username(body.username);
         let code = fields.code(body.code);
-        let new_password = fields.new_password("new_password", body.new_password, policy);
+        let new_password = fields.new_password("new_password", body.new_password, policy, username.as_ref());
         match (username, code, new_password) {
             (Some(username), Some(code), Some(new_password)) => Ok(Self { username, code, new_password }),
             _ => Err(fields.into_errors().into()),
@@ -79,7 +79,7 @@ impl Endpoint for ResetPassword {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let reset = Reset::parse(parse(request)?, self.policy)?;
+        let reset = Reset::parse(parse(request)?, &self.policy)?;
         self.reset(&reset, source_ip).await
     }
 }
@@ -89,12 +89,18 @@ impl ResetPassword {
         let mut hash = None;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let change = async |user: &User, code_id: &CodeId| {
+                let new_password = reset.new_password.clone();
+                let approved = self.policy.approve(new_password, &user.email_addresses)?;
                 let password_hash = match &hash {
                     Some(password_hash) => password_hash,
-                    None => hash.insert(self.hasher.hash(&reset.new_password).await?),
+                    None => hash.insert(self.hasher.hash(&approved).await?),
                 };
                 let change = PasswordChange::reset(user, password_hash, code_id, source_ip, clock::now());
-                Ok(if self.changes.make(&change).await? { CodeUse::UsedUp } else { CodeUse::Kept })
+                Ok::<_, Error>(if self.changes.make(&change).await? {
+                    CodeUse::UsedUp
+                } else {
+                    CodeUse::Kept
+                })
             };
             if self.verification.with_code(&reset.username, &reset.code, source_ip, change).await?
                 == CodeUse::UsedUp

@@ -11,9 +11,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shared::administration::{Outcome, Refusal, UserView, answer, with_cursor};
 use shared::domain::{
-    EmailAddress, Networks, NewPassword, OwnChanges, PasswordPolicy, User, UserWithHash, Username,
+    ApprovedPassword, EmailAddress, Networks, NewPassword, OwnChanges, PasswordPolicy, TooCommon, User,
+    UserWithHash, Username,
 };
 use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
+use shared::fields::Validator;
 use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
 use shared::password_changes::PasswordChanges;
@@ -63,7 +65,7 @@ impl Function for ManageUsers {
     async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
         let command = async {
-            let constraints = Constraints { policy: self.policy, now: clock::now() };
+            let constraints = Constraints { policy: &self.policy, now: clock::now() };
             let (action, command) = Command::parse(&payload, constraints);
             let outcome = match command {
                 Ok(command) => self.execute(command).await,
@@ -128,6 +130,16 @@ impl ManageUsers {
         })
     }
 
+    /// Checks a password for a user with these addresses, which operators may know.
+    fn approve(
+        &self,
+        password: NewPassword,
+        addresses: &[EmailAddress],
+    ) -> Result<ApprovedPassword, Refusal> {
+        let refuse = |TooCommon| Validator::too_common("password").into();
+        self.policy.approve(password, addresses).map_err(refuse)
+    }
+
     async fn user(&self, username: &Username) -> Result<User, Refusal> {
         let user = self.store.user(username).await?.ok_or(UNKNOWN_USERNAME)?;
         identify(&user.user_id);
@@ -136,7 +148,10 @@ impl ManageUsers {
 
     async fn create(&self, new: NewUser) -> Result<User, Refusal> {
         let password_hash = match new.credential {
-            Some(Credential::Password(password)) => Some(self.hasher.hash(&password).await?),
+            Some(Credential::Password(password)) => {
+                let approved = self.approve(password, &new.email_addresses)?;
+                Some(self.hasher.hash(&approved).await?)
+            }
             Some(Credential::Hash(hash)) => Some(hash),
             None => None,
         };
@@ -255,11 +270,16 @@ impl ManageUsers {
         password: &NewPassword,
         must_change_password: bool,
     ) -> Result<User, Refusal> {
-        let password_hash = self.hasher.hash(password).await?;
+        let mut hash = None;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
+            let approved = self.approve(password.clone(), &user.email_addresses)?;
+            let password_hash = match &hash {
+                Some(password_hash) => password_hash,
+                None => hash.insert(self.hasher.hash(&approved).await?),
+            };
             let now = clock::now();
-            let change = PasswordChange::set(&user, &password_hash, must_change_password, now);
+            let change = PasswordChange::set(&user, password_hash, must_change_password, now);
             if self.changes.make(&change).await? {
                 return Ok(User { must_change_password, password_changed_at: Some(now), ..user });
             }

@@ -88,8 +88,8 @@ pub(crate) enum Credential {
 
 /// The constraints that differ by deployment and time.
 #[derive(Clone, Copy)]
-pub(crate) struct Constraints {
-    pub(crate) policy: PasswordPolicy,
+pub(crate) struct Constraints<'a> {
+    pub(crate) policy: &'a PasswordPolicy,
     pub(crate) now: Timestamp,
 }
 
@@ -97,7 +97,7 @@ impl Command {
     /// Parses a payload `{"action": …, …}`. Also returns the name of its action, if there is one of this name.
     pub(crate) fn parse(
         payload: &RawValue,
-        constraints: Constraints,
+        constraints: Constraints<'_>,
     ) -> (Option<&'static str>, Result<Self, FieldErrors>) {
         let (mut payload, mut fields) = (Payload::parse(payload), Validator::default());
         let written = fields.text("action", payload.field("action"));
@@ -117,7 +117,7 @@ impl Command {
     fn of(
         action: &str,
         payload: &mut Payload,
-        constraints: Constraints,
+        constraints: Constraints<'_>,
         fields: &mut Validator,
     ) -> Option<Self> {
         match action {
@@ -141,12 +141,12 @@ impl Command {
     }
 }
 
-fn create(payload: &mut Payload, constraints: Constraints, fields: &mut Validator) -> Option<NewUser> {
+fn create(payload: &mut Payload, constraints: Constraints<'_>, fields: &mut Validator) -> Option<NewUser> {
     let username = fields.new_username("username", payload.field("username"));
     let credential = match (payload.field("password"), payload.field("password_hash")) {
         (Field::Absent, Field::Absent) => Some(None),
         (password, Field::Absent) => fields
-            .new_password("password", password, constraints.policy)
+            .new_password("password", password, constraints.policy, username.as_ref())
             .map(|password| Some(Credential::Password(password))),
         (Field::Absent, hash) => password_hash(hash, fields).map(|hash| Some(Credential::Hash(hash))),
         _ => fields.refuse("password", "and a password hash exclude each other"),
@@ -221,9 +221,9 @@ fn rename(payload: &mut Payload, fields: &mut Validator) -> Option<Command> {
     Some(Command::Rename { username: username?, new_username: new_username? })
 }
 
-fn set_password(payload: &mut Payload, policy: PasswordPolicy, fields: &mut Validator) -> Option<Command> {
+fn set_password(payload: &mut Payload, policy: &PasswordPolicy, fields: &mut Validator) -> Option<Command> {
     let username = fields.username(payload.field("username"));
-    let password = fields.new_password("password", payload.field("password"), policy);
+    let password = fields.new_password("password", payload.field("password"), policy, username.as_ref());
     let must_change_password = fields.boolean("must_change_password", &payload.field("must_change_password"));
     Some(Command::SetPassword {
         username: username?,
@@ -300,7 +300,7 @@ fn past(
     }
 }
 
-fn import(payload: &mut Payload, constraints: Constraints, fields: &mut Validator) -> Option<Command> {
+fn import(payload: &mut Payload, constraints: Constraints<'_>, fields: &mut Validator) -> Option<Command> {
     let entries = match payload.list("users") {
         Ok(Some(entries)) if entries.len() <= MAX_IMPORTED => entries,
         _ => return fields.refuse("users", &format!("must be a list of at most {MAX_IMPORTED} users")),

@@ -1,5 +1,6 @@
 //! The pure rules. Nothing here reads a clock, a random source or the network: all that varies is an argument.
 
+mod blocklist;
 mod email_address;
 mod invisible;
 mod network;
@@ -14,13 +15,14 @@ mod timestamp;
 mod user;
 mod username;
 
+pub use blocklist::Blocklist;
 pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
 pub(crate) use network::ipv6_network;
 pub use network::{Budget, Network, Networks};
 pub use origins::{AllowedOrigins, OriginsError, is_own_origin};
 pub use own_changes::{OwnChanges, TooManyChanges};
-pub use password::{NewPassword, Password, PasswordError, PasswordPolicy};
+pub use password::{ApprovedPassword, NewPassword, Password, PasswordError, PasswordPolicy, TooCommon};
 pub use password_hash::{Form, Function, PasswordHash, PasswordHashError};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
 pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, SendLimit, TRIES};

@@ -90,7 +90,7 @@ impl fmt::Debug for Username {
 }
 
 /// Lower-casing can leave a string that NFKC would compose further, hence the second pass.
-fn normalise(written: &str) -> String {
+pub(super) fn normalise(written: &str) -> String {
     written.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 

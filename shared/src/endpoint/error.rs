@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::authentication::AuthenticationError;
 use crate::code_verification::CodeError;
-use crate::domain::TooManyChanges;
+use crate::domain::{TooCommon, TooManyChanges};
 use crate::failure::{Failure, Refused};
-use crate::fields::{BodyError, FieldErrors};
+use crate::fields::{BodyError, FieldErrors, Validator};
 use crate::tokens::TokenError;
 
 /// How long a client should wait after a failure of ours before it tries again.
@@ -248,6 +248,13 @@ impl From<BodyError> for Error {
             BodyError::TooLarge => Self::PayloadTooLarge,
             BodyError::Malformed => Self::MalformedJson,
         }
+    }
+}
+
+impl From<TooCommon> for Error {
+    /// The refusal of a `new_password`, which is the field of all endpoints that set one.
+    fn from(TooCommon: TooCommon) -> Self {
+        Self::Validation(Validator::too_common("new_password"))
     }
 }
 

@@ -6,6 +6,9 @@ use crate::domain::{
     SessionInformation, SessionToken, SubmittedCode, Username, UsernameError,
 };
 
+/// The constraint that a common password breaks.
+const TOO_COMMON: &str = "is too common";
+
 /// The session that a client asks for.
 #[derive(Debug)]
 pub struct SessionRequest {
@@ -57,15 +60,18 @@ impl Validator {
         Password::parse(text).map_or_else(|error| self.password_error(name, error, 1), Some)
     }
 
-    /// A new password.
+    /// A new password of the user with this name, if it is known.
     pub fn new_password(
         &mut self,
         name: &'static str,
         field: Field,
-        policy: PasswordPolicy,
+        policy: &PasswordPolicy,
+        username: Option<&Username>,
     ) -> Option<NewPassword> {
         let text = self.text(name, field)?;
-        policy.parse(text).map_or_else(|error| self.password_error(name, error, policy.min_chars()), Some)
+        policy
+            .parse(text, username)
+            .map_or_else(|error| self.password_error(name, error, policy.min_chars()), Some)
     }
 
     /// A reset `code`: a string of digits, or a number that stands for them.
@@ -132,6 +138,14 @@ impl Validator {
         parsed.filter(|_| self.errors.is_empty()).ok_or(self.errors)
     }
 
+    /// The errors of a request whose only fault is a new password that is too common.
+    #[must_use]
+    pub fn too_common(name: &'static str) -> FieldErrors {
+        let mut fields = Self::default();
+        let _: Option<()> = fields.refuse(name, TOO_COMMON);
+        fields.into_errors()
+    }
+
     /// The fields that failed.
     #[must_use]
     pub fn into_errors(self) -> FieldErrors {
@@ -161,6 +175,7 @@ impl Validator {
             PasswordError::Empty => self.required(name),
             PasswordError::TooShort => self.refuse(name, &format!("must be at least {min} characters")),
             PasswordError::TooLong => self.at_most(name, PasswordPolicy::MAX_CHARS),
+            PasswordError::TooCommon => self.refuse(name, TOO_COMMON),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use self::argon2::{Arenas, decoy, hash_argon2id};
 use self::imported::is_right;
-use crate::domain::{Form, Function, NewPassword, Password, PasswordHash};
+use crate::domain::{ApprovedPassword, Form, Function, Password, PasswordHash};
 use crate::failure::Failure;
 use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
@@ -61,7 +61,7 @@ impl PasswordHasher {
     }
 
     /// Hashes a new password with a salt from the operating system's random source.
-    pub async fn hash(&self, password: &NewPassword) -> Result<PasswordHash, Failure> {
+    pub async fn hash(&self, password: &ApprovedPassword) -> Result<PasswordHash, Failure> {
         self.hash_password(password.as_password()).await
     }
 
@@ -172,8 +172,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_hash_is_argon2id_with_the_deployment_s_parameters() {
-        let new_password = PasswordPolicy::new(1).parse("Password1234!".to_owned()).unwrap();
-        let hash = hasher("19456").hash(&new_password).await.unwrap();
+        let policy = PasswordPolicy::new(1, None);
+        let new_password = policy.parse("Password1234!".to_owned(), None).unwrap();
+        let approved = policy.approve(new_password, &[]).unwrap();
+        let hash = hasher("19456").hash(&approved).await.unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.expose());
     }
 

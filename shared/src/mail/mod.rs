@@ -20,7 +20,7 @@ use futures_util::future::join_all;
 use self::sender::Sender;
 use crate::aws::Dependency::Ses;
 use crate::aws::{Lazy, had_no_effect, lazy, single_attempt};
-use crate::domain::{EmailAddress, ResetCode, SessionInformation, Timestamp, User, is_invisible};
+use crate::domain::{EmailAddress, ResetCode, SessionInformation, Timestamp, User};
 use crate::failure::Failure;
 use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
@@ -159,16 +159,12 @@ impl Mailer {
     /// A mailer that sends from `MAIL_FROM`, by the SES configuration set `MAIL_CONFIGURATION_SET` if that is set, in
     /// the name of `PRODUCT_NAME`, in the language `MAIL_LANGUAGE`. `MAIL_FROM_NAME` and `MAIL_REPLY_TO` are optional.
     pub fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        let product_name = settings.text("PRODUCT_NAME", "Postern");
-        if product_name.contains(is_invisible) {
-            return Err(ConfigError::new("PRODUCT_NAME", "must be one line of text"));
-        }
         Ok(Self {
             // SES has no token against repetitions: a retry after a lost response would send the mail again.
             client: lazy(aws, |aws| Client::new(&single_attempt(aws))),
             sender: Sender::from_settings(settings)?,
             configuration_set: settings.optional("MAIL_CONFIGURATION_SET"),
-            product_name,
+            product_name: settings.product_name()?,
             language: settings.one_of("MAIL_LANGUAGE", Language::English, "en, de")?,
         })
     }

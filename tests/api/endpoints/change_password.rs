@@ -45,7 +45,9 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
     let (right, wrong, new) = (PASSWORD, WRONG_PASSWORD, NEW_PASSWORD);
     let too_long = "x".repeat(257);
 
-    let cases: [(Value, &[usize]); 29] = [
+    let common = "Passw0rd";
+
+    let cases: [(Value, &[usize]); 36] = [
         (json!({}), &[1, 2, 3]),
         (json!({"old_password": null, "new_password": null, "new_password_check": null}), &[1, 2, 3]),
         (json!({"old_password": "", "new_password": "", "new_password_check": ""}), &[1, 2, 3]),
@@ -69,6 +71,13 @@ async fn every_error_that_applies_is_named_in_order_of_its_code() {
         (json!({"old_password": right, "new_password": "7 chars", "new_password_check": "7 chars"}), &[6]),
         (json!({"old_password": right, "new_password": "😀😀😀", "new_password_check": "😀😀😀"}), &[6]),
         (json!({"old_password": right, "new_password": too_long, "new_password_check": too_long}), &[6]),
+        (json!({"old_password": right, "new_password": common, "new_password_check": common}), &[7]),
+        (json!({"old_password": right, "new_password": common}), &[3, 7]),
+        (json!({"old_password": right, "new_password": common, "new_password_check": new}), &[5, 7]),
+        (json!({"old_password": wrong, "new_password": common, "new_password_check": common}), &[4, 7]),
+        (json!({"old_password": wrong, "new_password": common}), &[3, 4, 7]),
+        (json!({"old_password": common, "new_password": common, "new_password_check": common}), &[4, 7]),
+        (json!({"new_password": common, "new_password_check": common}), &[1, 7]),
         (json!({"old_password": right, "new_password": right, "new_password_check": right}), &[8]),
         (json!({"old_password": right, "new_password": right}), &[3, 8]),
         (json!({"old_password": right, "new_password": right, "new_password_check": new}), &[5, 8]),

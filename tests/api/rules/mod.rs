@@ -1,5 +1,6 @@
 //! The rules that several endpoints share.
 
+mod blocklist;
 mod mails;
 mod migration;
 mod own_changes;

@@ -29,6 +29,8 @@ use tokio::runtime::Runtime;
 const SECRET: &str = "0123456789abcdefghijklmnopqrstuv";
 /// The `kid` of tokens.
 pub const VERSION: &str = "1";
+/// The name of the only user.
+pub const USERNAME: &str = "st.huber";
 /// The id of the only user.
 pub const USER_ID: &str = "33";
 
@@ -202,8 +204,8 @@ fn reads_attempts(request: &HttpRequest) -> bool {
 /// The item of the only user, which also serves as the reservation of the user's id.
 fn user() -> Value {
     json!({
-        "username": {"S": "st.huber"},
-        "display_username": {"S": "st.huber"},
+        "username": {"S": USERNAME},
+        "display_username": {"S": USERNAME},
         "user_id": {"S": USER_ID},
         "password_hash": {"S": "$2b$04$......................w74bL5gU7LSJClZClCa.Pkz14aTv/XO"},
         "security_stamp": {"S": "b"},

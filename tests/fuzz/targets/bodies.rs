@@ -5,12 +5,14 @@
 //! values that `serde_json` parses.
 #![no_main]
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::LazyLock;
 
-use fuzz::{Answer, SERVICE, event, valid_token};
+use fuzz::{Answer, SERVICE, USERNAME, event, valid_token};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization;
 
 type Rule = fn(&Value) -> bool;
@@ -46,9 +48,10 @@ const ENDPOINTS: [(&str, &[(&str, Rule)]); 10] = [
     ("sessions", &[("session_token", session_token)]),
     (CHANGE_PASSWORD, &[("old_password", any), ("new_password", any), ("new_password_check", any)]),
     (CHECK_OLD_PASSWORD, &[("password", password)]),
-    ("change_my_password", &[("old_password", password), ("new_password", new_password)]),
+    (CHANGE_MY_PASSWORD, &[("old_password", password), ("new_password", new_password)]),
 ];
 const CHANGE_PASSWORD: &str = "change_password";
+const CHANGE_MY_PASSWORD: &str = "change_my_password";
 /// The function `change_my_password` with its second route, which it recognises by the route key.
 const CHECK_OLD_PASSWORD: &str =
     "change_my_password POST /api/v1/user/myself/changePassword/checkOldPassword";
@@ -126,13 +129,19 @@ fn expected(function: &str, rules: &[(&str, Rule)], body: &[u8]) -> Option<Outco
     if function == CHANGE_PASSWORD {
         return Some(numbered(value("old_password"), value("new_password"), value("new_password_check")));
     }
-    let failing = rules.iter().filter(|(name, rule)| !rule(value(name)));
+    let user = json!(USERNAME);
+    let named = if function == CHANGE_MY_PASSWORD { &user } else { value("username") };
+    let is_valid = |name: &str, rule: &Rule| {
+        rule(value(name)) && (name != "new_password" || !is_common(value(name), named))
+    };
+    let failing = rules.iter().filter(|(name, rule)| !is_valid(name, rule));
     let mut failing: Vec<String> = failing.map(|(name, _)| (*name).to_owned()).collect();
     // The other endpoints verify the old password first.
     if function == "change_password_after_signin"
         && value("old_password") == value("new_password")
         && password(value("old_password"))
         && new_password(value("new_password"))
+        && !is_common(value("new_password"), named)
     {
         failing.push("new_password".to_owned());
     }
@@ -155,6 +164,7 @@ fn numbered(old: &Value, new: &Value, check: &Value) -> Outcome {
         filled(old),
         filled(new) && filled(check) && new != check,
         filled(new) && !new_password(new),
+        new_password(new) && is_common(new, &json!(USERNAME)),
     ];
     let numbers = (1..).zip(errors).filter(|(_, applies)| *applies);
     Outcome::Invalid(numbers.map(|(number, _): (u8, _)| number.to_string()).collect())
@@ -164,9 +174,13 @@ fn chars(value: &Value) -> usize {
     value.as_str().map_or(0, |text| text.chars().count())
 }
 
-fn username(value: &Value) -> bool {
+fn normalised(value: &Value) -> String {
     let written = value.as_str().unwrap_or_default();
-    let normalised: String = written.nfkc().collect::<String>().to_lowercase().nfkc().collect();
+    written.nfkc().collect::<String>().to_lowercase().nfkc().collect()
+}
+
+fn username(value: &Value) -> bool {
+    let normalised = normalised(value);
     (1..=190).contains(&chars(value))
         && (1..=190).contains(&normalised.chars().count())
         && !normalised.trim().is_empty()
@@ -178,6 +192,18 @@ fn password(value: &Value) -> bool {
 
 fn new_password(value: &Value) -> bool {
     (8..=256).contains(&chars(value))
+}
+
+/// Returns whether a new password is common for the user with this name, if it is one.
+fn is_common(password: &Value, name: &Value) -> bool {
+    static COMMON: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| include_str!("../../../shared/src/domain/blocklist/common.txt").lines().collect());
+    let password = normalised(password);
+    let is_named = |name: &str| {
+        let digits = password.strip_prefix(name).map(str::as_bytes);
+        digits.is_some_and(|digits| digits.len() <= 4 && digits.iter().all(u8::is_ascii_digit))
+    };
+    COMMON.contains(&*password) || is_named("postern") || (username(name) && is_named(&normalised(name)))
 }
 
 fn session_token(value: &Value) -> bool {
