@@ -6,7 +6,7 @@
 //! | Field | Holds |
 //! |---|---|
 //! | `level` | `INFO`, or `ERROR` if this service failed |
-//! | `event`, `action` | the endpoint; the command of `manage_users` |
+//! | `event`, `action` | the function; the command of `manage_users`, the step of a rotation, or the form of an authorizer's event |
 //! | `outcome`, `status` | the `error_code`, or the name of the act; the HTTP status |
 //! | `request_id` | API Gateway's id of the request, as in the access log; of an invocation, Lambda's id |
 //! | `source_ip` | the address that API Gateway saw |
@@ -126,7 +126,7 @@ pub struct Summary<'a> {
     pub outcome: &'static str,
     /// The HTTP status, if the answer has one.
     pub status: Option<u16>,
-    /// The action of `manage_users`.
+    /// The command, step or form that the function distinguishes.
     pub action: Option<&'static str>,
     /// The failure of this service, if that is the outcome.
     pub failure: Option<&'a Failure>,

@@ -13,6 +13,7 @@ use shared::settings::{ConfigError, Settings};
 
 /// All functions of the service.
 pub const FUNCTIONS: &[Entry] = &[
+    Entry::of::<authorizer::Authorizer>(),
     Entry::of::<Api<change_my_password::ChangeMyPassword>>(),
     Entry::of::<Api<change_password::ChangePassword>>(),
     Entry::of::<Api<change_password_after_signin::ChangePasswordAfterSignin>>(),

@@ -5,10 +5,21 @@ use lambda_http::{Request, RequestExt};
 /// `Bearer` is accepted too.
 #[must_use]
 pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once([' ', '\t'])?;
-    let is_bearer = scheme.trim_end_matches(':').eq_ignore_ascii_case("bearer");
-    is_bearer.then(|| token.trim()).filter(|token| !token.is_empty())
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    // Without a scheme, it would be the value itself.
+    token_in(value).filter(|token| *token != value)
+}
+
+/// The token in the value of an `Authorization` header, with or without `Bearer` before it, for gateways whose clients
+/// leave it out. A value of another scheme has none.
+#[must_use]
+pub fn token_in(value: &str) -> Option<&str> {
+    let value = value.trim();
+    let is_bearer = |scheme: &str| scheme.trim_end_matches(':').eq_ignore_ascii_case("bearer");
+    match value.split_once([' ', '\t']) {
+        Some((scheme, token)) => is_bearer(scheme).then(|| token.trim()),
+        None => (!value.is_empty() && !is_bearer(value)).then_some(value),
+    }
 }
 
 /// The token of a request whose clients may send it in the query, as `?token=…`: the header's ([`bearer_token`]), or
@@ -44,5 +55,25 @@ mod tests {
             assert_eq!(bearer_token(&headers), token, "{value}");
         }
         assert_eq!(bearer_token(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_token_is_found_with_and_without_its_scheme() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bEARER: abc", Some("abc")),
+            ("\tBearer \t abc ", Some("abc")),
+            ("abc", Some("abc")),
+            (" abc ", Some("abc")),
+            ("Bearer", None),
+            ("Bearer:", None),
+            ("Bearer: ", None),
+            ("Basic abc", None),
+            ("abc Bearer", None),
+            (" ", None),
+            ("", None),
+        ] {
+            assert_eq!(token_in(value), token, "{value}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use lambda_http::{Adapter, Body, LambdaEvent, Request, RequestExt, Response, Ser
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use self::bearer::{bearer_token, token_of};
+pub use self::bearer::{bearer_token, token_in, token_of};
 pub use self::error::{Error, NumberedError};
 use self::response::render;
 pub use self::response::{Envelope, Success, response};

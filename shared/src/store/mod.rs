@@ -32,6 +32,7 @@
 //! | resetPassword | get source IP, get user · reserve try | transaction: user, code; or as checkCode |
 //! | `IamLoggedIn` | update session · get user | |
 //! | sessions | get user id, get session · get user | query sessions, or end one |
+//! | `authorizer` | get user id, get session · get user | |
 //! | `change_password` | get user id, get session · batch: user, source IP · charge or clear | transaction: user; or charge source IP |
 //! | changePassword | the same | the same |
 //! | checkOldPassword | the same | nothing; or charge source IP |

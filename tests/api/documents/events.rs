@@ -21,7 +21,7 @@ const CODE: &str = "482901";
 const SESSION_TOKEN: &str = "2XRq1yubqq53A347PcWLRVlOj1rArsvx5u4keovU1T20FG51vXyVzNU73K1RDBhh";
 const JWT_SECRET_ID: &str = "postern/jwt-secret";
 const SESSION_ID: &str = "1837402653";
-const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJsdW1lbi1qd3QiLCJzdWIiOjMzLCJpYXQiOjE1NjkyN\
+pub(crate) const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJsdW1lbi1qd3QiLCJzdWIiOjMzLCJpYXQiOjE1NjkyN\
      TQ0MzcsImV4cCI6MTU2OTI1ODAzN30.8fCp9Jdgbz8BotM6bW_OuRLb4Zl36YcKS9eo8pbVbwQ";
 
 fn directory() -> PathBuf {
@@ -52,7 +52,7 @@ pub(crate) fn documented((status, body): Documented) -> (u64, String) {
 }
 
 /// Replaces the example's values wherever they are, in an encoded body too.
-fn with_own(event: &Value, own: &[(&str, &str)]) -> Value {
+pub(crate) fn with_own(event: &Value, own: &[(&str, &str)]) -> Value {
     let replace = |text: &str| own.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     let mut replaced: Value = serde_json::from_str(&replace(&event.to_string())).unwrap();
     if event["isBase64Encoded"] == true {
@@ -394,6 +394,47 @@ async fn export_users() {
     let [exported] = &answer["users"].as_array().unwrap()[..] else { panic!("not one user: {answer}") };
     assert_eq!(exported["username"], json!(user.username));
     assert_eq!(exported["password_hash"], PASSWORD_HASH);
+}
+
+#[tokio::test]
+async fn authorizer() {
+    let function = "authorizer";
+    assert_cases(
+        function,
+        &[
+            "appsync",
+            "appsync_malformed_token",
+            "http_api",
+            "http_api_payload_1",
+            "http_api_without_token",
+            "rest_request",
+            "rest_request_without_token",
+            "rest_token",
+            "rest_token_malformed",
+            "websocket_connect",
+        ],
+    );
+    let service = Service::new();
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    let answer = async |case: &str| {
+        let event = with_own(&read(&format!("{function}/{case}")), &[(TOKEN, &token)]);
+        service.try_invoke(function, &event).await.map_err(|error| error["errorMessage"].clone())
+    };
+
+    for case in ["appsync", "http_api"] {
+        assert_eq!(answer(case).await.unwrap()["isAuthorized"], true, "{case}");
+    }
+    for case in ["http_api_payload_1", "rest_request", "rest_token", "websocket_connect"] {
+        let answer = answer(case).await.unwrap();
+        assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Allow", "{case}");
+    }
+    for case in ["appsync_malformed_token", "http_api_without_token"] {
+        assert_eq!(answer(case).await, Ok(json!({"isAuthorized": false})), "{case}");
+    }
+    for case in ["rest_request_without_token", "rest_token_malformed"] {
+        assert_eq!(answer(case).await, Err(json!("Unauthorized")), "{case}");
+    }
 }
 
 #[tokio::test]

@@ -297,6 +297,7 @@ async fn use_everything(service: &Service) {
     service.log_out(&token, &session_token).await.is(LOGGED_OUT);
     let ids = service.session_ids(&token).await;
     service.delete_session(&token, &ids[0]).await.is(SESSION_DELETED);
+    assert_eq!(service.authorize(&token).await.unwrap()["isAuthorized"], true);
     service.check_old_password(&token, PASSWORD).await.is(PASSWORD_CORRECT);
     service.change_my_password(&token, PASSWORD, NEW_PASSWORD).await.is(PASSWORD_CHANGED);
     service.change_password(&token, NEW_PASSWORD, PASSWORD).await.is(NEW_PASSWORD_SET);
@@ -466,6 +467,28 @@ async fn restored_tables_replace_the_original_ones() {
     use_everything(&service).await;
     assert_nothing_else_is_allowed(&service);
     assert_eq!((&service.tables.users, &service.tables.user_ids), (&users, &user_ids));
+}
+
+/// A token that a REST API refuses is an error of the function, which must not roll back a deployment.
+#[test]
+fn no_alarm_watches_the_errors_of_the_authorizer() {
+    let errors = include_str!("../../../template.yaml").split("MetricName: Errors").skip(1);
+    let watched: Vec<_> = errors
+        .map(|metric| {
+            let (_, function) = metric.split_once("{Name: FunctionName, Value: !Ref ").unwrap();
+            function.split_once('}').unwrap().0
+        })
+        .collect();
+    assert!(watched.contains(&"Sessions") && !watched.contains(&"Authorizer"), "{watched:?}");
+}
+
+#[test]
+fn the_example_of_another_service_finds_the_authorizer() {
+    let example = include_str!("../../../functions/authorizer/example/template.yaml");
+    let (template, tokens) = (include_str!("../../../template.yaml"), include_str!("../../../TOKENS.md"));
+    assert!(template.contains("Name: !Sub /${AWS::StackName}/authorizer-function-arn\n"));
+    assert!(example.contains("Default: /postern/authorizer-function-arn\n"));
+    assert!(tokens.contains("`/postern/authorizer-function-arn`"));
 }
 
 #[test]

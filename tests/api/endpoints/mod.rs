@@ -1,5 +1,6 @@
 //! The endpoints: their requests and responses.
 
+mod authorizer;
 mod bodies;
 mod change_my_password;
 mod change_password;

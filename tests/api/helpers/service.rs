@@ -266,6 +266,13 @@ impl Service {
         assert_eq!(answer["ok"], true, "{answer}");
     }
 
+    /// Asks the authorizer about a token as an HTTP API does, and returns its response, or the error that it fails with.
+    pub(crate) async fn authorize(&self, token: &str) -> Result<Value, Value> {
+        let event =
+            json!({"version": "2.0", "type": "REQUEST", "identitySource": [format!("Bearer {token}")]});
+        self.try_invoke("authorizer", &event).await
+    }
+
     /// Invokes a Lambda function and returns its response.
     pub(crate) async fn invoke(&self, function: &str, payload: &Value) -> Value {
         self.try_invoke(function, payload).await.unwrap()

@@ -105,6 +105,35 @@ async fn the_log_names_outcomes_and_users_but_no_secrets() {
 }
 
 #[tokio::test]
+async fn an_authorizer_logs_its_decision_and_the_user_but_no_token() {
+    let local = Local::start();
+    let service = &local.service;
+    let user = service.user().create().await;
+    let token = service.token_of(&user).await;
+    service.authorize(&token).await.unwrap();
+    service.authorize(&format!("{token}A")).await.unwrap();
+    service.authorize("").await.unwrap();
+    service.try_invoke("authorizer", &json!({})).await.unwrap_err();
+    service.lose_attribute(&user, "activated").await;
+    service.authorize(&token).await.unwrap_err();
+
+    let told = local.answers_of("authorizer").into_iter();
+    let told: Vec<_> =
+        told.map(|line| json!([line["level"], line["action"], line["outcome"], line["user_id"]])).collect();
+    let expected = [
+        json!(["INFO", "http_api", "authorized", user.id]),
+        json!(["INFO", "http_api", "token_incorrect", null]),
+        json!(["INFO", "http_api", "token_not_provided", null]),
+        json!(["INFO", null, "unknown_event", null]),
+        json!(["ERROR", null, "internal_error", null]),
+    ];
+    assert_eq!(told, expected);
+    assert!(!local.text().contains(&token));
+    // Its errors in Lambda are no alarm, these are.
+    assert_eq!(["RefusedTokens", "InternalErrors"].map(|metric| local.sum(metric, None)), [1, 1]);
+}
+
+#[tokio::test]
 async fn an_unknown_username_is_logged_as_a_keyed_hash() {
     let local = Local::start();
     let service = &local.service;

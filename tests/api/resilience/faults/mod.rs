@@ -198,6 +198,7 @@ async fn no_fault_leaves_a_partial_change_or_a_count_too_low() {
         Entry::of::<codes::Reset>(),
         Entry::of::<codes::WrongReset>(),
         Entry::of::<sessions::SessionSignin>(),
+        Entry::of::<sessions::Authorize>(),
         Entry::of::<sessions::ListSessions>(),
         Entry::of::<sessions::DeleteSession>(),
         Entry::of::<sessions::LogOut>(),

@@ -1,4 +1,4 @@
-//! Sessions: used, listed and ended.
+//! Sessions: used, listed, ended, and authorized elsewhere.
 
 use serde_json::json;
 
@@ -35,6 +35,38 @@ impl Scenario for SessionSignin {
             assert!(service.takes(&token).await);
         }
         service.session_signin(&session_token).await.token_of_session();
+    }
+}
+
+/// A token of a session, shown to another service.
+pub(super) struct Authorize(Account);
+
+impl Scenario for Authorize {
+    type Reply = ();
+
+    const NEEDS: &[&str] = &[JWT_SECRET, GET_USER_ID, GET_SESSION, GET_USER];
+
+    async fn prepare(service: &Service) -> Self {
+        Self(Account::new(service).await)
+    }
+
+    async fn request(&self, service: &Service) -> Option<()> {
+        match service.authorize(&self.0.token).await {
+            Ok(answer) => {
+                let Account { user, .. } = &self.0;
+                let context = json!({"user_id": user.id, "username": user.username});
+                assert_eq!(answer, json!({"isAuthorized": true, "context": context}));
+                Some(())
+            }
+            Err(error) => {
+                assert_eq!(error["errorMessage"], "Service unavailable, try again later");
+                None
+            }
+        }
+    }
+
+    async fn check(self, service: &Service, _: Option<()>, _: &Struck) {
+        assert_eq!(service.authorize(&self.0.token).await.unwrap()["isAuthorized"], true);
     }
 }
 
