@@ -85,15 +85,28 @@ impl Service {
     ///
     /// Panics if there is no such function, or if its answer is not a JSON object.
     pub fn answer(&self, function: &str, event: &impl Serialize) -> Answer {
-        DYNAMODB_CALLED.set(false);
-        let event = serde_json::to_vec(event).unwrap();
-        let response = self.run(self.functions[function].invoke(&event, Context::default())).unwrap();
-        let response: Value = serde_json::from_slice(&response).unwrap();
+        let response = self.invoke(function, event).unwrap();
         let body = response["body"].as_str().unwrap();
         let body: Value = serde_json::from_str(body).unwrap();
         assert!(body.is_object(), "{body}");
         let status = response["statusCode"].as_u64().unwrap();
         Answer { status, body, called_dynamodb: DYNAMODB_CALLED.get() }
+    }
+
+    /// Sends an event to a function, and returns its response.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error that the function fails with.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such function, or if its response is not JSON.
+    pub fn invoke(&self, function: &str, event: &impl Serialize) -> Result<Value, functions::Error> {
+        DYNAMODB_CALLED.set(false);
+        let event = serde_json::to_vec(event).unwrap();
+        let response = self.run(self.functions[function].invoke(&event, Context::default()))?;
+        Ok(serde_json::from_slice(&response).unwrap())
     }
 }
 
