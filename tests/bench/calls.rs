@@ -1,4 +1,4 @@
-//! The calls that are measured: the main path of every endpoint and the other paths of a sign-in. Each has its own user, so
+//! The calls that are measured: the main path of every endpoint and of the authorizer, and the other paths of a sign-in. Each has its own user, so
 //! that it does not depend on the others.
 
 use axum::body::Bytes;
@@ -145,6 +145,12 @@ pub(crate) async fn prepare(stack: &Stack) -> Result<Vec<Call>> {
     let mut event = filled(include_str!("../../events/sessions/delete.json"), &Value::Null, Some(&token))?;
     event["pathParameters"]["id"] = answer["sessions"][1]["id"].to_string().into();
     add("session_end", "sessions", 0, event);
+
+    let user = service.create_user("authorizer", false).await?;
+    let (token, _) = service.tokens_of(&user).await?;
+    let mut event: Value = serde_json::from_str(include_str!("../../events/authorizer/http_api.json"))?;
+    event["identitySource"] = json!([format!("Bearer {token}")]);
+    add("authorizer", "authorizer", 0, event);
     Ok(calls)
 }
 

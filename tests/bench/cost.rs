@@ -78,7 +78,11 @@ const ROWS: &[(&str, &str)] = &[
     ("`IamLoggedIn`", "session_signin"),
     ("sessions: list", "sessions"),
     ("sessions: end one", "session_end"),
+    ("`authorizer`³", AUTHORIZER),
 ];
+
+/// The key of the call that comes from a gateway of another service, which pays for its own requests.
+const AUTHORIZER: &str = "authorizer";
 
 /// The figures in dollars that have goals, and the keys of their calls.
 const FIGURES: [(&str, &str); 4] = [
@@ -156,7 +160,7 @@ pub(crate) fn measure(
 ) -> Result<()> {
     let functions = template.functions()?;
     let function = functions.iter().find(|function| function.name == "signin").ok_or("no signin")?;
-    let Rest { bytes, logs, all } = rest(signin, function, &template.access_log()?, report)?;
+    let Rest { bytes, logs, all, invocation } = rest(signin, function, &template.access_log()?, report)?;
     let price = |key: &str| -> Result<(&MeasuredCall, Price)> {
         let call =
             calls.iter().find(|call| call.key == key).ok_or_else(|| format!("{key} was not measured"))?;
@@ -168,7 +172,7 @@ pub(crate) fn measure(
     let mut lines = Vec::new();
     for (name, key) in ROWS {
         let (call, price) = price(key)?;
-        lines.push(row(name, call, &price, all));
+        lines.push(row(name, call, &price, if *key == AUTHORIZER { invocation } else { all }));
     }
     let fixed = fixed(&template.monthly_resources()?);
     let signins = SIGNINS * price("signin_session")?.1.sum(all) / 1e6;
@@ -207,6 +211,8 @@ struct Rest {
     logs: f64,
     /// The sum for API Gateway, Lambda requests, logs, traces and transfer.
     all: f64,
+    /// The sum for a direct invocation: a Lambda request and the function's own log.
+    invocation: f64,
 }
 
 fn rest(
@@ -233,12 +239,13 @@ fn rest(
     } else {
         price::LOGGED_BYTE
     };
-    let logs = (billed(&signin.log) + billed(platform)) * price::LOGGED_BYTE
-        + billed(&[access_line]) * access_log_byte;
+    let own_logs = (billed(&signin.log) + billed(platform)) * price::LOGGED_BYTE;
+    let logs = own_logs + billed(&[access_line]) * access_log_byte;
     let traces = if function.tracing == "Active" { price::TRACED_REQUEST } else { 0.0 };
     let transfer = (signin.answer + GATEWAY_HEADERS) as f64 * price::TRANSFERRED_BYTE;
     let all = price::API_REQUEST + price::LAMBDA_REQUEST + logs + traces + transfer;
-    Ok(Rest { bytes, logs: 1e6 * logs, all: 1e6 * all })
+    let invocation = price::LAMBDA_REQUEST + own_logs + traces;
+    Ok(Rest { bytes, logs: 1e6 * logs, all: 1e6 * all, invocation: 1e6 * invocation })
 }
 
 /// Fills the access-log format of API Gateway with the values of a successful sign-in.

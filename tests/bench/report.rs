@@ -111,6 +111,8 @@ const GOALS: &[Goal] = &[
     exactly("ops_sessions_in_a_row", 3.0),
     exactly("ops_session_end", 4.0),
     exactly("ops_session_end_in_a_row", 3.0),
+    exactly("ops_authorizer", 3.0),
+    exactly("ops_authorizer_in_a_row", 2.0),
     // The units that DynamoDB reports. An eventually consistent read of the address costs half a unit, and a transaction
     // costs double.
     exactly("wru_signin", 1.0),
