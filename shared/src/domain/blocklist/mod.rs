@@ -1,8 +1,8 @@
 use super::username::normalise;
 use super::{EmailAddress, Username};
 
-/// The most common passwords, one on each line, normalised and sorted. `blocklist/SOURCES.txt` names the sources.
-const COMMON: &[u8] = include_bytes!("blocklist/common.txt");
+/// The most common passwords, one on each line, normalised and sorted. `SOURCES.txt` names the sources.
+const COMMON: &[u8] = include_bytes!("common.txt");
 
 /// The most digits that make no other password of a word that they follow.
 const MAX_DIGITS: usize = 4;
