@@ -17,7 +17,7 @@
 //! | `rss_mb` | the most memory that the environment has used so far, in MB |
 //! | `trace_id` | the id of the trace in X-Ray, if the request is sampled |
 //! | `dynamodb_errors`, `ses_errors`, `secrets_manager_errors` | the operations of that service that failed after their retries, or were refused |
-//! | `cause` | the reason why this service failed |
+//! | `cause`, `version` | the reason why this service failed, and the version of the function that did |
 //!
 //! A failure that does not change the answer is a line of its own, of level `WARN`, with `message`, `cause`, `event`
 //! and `request_id`; a panic is one with its `location`. No line holds a body, password, code, token, hash of a
@@ -29,11 +29,11 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
-use lambda_runtime::Context;
+use lambda_runtime::{Config, Context};
 use sha2::Sha256;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
@@ -104,6 +104,8 @@ pub struct Audit {
     request_id: String,
     source_ip: Option<IpAddr>,
     trace_id: Option<String>,
+    /// The function, with the number of its version.
+    function: Option<Arc<Config>>,
     arrived: Instant,
     user_id: Option<UserId>,
     username_hash: Option<String>,
@@ -161,6 +163,7 @@ impl Audit {
             request_id: request_id.to_owned(),
             source_ip,
             trace_id: context.and_then(sampled_trace_id).map(str::to_owned),
+            function: context.map(|context| Arc::clone(&context.env_config)),
             arrived: Instant::now(),
             user_id: None,
             username_hash: None,
@@ -213,6 +216,7 @@ impl Audit {
                     ses_errors = some(self.failed_operations.ses),
                     secrets_manager_errors = some(self.failed_operations.secrets_manager),
                     cause = summary.failure.map(tracing::field::display),
+                    version = summary.failure.and(self.function.as_ref()).map(|function| &*function.version),
                 )
             };
         }

@@ -11,7 +11,7 @@ use axum::extract::{Path as PathParameter, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use functions::Started;
-use lambda_runtime::Context;
+use lambda_runtime::{Config, Context};
 use serde_json::json;
 use shared::settings::Settings;
 use tokio::sync::{RwLock, Semaphore};
@@ -27,6 +27,8 @@ use crate::template;
 /// The number of concurrent invocations in this process. More would only compete for its cores, until the functions
 /// mistook the delay for a slow dependency. The others wait, as they do for the concurrency limit of an account.
 const CONCURRENCY: usize = 16;
+/// The version of every function.
+pub(crate) const LATEST: &str = "$LATEST";
 /// The largest payload of a call, in bytes.
 const MAX_PAYLOAD: usize = 6 * 1024 * 1024;
 
@@ -167,6 +169,7 @@ fn context(function: &template::Function, request_id: &str) -> Context {
     context.deadline = deadline(function.timeout);
     context.invoked_function_arn = arn(&function.function_name);
     context.xray_trace_id = Some(trace_id());
+    context.env_config = Arc::new(Config { version: LATEST.to_owned(), ..Config::default() });
     context
 }
 
@@ -231,7 +234,7 @@ pub(crate) async fn invoke(
         let message = format!("Could not parse request body into json: {error}");
         return refuse(StatusCode::BAD_REQUEST, "InvalidRequestContentException", &message);
     }
-    let version = (HeaderName::from_static("x-amz-executed-version"), "$LATEST");
+    let version = (HeaderName::from_static("x-amz-executed-version"), LATEST);
     match headers.get("x-amz-invocation-type").map(HeaderValue::as_bytes) {
         None | Some(b"RequestResponse") => match functions.invoke(&name, payload).await {
             Some(Err(FunctionError(error))) => {

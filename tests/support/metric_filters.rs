@@ -39,6 +39,7 @@ enum Pattern {
     All(Vec<Self>),
     Any(Vec<Self>),
     Is { field: String, text: String },
+    IsText { field: String },
     IsTrue { field: String },
     IsGreater { field: String, than: f64, or_equal: bool },
 }
@@ -95,7 +96,7 @@ impl MetricFilter {
         Some((Metric { name: self.name.clone(), dimensions: dimensions.collect::<Option<_>>()? }, value))
     }
 
-    /// Returns all metrics that the filter can produce.
+    /// Returns all metrics that the filter can produce, or none if a dimension can have any value.
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<Metric> {
         let mut metrics = BTreeSet::from([Metric { name: self.name.clone(), dimensions: BTreeMap::new() }]);
@@ -150,7 +151,8 @@ impl Pattern {
         let field = field_of(&first).ok_or_else(wrong)?;
         let text = operand.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
         Ok(match (operator.as_str(), text, operand.parse::<f64>()) {
-            // An asterisk would be a wildcard.
+            // An asterisk is a wildcard.
+            ("=", Some("*"), _) => Self::IsText { field },
             ("=", Some(text), _) if !text.contains('*') => Self::Is { field, text: text.to_owned() },
             ("IS", None, _) if operand == "TRUE" => Self::IsTrue { field },
             (">" | ">=", None, Ok(than)) => Self::IsGreater { field, than, or_equal: operator == ">=" },
@@ -163,6 +165,7 @@ impl Pattern {
             Self::All(patterns) => patterns.iter().all(|pattern| pattern.matches(line)),
             Self::Any(patterns) => patterns.iter().any(|pattern| pattern.matches(line)),
             Self::Is { field, text } => line[field] == **text,
+            Self::IsText { field } => line[field].is_string(),
             Self::IsTrue { field } => line[field] == true,
             Self::IsGreater { field, than, or_equal } => {
                 let value = line[field].as_f64();
@@ -180,7 +183,10 @@ impl Pattern {
 
     fn fields(&self) -> BTreeSet<&str> {
         let fields = self.leaves().into_iter().filter_map(|leaf| match leaf {
-            Self::Is { field, .. } | Self::IsTrue { field } | Self::IsGreater { field, .. } => Some(&**field),
+            Self::Is { field, .. }
+            | Self::IsText { field }
+            | Self::IsTrue { field }
+            | Self::IsGreater { field, .. } => Some(&**field),
             Self::All(_) | Self::Any(_) => None,
         });
         fields.collect()
@@ -239,6 +245,9 @@ mod tests {
             (r#"{ ($.event = "signin") && ($.outcome = "refused") }"#, false),
             (r#"{ ($.event = "signin") && (($.outcome = "refused") || ($.outcome = "signed_in")) }"#, true),
             (r#"{ ($.event = "x") || ($.none = "y") }"#, false),
+            (r#"{ $.event = "*" }"#, true),
+            (r#"{ $.none = "*" }"#, false),
+            (r#"{ $.ms = "*" }"#, false),
             ("{ $.cold IS TRUE }", true),
             ("{ $.warm IS TRUE }", false),
             ("{ $.ms > 0 }", true),
@@ -279,6 +288,9 @@ mod tests {
         let (metric, value) = counted.apply(&json!({"outcome": "b"})).unwrap();
         assert_eq!((metric.dimensions["Outcome"].as_str(), value), ("b", Number::from(1)));
         assert_eq!(counted.metrics().len(), 2);
+        let counted = filter(r#"{ $.outcome = "*" }"#, &json!({"Dimensions": dimensions})).unwrap();
+        assert_eq!(counted.apply(&json!({"outcome": "c"})).unwrap().0.dimensions["Outcome"], "c");
+        assert!(counted.metrics().is_empty());
         for (pattern, transformation) in [
             ("{ $.ms > 0 }", json!({"Dimensions": dimensions})),
             ("{ $.ms > 0 }", json!({"MetricValue": "$.hash_ms"})),

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::aws;
+use crate::lambda::LATEST;
 use crate::template::Function;
 
 /// The Runtime API of one execution environment. It is served until it is dropped.
@@ -181,7 +182,7 @@ pub fn command(
         .env("_HANDLER", "bootstrap")
         .env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string())
         .env("AWS_LAMBDA_FUNCTION_NAME", &function.function_name)
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("AWS_LAMBDA_FUNCTION_VERSION", LATEST)
         .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", function.memory_size.to_string())
         .envs(aws::variables(function, aws::REGION, aws_url))
         .stdin(Stdio::null())

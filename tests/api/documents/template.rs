@@ -48,6 +48,16 @@ const OWN: [&str; 7] = [
     "SESSIONS_TABLE",
     "SOURCE_IPS_TABLE",
 ];
+/// The functions that answer requests to the API, by their logical ids.
+fn functions_of_the_api() -> impl Iterator<Item = Function> {
+    functions().into_iter().filter(|function| !function.routes.is_empty())
+}
+
+/// The stack with a gradual deployment, which alarms guard.
+pub(crate) fn guarded() -> Template {
+    with_parameters(&[("DEPLOYMENT_PREFERENCE", "Canary10Percent10Minutes")])
+}
+
 /// The functions that verify passwords.
 const VERIFY_PASSWORDS: [&str; 4] =
     ["change_my_password", "change_password", "change_password_after_signin", "signin"];
@@ -240,9 +250,11 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     let named: BTreeSet<&str> =
         rows.flat_map(|names| names.split(", ").map(|name| name.trim_matches('`'))).collect();
-    let alarms: BTreeSet<&str> = template().alarms().unwrap().into_keys().collect();
+    let alarms = guarded().alarms().unwrap().into_keys();
+    let alarms: BTreeSet<&str> =
+        alarms.map(|name| if name.ends_with("Gate") { "…Gate" } else { name }).collect();
     assert_eq!(named, alarms);
-    for alarm in alarms {
+    for alarm in template().alarms().unwrap().into_keys() {
         assert!(include_str!("../../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
     }
 }
@@ -256,6 +268,56 @@ fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
         let holds_data = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::Logs::LogGroup"];
         assert!(is_kept || !holds_data.contains(&resource.kind.as_str()), "{id}");
     }
+}
+
+#[test]
+fn a_deployment_is_guarded_by_the_failures_of_the_new_version_of_each_function() {
+    let template = guarded();
+    let resources = template.resources().unwrap();
+    let no_value = json!({"Ref": "AWS::NoValue"});
+    for Function { id, name, .. } in functions_of_the_api() {
+        let properties = &resources[&id].properties;
+        let guard = json!({"Fn::If": ["ShiftsTraffic", [{"Ref": format!("{id}Gate")}], [no_value]]});
+        assert_eq!(properties["DeploymentPreference"], json!({"Alarms": guard}), "{id}");
+
+        let version = json!({"Fn::GetAtt": format!("{id}.Version.Version")});
+        let of_lambda = |metric: &str| {
+            let dimensions = json!([
+                {"Name": "FunctionName", "Value": {"Ref": id}},
+                {"Name": "Resource", "Value": {"Fn::Sub": format!("${{{id}}}:live")}},
+                {"Name": "ExecutedVersion", "Value": version},
+            ]);
+            json!({"Namespace": "AWS/Lambda", "MetricName": metric, "Dimensions": dimensions})
+        };
+        let dimensions = json!([{"Name": "Event", "Value": name}, {"Name": "Version", "Value": version}]);
+        let namespace = json!({"Ref": "AWS::StackName"});
+        let internal =
+            json!({"Namespace": namespace, "MetricName": "InternalErrors", "Dimensions": dimensions});
+        let gate = &resources[&format!("{id}Gate")].properties;
+        // An alarm that is in alarm already is not taken over from one version to the next.
+        let name = format!("${{AWS::StackName}}-{id}Gate-${{{id}.Version.Version}}");
+        assert_eq!(gate["AlarmName"], json!({"Fn::Sub": name}));
+        let failed = "IF(SUM([errors, internal]) >= 5 AND SUM([errors, internal]) * 100 > invocations, 1, 0)";
+        let mut expected = vec![json!({"Id": "failed", "Expression": failed})];
+        for (id, metric) in [
+            ("errors", of_lambda("Errors")),
+            ("internal", internal),
+            ("invocations", of_lambda("Invocations")),
+        ] {
+            let statistic = json!({"Period": 300, "Stat": "Sum", "Metric": metric});
+            expected.push(json!({"Id": id, "ReturnData": false, "MetricStat": statistic}));
+        }
+        assert_eq!(gate["Metrics"], json!(expected), "{id}");
+        assert_eq!(gate["Threshold"], json!({"Fn::If": ["GuardsDeployments", 1, 2]}), "{id}");
+    }
+    // No other alarm stops a deployment, and none does if traffic is not shifted gradually.
+    let all = include_str!("../../../template.yaml").matches("Alarms: ").count();
+    assert_eq!(all, functions_of_the_api().count());
+    let gates = |template: Template| {
+        let alarms = template.alarms().unwrap();
+        alarms.into_keys().filter(|alarm| alarm.ends_with("Gate")).count()
+    };
+    assert_eq!((gates(guarded()), gates(self::template())), (all, 0));
 }
 
 #[test]

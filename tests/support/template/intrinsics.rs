@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::yaml::{Resource, text};
 use super::{FUNCTION, LOG_GROUP, Result, SECRET, TABLE, Template, not_understood, unreadable};
 use crate::aws::arn;
+use crate::lambda::LATEST;
 
 impl Template {
     pub(super) fn resource(&self, id: &str) -> Result<&'static Resource> {
@@ -94,6 +95,7 @@ impl Template {
         let name = |property: &str| text(&self.resolve(&properties[property])?);
         match (kind.as_str(), attribute) {
             (FUNCTION, "Arn") => Ok(arn("lambda", &format!("function:{}", name("FunctionName")?))),
+            (FUNCTION, "Version.Version") => Ok(LATEST.to_owned()),
             (TABLE, "Arn") => Ok(arn("dynamodb", &format!("table/{}", name("TableName")?))),
             (LOG_GROUP, "Arn") => Ok(arn("logs", &format!("log-group:{}:*", name("LogGroupName")?))),
             _ => Err(not_understood("Fn::GetAtt", path)),

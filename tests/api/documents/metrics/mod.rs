@@ -18,7 +18,7 @@ use support::template::MonthlyResources;
 use uuid::Uuid;
 
 use crate::answers::{CHANGED_PASSWORD, CODE_INCORRECT, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT};
-use crate::documents::template::{functions, template};
+use crate::documents::template::{functions, guarded, template};
 use crate::helpers::{
     NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, Service, WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
@@ -297,11 +297,14 @@ fn the_runbook_names_the_metrics_and_the_cost_page_counts_them() {
     for Metric { name, .. } in &countable {
         assert!(include_str!("../../../../RUNBOOK.md").contains(&format!("`{name}`")), "{name}");
     }
+    let costs = include_str!("../../../../COSTS.md");
     let MonthlyResources { metrics, metrics_in_alarms, .. } = template().monthly_resources().unwrap();
     assert_eq!(metrics, countable.len());
     let told =
         format!("({metrics} metrics, {metrics_in_alarms} metrics in alarms, a dashboard, two secrets)");
-    assert!(include_str!("../../../../COSTS.md").contains(&told), "{told}");
+    assert!(costs.contains(&told), "{told}");
+    let of_gates = guarded().monthly_resources().unwrap().metrics_in_alarms - metrics_in_alarms;
+    assert!(costs.contains(&format!("{of_gates} more metrics in alarms")), "{of_gates}");
 }
 
 #[tokio::test]
@@ -343,6 +346,27 @@ async fn a_failed_operation_is_counted_by_service_and_its_cause_is_logged() {
         assert_eq!((&line["level"], &line["outcome"]), (&json!("ERROR"), &json!(outcome)), "{line}");
         assert!(line["cause"].as_str().unwrap().starts_with(cause), "{line}");
     }
+}
+
+#[tokio::test]
+async fn an_internal_error_counts_against_the_version_that_gave_it() {
+    let local = Local::start();
+    let user = local.service.user().create().await;
+    local.service.lose_attribute(&user, "email_addresses").await;
+    assert_eq!(local.service.signin(&user.username, PASSWORD).await.status, 500);
+    let [of_signin] = &guarded().alarms().unwrap()["SigninGate"]
+        .iter()
+        .filter_map(|m| m.own.clone())
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("one metric of the stack")
+    };
+    assert_eq!(local.metrics()[of_signin], [Number::from(1)]);
+    assert_eq!(local.sum("InternalErrors", None), 1);
+    // Other failures are not the version's.
+    local.service.lose_table(&local.service.tables.attempts).await;
+    local.service.signin(&unknown_username(), PASSWORD).await.is_refused_for(SERVICE_UNAVAILABLE);
+    assert_eq!(local.metrics()[of_signin].len(), 1);
 }
 
 #[tokio::test]
