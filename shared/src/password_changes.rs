@@ -20,6 +20,12 @@ impl PasswordChanges {
         Ok(Self { store, mailer: Mailer::new(settings, aws)? })
     }
 
+    /// The mailer of the notices, for notices of other changes.
+    #[must_use]
+    pub fn mailer(&self) -> &Mailer {
+        &self.mailer
+    }
+
     /// Makes a change, and tells the user by e-mail at all addresses. Returns false if the user or the code is no
     /// longer as it was read; nothing is changed then. A mail that fails does not fail the change.
     pub async fn make(&self, change: &PasswordChange<'_>) -> Result<bool, Failure> {

@@ -211,10 +211,13 @@ impl ManageUsers {
         }
     }
 
+    /// Updates a user. A change of the addresses is told at the old and the new ones.
     async fn update(&self, username: &Username, update: &UserUpdate) -> Result<User, Refusal> {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
             if let Some(updated) = self.store.update_user(&user, update).await? {
+                let mailer = self.changes.mailer();
+                mailer.notify_addresses_changed(&updated, &user.email_addresses, clock::now()).await;
                 return Ok(updated);
             }
         }

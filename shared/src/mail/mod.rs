@@ -155,6 +155,28 @@ struct PasswordChangedText<'a> {
     information: Option<&'a str>,
 }
 
+#[derive(Template)]
+#[template(path = "addresses_changed.html")]
+struct AddressesChangedHtml<'a> {
+    language: Language,
+    product_name: &'a str,
+    heading: &'a str,
+    account: &'a str,
+    changed_at: &'a str,
+    /// True in mails to the addresses that the user has now.
+    is_used: bool,
+}
+
+#[derive(Template)]
+#[template(path = "addresses_changed.txt")]
+struct AddressesChangedText<'a> {
+    language: Language,
+    product_name: &'a str,
+    account: &'a str,
+    changed_at: &'a str,
+    is_used: bool,
+}
+
 impl Mailer {
     /// A mailer that sends from `MAIL_FROM`, by the SES configuration set `MAIL_CONFIGURATION_SET` if that is set, in
     /// the name of `PRODUCT_NAME`, in the language `MAIL_LANGUAGE`. `MAIL_FROM_NAME` and `MAIL_REPLY_TO` are optional.
@@ -196,7 +218,7 @@ impl Mailer {
             source_ip,
         };
         let text = ResetCodeText { language, product_name, account, code, validity, requested_at, source_ip };
-        self.send(user, heading, account, &text, &html).await
+        self.send(&user.email_addresses, heading, account, &text, &html).await
     }
 
     /// Notifies a user at all addresses that the password was changed. The change stands whether SES takes the mails or
@@ -244,7 +266,50 @@ impl Mailer {
             source_ip,
             information,
         };
-        self.send(user, heading, account, &text, &html).await
+        self.send(&user.email_addresses, heading, account, &text, &html).await
+    }
+
+    /// Notifies a user, at the former and the present addresses, that an administrator changed them. No mail shows an
+    /// address. Does nothing if they are the same ones. The change stands whether SES takes the mails or not.
+    pub async fn notify_addresses_changed(
+        &self,
+        user: &User,
+        former: &[EmailAddress],
+        changed_at: Timestamp,
+    ) {
+        let present = &user.email_addresses;
+        let removed: Vec<_> = former.iter().filter(|address| !present.contains(address)).cloned().collect();
+        if removed.is_empty() && present.iter().all(|address| former.contains(address)) {
+            return;
+        }
+        let told =
+            join_all([(present, true), (&removed, false)].map(|(addresses, is_used)| {
+                self.send_addresses_changed(user, addresses, is_used, changed_at)
+            }));
+        for undelivered in told.await.into_iter().filter_map(Result::err) {
+            telemetry::warn("user not told of the changed addresses", Failure::from(undelivered));
+        }
+    }
+
+    async fn send_addresses_changed(
+        &self,
+        user: &User,
+        addresses: &[EmailAddress],
+        is_used: bool,
+        changed_at: Timestamp,
+    ) -> Result<(), Undelivered> {
+        let (language, product_name) = (self.language_of(user), &*self.product_name);
+        let account = &*wording::one_line(user.username.display());
+        let heading = &*match language {
+            Language::English => format!("The e-mail addresses of your {product_name} account were changed"),
+            Language::German => {
+                format!("Die E-Mail-Adressen Ihres Kontos bei {product_name} wurden geändert")
+            }
+        };
+        let changed_at = &*wording::date_and_time(language, changed_at);
+        let html = AddressesChangedHtml { language, product_name, heading, account, changed_at, is_used };
+        let text = AddressesChangedText { language, product_name, account, changed_at, is_used };
+        self.send(addresses, heading, account, &text, &html).await
     }
 
     /// The user's own language if there are texts in it.
@@ -253,12 +318,12 @@ impl Mailer {
         own.unwrap_or(self.language)
     }
 
-    /// Sends a mail to each of the user's addresses, at the same time. Its subject also names the account, so that
+    /// Sends a mail to each of these addresses of a user, at the same time. Its subject also names the account, so that
     /// mail programs do not put the mails of several accounts together. Addresses that SES refuses are in the log as
     /// a number with the reasons.
     async fn send(
         &self,
-        user: &User,
+        addresses: &[EmailAddress],
         heading: &str,
         account: &str,
         text: &impl Template,
@@ -266,7 +331,7 @@ impl Mailer {
     ) -> Result<(), Undelivered> {
         let subject = format!("{heading} ({})", wording::beginning(account));
         let message = message(subject, text, html).map_err(Undelivered::Refused)?;
-        let sent = user.email_addresses.iter().map(|address| self.send_to(address, message.clone()));
+        let sent = addresses.iter().map(|address| self.send_to(address, message.clone()));
         let (mut taken, mut refused, mut unknown) = (0_usize, Vec::new(), Vec::new());
         for outcome in join_all(sent).await {
             match outcome {

@@ -11,7 +11,7 @@ use crate::helpers::{
 
 /// Asserts that a complete mail went to this address only.
 #[track_caller]
-fn assert_sent_to(mail: &Mail, address: &str) {
+pub(super) fn assert_sent_to(mail: &Mail, address: &str) {
     assert_eq!(mail.destination.to, [address]);
     assert!(mail.destination.cc.is_empty() && mail.destination.bcc.is_empty(), "{mail:?}");
     assert!(!mail.source.is_empty() && !mail.subject.is_empty(), "{mail:?}");
@@ -19,7 +19,7 @@ fn assert_sent_to(mail: &Mail, address: &str) {
     assert_eq!(mail.headers, [json!({"Name": "Auto-Submitted", "Value": "auto-generated"})]);
 }
 
-fn addresses() -> Vec<String> {
+pub(super) fn addresses() -> Vec<String> {
     let name = unknown_username();
     vec![format!("{name}@example.com"), format!("{name}@example.org"), format!("{name}+private@example.net")]
 }
@@ -258,7 +258,7 @@ fn in_words(instant: &str) -> String {
 
 /// Asserts that both parts of a mail have a line with this label and content.
 #[track_caller]
-fn assert_has_line(body: &MailBody, label: &str, content: &str) {
+pub(super) fn assert_has_line(body: &MailBody, label: &str, content: &str) {
     assert!(body.text_part.contains(&format!("\n{label}: {content}\n")), "{body:?}");
     let html = body.html_part.replace("<bdi>", "").replace("</bdi>", "");
     let line = format!("{label}: {content}<");

@@ -3,6 +3,7 @@
 mod blocklist;
 mod mails;
 mod migration;
+mod notices;
 mod own_changes;
 pub(crate) mod passwords;
 mod reset_codes;
