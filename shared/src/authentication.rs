@@ -16,7 +16,7 @@ use crate::failure::{Failure, Refused};
 use crate::hashing::{PasswordHasher, Verification};
 use crate::settings::{ConfigError, Settings};
 use crate::store::{AddressBudget, AddressLimit, Attempt, Candidate, Commit, Store};
-use crate::telemetry::{identify, identify_unknown};
+use crate::telemetry::{from_new_network, identify, identify_unknown};
 use crate::{clock, random};
 
 /// How many times an attempt is committed before giving up. A round fails only if in the meantime a right password
@@ -137,8 +137,15 @@ impl Authenticator {
                 opens_session: purpose == Purpose::SignIn { opens_session: true },
                 now: clock::now(),
             };
+            let known = candidate.user().map(|user| &user.networks).filter(|known| !known.is_empty());
+            let is_new_network = known.is_some_and(|known| !known.contains(&network));
             match self.store.commit_attempt(&candidate, &attempt).await? {
-                Commit::Made(user) => return self.reveal(user, verification, source_ip).await,
+                Commit::Made(user) => {
+                    if attempt.is_right && is_new_network {
+                        from_new_network();
+                    }
+                    return self.reveal(user, verification, source_ip).await;
+                }
                 Commit::Refused(current) => (candidate, compared) = (*current, Some((stamp, verification))),
             }
         }

@@ -11,6 +11,7 @@
 //! | `request_id` | API Gateway's id of the request, as in the access log; of an invocation, Lambda's id |
 //! | `source_ip` | the address that API Gateway saw |
 //! | `user_id`, or `username_hash` | the user, or a keyed hash of the name of an unknown one |
+//! | `new_network` | true if a right password came from a network that is not known yet, although others are |
 //! | `ms`, `hash_ms` | the time to the answer, and the longest computation of a password hash in it, in milliseconds |
 //! | `rehashed` | true if an outdated hash was replaced |
 //! | `cold`, `init_ms` | on the first line of an execution environment: true, and the time that its start took |
@@ -109,6 +110,7 @@ pub struct Audit {
     arrived: Instant,
     user_id: Option<UserId>,
     username_hash: Option<String>,
+    new_network: bool,
     hash_time: Option<Duration>,
     rehashed: bool,
     failed_operations: FailedOperations,
@@ -167,6 +169,7 @@ impl Audit {
             arrived: Instant::now(),
             user_id: None,
             username_hash: None,
+            new_network: false,
             hash_time: None,
             rehashed: false,
             failed_operations: FailedOperations::default(),
@@ -205,6 +208,7 @@ impl Audit {
                     source_ip = self.source_ip.map(tracing::field::display),
                     user_id = self.user_id.as_ref().map(UserId::as_str),
                     username_hash = self.username_hash,
+                    new_network = self.new_network.then_some(true),
                     ms = milliseconds(self.arrived.elapsed()),
                     hash_ms = self.hash_time.map(milliseconds),
                     rehashed = self.rehashed.then_some(true),
@@ -247,6 +251,11 @@ pub fn identify_unknown(username: &Username) {
         let hash = format!("{:016x}", u64::from_be_bytes(*first));
         note(|audit| audit.username_hash = Some(hash));
     }
+}
+
+/// Notes that a right password came from a network that is not known yet.
+pub fn from_new_network() {
+    note(|audit| audit.new_network = true);
 }
 
 /// Notes the time that the computation of a password hash took, without the wait for a core.

@@ -163,6 +163,25 @@ async fn an_unknown_username_is_logged_as_a_keyed_hash() {
 }
 
 #[tokio::test]
+async fn a_right_password_from_a_new_network_is_marked_in_the_log() {
+    let local = Local::start();
+    let service = &local.service;
+    let user = service.user().create().await;
+    let elsewhere = service.seen_from_elsewhere();
+    let is_marked = |lines: &[Value]| lines.last().unwrap()["new_network"] == true;
+    for (client, password, expected) in [
+        (service, PASSWORD, false),
+        (&elsewhere, WRONG_PASSWORD, false),
+        (&elsewhere, PASSWORD, true),
+        (&elsewhere, PASSWORD, false),
+        (service, PASSWORD, false),
+    ] {
+        client.signin(&user.username, password).await;
+        assert_eq!(is_marked(&local.answers_of("signin")), expected, "{}", local.text());
+    }
+}
+
+#[tokio::test]
 async fn the_log_names_known_actions_only() {
     let local = Local::start();
     let service = &local.service;
