@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{assert_invalid, assert_just_now, assert_refused, user_of};
 use crate::answers::{
-    CHANGE_PASSWORD, CHANGED_PASSWORD, NOT_ACTIVATED, UNKNOWN_USERNAME, USERNAME_OR_PASSWORD_INCORRECT,
+    CHANGE_PASSWORD, CHANGED_PASSWORD, CODE_CORRECT, NOT_ACTIVATED, UNKNOWN_USERNAME,
+    USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{NEW_PASSWORD, PASSWORD, PASSWORD_HASH, Service, User, unknown_username};
 
@@ -251,6 +252,24 @@ async fn a_user_without_a_password_sets_one_by_a_reset() {
 
     let code = service.code_for(&user).await;
     service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
+    service.token_of(&user).await;
+}
+
+#[tokio::test]
+async fn the_first_password_does_not_activate_a_user_and_need_not_be_changed() {
+    let service = Service::new();
+    let user = service.user().with("password_hash", Value::Null).not_activated().due_a_password_change();
+    let user = user.create().await;
+
+    let code = service.code_for(&user).await;
+    service.check_code(&user.username, &code).await.is(CODE_CORRECT);
+    service.reset_password(&user.username, &code, PASSWORD).await.is(CHANGED_PASSWORD);
+    let mails = service.mails_to(&user.email).await;
+    let [_, notice] = &mails[..] else { panic!("not the code and a notice: {mails:?}") };
+    assert!(notice.body.text_part.starts_with("The password of your account was changed."), "{notice:?}");
+
+    service.signin(&user.username, PASSWORD).await.is(NOT_ACTIVATED);
+    service.update(&user, json!({"activated": true})).await;
     service.token_of(&user).await;
 }
 
