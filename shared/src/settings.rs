@@ -105,6 +105,11 @@ impl Settings {
         self.one_of("PREVENT_USER_EXISTENCE_ERRORS", false, "true, false")
     }
 
+    /// Returns whether tokens are also accepted in the query, by `ALLOW_TOKEN_IN_QUERY`.
+    pub fn allows_token_in_query(&self) -> Result<bool, ConfigError> {
+        self.one_of("ALLOW_TOKEN_IN_QUERY", true, "true, false")
+    }
+
     /// The origins whose pages may send requests, by `CORS_ALLOW_ORIGINS`: none unless it is set.
     pub fn allowed_origins(&self) -> Result<AllowedOrigins, ConfigError> {
         let variable = "CORS_ALLOW_ORIGINS";

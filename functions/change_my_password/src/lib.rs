@@ -20,6 +20,8 @@ const CHECK_OLD_PASSWORD: &str = "POST /api/v1/user/myself/changePassword/checkO
 pub struct ChangeMyPassword {
     policy: PasswordPolicy,
     passwords: OwnPassword,
+    /// True if clients may send the token in the query.
+    token_in_query: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -44,7 +46,11 @@ impl Endpoint for ChangeMyPassword {
     const NAME: &'static str = "change_my_password";
 
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { policy: settings.password_policy()?, passwords: OwnPassword::new(settings, aws)? })
+        Ok(Self {
+            policy: settings.password_policy()?,
+            passwords: OwnPassword::new(settings, aws)?,
+            token_in_query: settings.allows_token_in_query()?,
+        })
     }
 
     async fn connect(&self) {
@@ -56,7 +62,7 @@ impl Endpoint for ChangeMyPassword {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let token = token_of(request).ok_or(Error::TokenNotProvided)?;
+        let token = token_of(request, self.token_in_query).ok_or(Error::TokenNotProvided)?;
         let account = self.passwords.authenticate(&token, source_ip).await?;
         if route_key(request) == Some(CHECK_OLD_PASSWORD) {
             self.check(&account, parse(request)?).await

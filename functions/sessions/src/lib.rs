@@ -20,6 +20,8 @@ use shared::tokens::Tokens;
 pub struct Sessions {
     store: Store,
     tokens: Tokens,
+    /// True if clients may send the token in the query.
+    token_in_query: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -52,7 +54,11 @@ impl Endpoint for Sessions {
     const NAME: &'static str = "sessions";
 
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { store: Store::new(settings, aws), tokens: Tokens::new(settings, aws)? })
+        Ok(Self {
+            store: Store::new(settings, aws),
+            tokens: Tokens::new(settings, aws)?,
+            token_in_query: settings.allows_token_in_query()?,
+        })
     }
 
     async fn connect(&self) {
@@ -64,7 +70,7 @@ impl Endpoint for Sessions {
     }
 
     async fn handle(&self, request: &Request, _: IpAddr) -> Result<Success, Error> {
-        let token = token_of(request).ok_or(Error::TokenNotProvided)?;
+        let token = token_of(request, self.token_in_query).ok_or(Error::TokenNotProvided)?;
         let user = self.tokens.authenticate(&token, &self.store).await?.user;
         identify(&user.user_id);
         if request.method() == Method::GET {

@@ -22,12 +22,16 @@ pub fn token_in(value: &str) -> Option<&str> {
     }
 }
 
-/// The token of a request whose clients may send it in the query, as `?token=…`: the header's ([`bearer_token`]), or
-/// else the last one of the query, because clients append a new token to the old one. An empty one counts as absent.
+/// The token of a request whose clients send it in the query, as `?token=…`: the header's ([`bearer_token`]), or else, if
+/// the deployment allows it there (`allowed_in_query`), the last one of the query, because clients append a new token
+/// to the old one. An empty one counts as absent.
 #[must_use]
-pub fn token_of(request: &Request) -> Option<String> {
+pub fn token_of(request: &Request, allowed_in_query: bool) -> Option<String> {
     if let Some(token) = bearer_token(request.headers()) {
         return Some(token.to_owned());
+    }
+    if !allowed_in_query {
+        return None;
     }
     let query = request.query_string_parameters();
     query.all("token")?.last().filter(|token| !token.is_empty()).map(|token| (*token).to_owned())

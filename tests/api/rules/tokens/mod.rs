@@ -9,7 +9,11 @@ use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::helpers::{Secret, Service, claims, micros_now};
+use crate::answers::TOKEN_NOT_PROVIDED;
+use crate::helpers::{
+    ApiResponse, CHANGE_MY_PASSWORD, CHECK_OLD_PASSWORD, LOG_OUT, SESSIONS, Secret, Service, claims,
+    micros_now,
+};
 
 /// An hour in seconds.
 const HOUR: i64 = 3600;
@@ -37,6 +41,28 @@ async fn a_token_has_the_documented_claims() {
     let another = crate::helpers::claims(&service.token_of(&user).await);
     assert!(claims["jti"].is_string());
     assert_ne!(claims["jti"], another["jti"]);
+}
+
+#[tokio::test]
+async fn tokens_in_the_query_can_be_turned_off() {
+    let service = Service::with_settings([("ALLOW_TOKEN_IN_QUERY", "false")]).await;
+    let user = service.user().create().await;
+    service.session_of(&user).await;
+    // Issued without a session, so that it outlives the one that is deleted.
+    let token = service.token_of(&user).await;
+    let session = format!("{SESSIONS}/{}", service.session_ids(&token).await[0]);
+    for (method, path) in [
+        ("GET", SESSIONS),
+        ("DELETE", &*session),
+        ("POST", LOG_OUT),
+        ("POST", CHECK_OLD_PASSWORD),
+        ("POST", CHANGE_MY_PASSWORD),
+    ] {
+        let request = service.request(method, &format!("{path}?token={token}"));
+        ApiResponse::to(request.body("{}")).await.is(TOKEN_NOT_PROVIDED);
+        let request = service.request(method, &format!("{path}?token=x")).bearer_auth(&token);
+        assert_ne!(ApiResponse::to(request.body("{}")).await.status, 401, "{method} {path}");
+    }
 }
 
 #[tokio::test]
