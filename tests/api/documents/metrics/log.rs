@@ -4,9 +4,13 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{BYTES_OF_EVENT, Local};
-use crate::answers::{CHANGED_PASSWORD, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT};
+use crate::answers::{
+    CHANGED_PASSWORD, ORIGIN_NOT_ALLOWED, SERVICE_UNAVAILABLE, USERNAME_OR_PASSWORD_INCORRECT,
+};
 use crate::documents::template::template;
-use crate::helpers::{NEW_PASSWORD, PASSWORD, User, WRONG_CODE, WRONG_PASSWORD, unknown_username};
+use crate::helpers::{
+    ApiResponse, NEW_PASSWORD, PASSWORD, SIGNIN, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
+};
 
 /// The line that API Gateway writes about an answered sign-in, by the template's format.
 fn access_log_line(request_id: &str, source_ip: &str) -> String {
@@ -160,6 +164,19 @@ async fn an_unknown_username_is_logged_as_a_keyed_hash() {
     for told in [&name, &other, &plain] {
         assert!(!local.text().contains(told.as_str()), "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_page_is_logged_by_its_outcome_alone() {
+    let local = Local::start();
+    let user = local.service.user().create().await;
+    let body = json!({"username": user.username, "password": PASSWORD});
+    let request = local.service.request("POST", SIGNIN).header("origin", "https://evil.example");
+    ApiResponse::to(request.json(&body)).await.is(ORIGIN_NOT_ALLOWED);
+    let [line] = &local.answers_of("signin")[..] else { panic!("{}", local.text()) };
+    let told = json!([line["level"], line["outcome"], line["status"], line["user_id"]]);
+    assert_eq!(told, json!(["INFO", "origin_not_allowed", 403, null]));
+    assert!(!local.text().contains("evil"), "the origin is the client's to choose");
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ impl Local {
         let mut process = Command::new(env!("CARGO_BIN_EXE_logged_stack"))
             // A shared DynamoDB must not lose a table.
             .env_remove("DYNAMODB_URL")
+            .env("CORS_ALLOW_ORIGINS", "https://app.example.com")
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
             .spawn()
