@@ -24,14 +24,20 @@ SET_PASSWORDS = {
 LINKED = re.compile(rb"aws_sdk_([a-z0-9]+)")
 
 
+def chosen(value: Any) -> Any:
+    """The value if all conditions hold: a function links what any deployment needs."""
+    return value["Fn::If"][1] if isinstance(value, dict) and "Fn::If" in value else value
+
+
 def statements(role: dict[str, Any], resources: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The statements of a role's own policies and of the managed policies of the template that it refers to."""
     properties = role["Properties"]
-    documents = [policy["PolicyDocument"] for policy in properties.get("Policies", [])]
+    documents = [policy["PolicyDocument"] for policy in chosen(properties.get("Policies", []))]
     for policy in properties.get("ManagedPolicyArns", []):
         documents.append(resources[policy["Ref"]]["Properties"]["PolicyDocument"])
     for document in documents:
-        yield from document["Statement"]
+        for statement in document["Statement"]:
+            yield chosen(statement)
 
 
 def allowed_clients(role: dict[str, Any], resources: dict[str, Any]) -> set[str]:

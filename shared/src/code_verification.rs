@@ -8,7 +8,7 @@ use aws_types::SdkConfig;
 use crate::clock;
 use crate::domain::{Budget, CodeHolder, CodeId, Network, SubmittedCode, User, Username};
 use crate::failure::{Failure, Refused};
-use crate::secrets::SecretKeys;
+use crate::secrets::{HmacKey, Secret};
 use crate::settings::{ConfigError, Settings};
 use crate::store::{AddressBudget, AddressLimit, ReservedTry, Store, TryError};
 use crate::telemetry::{self, identify, identify_unknown};
@@ -17,7 +17,7 @@ use crate::telemetry::{self, identify, identify_unknown};
 #[derive(Debug)]
 pub struct CodeVerification {
     store: Store,
-    keys: SecretKeys,
+    keys: Secret<HmacKey>,
     /// True if answers must not reveal whether a user exists.
     conceal: bool,
     /// The wrong codes and unknown usernames of one source address; `None` turns this budget off.
@@ -59,7 +59,7 @@ impl CodeVerification {
     pub fn new(settings: &Settings, aws: &SdkConfig, store: Store) -> Result<Self, ConfigError> {
         Ok(Self {
             store,
-            keys: SecretKeys::for_codes(settings, aws)?,
+            keys: Secret::code_key(settings, aws)?,
             conceal: settings.prevents_user_existence_errors()?,
             address_limit: AddressLimit::from_settings(settings, AddressBudget::CodeFailures)?,
         })
@@ -164,7 +164,7 @@ impl CodeVerification {
                 return Err(failure.into());
             }
         };
-        let right = code.matches(key.expose(), &holder, &live.code_id, &live.hash);
+        let right = code.matches(key.value().expose(), &holder, &live.code_id, &live.hash);
         match user {
             Some(user) if right => Ok((user, reserved)),
             _ => Err(CodeError::Incorrect),

@@ -1,4 +1,4 @@
-//! Secrets Manager: keys with versions, kept in memory for a limited time.
+//! Secrets Manager: secrets with versions, kept in memory for a limited time.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,51 +19,66 @@ use crate::failure::Failure;
 use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
 
-/// The shortest key: as long as HMAC-SHA-256's output (RFC 7518 §3.2).
-const MIN_KEY_BYTES: usize = 32;
+/// The length in bytes of the shortest HMAC key: that of HMAC-SHA-256's output (RFC 7518 §3.2).
+const MIN_HMAC_KEY_BYTES: usize = 32;
 
 /// The least time between two look-ups of ids that no cached version has. Anyone can make up such an id, and each
 /// look-up is two calls that are paid for.
 const LOOK_UP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The key in one secret: its current version, and the one before, which still counts while the secret rotates.
+/// The value of one version of a secret.
+pub trait SecretValue: fmt::Debug + Sized + Send + Sync {
+    /// Reads the value of the version with this id. The error describes the form that the value should have.
+    fn parse(version: String, value: SecretString) -> Result<Self, &'static str>;
+
+    /// The id by which the value is found: the version's, unless the value has one of its own.
+    fn id(&self) -> &str;
+}
+
+/// One secret: its current version, and the one before, which still counts while the secret rotates.
 #[derive(Debug)]
-pub struct SecretKeys {
+pub struct Secret<V> {
     client: Lazy<Client>,
-    secret_id: String,
-    cache: RwLock<Cache>,
+    id: String,
+    cache: RwLock<Cache<V>>,
     /// Held during a look-up. Requests whose version is cached do not wait for it.
     looking_up: Mutex<()>,
 }
 
-/// One version of a key.
-pub struct SecretKey {
-    version: String,
-    key: SecretString,
-    signs_until: Option<Timestamp>,
+/// One version of a secret.
+#[derive(Debug)]
+pub struct Version<V> {
+    value: V,
+    used_until: Option<Timestamp>,
 }
 
-/// The versions of a key that are in memory.
+/// A key of HMAC-SHA-256.
+pub struct HmacKey {
+    version: String,
+    key: SecretString,
+}
+
+/// The versions of a secret that are in memory.
 #[derive(Debug)]
-struct Cache {
+struct Cache<V> {
     time_to_live: Duration,
-    keys: Option<Keys>,
+    versions: Option<Versions<V>>,
     /// When a look-up last found no version with the id that it was for, and why it failed if it did.
     missed: Option<(Timestamp, Option<Failure>)>,
 }
 
-#[derive(Clone, Debug)]
-struct Keys {
-    current: Arc<SecretKey>,
+#[derive(Debug)]
+struct Versions<V> {
+    current: Arc<Version<V>>,
     /// Absent also if no version but the current one was asked for yet.
-    previous: Option<Arc<SecretKey>>,
+    previous: Option<Arc<Version<V>>>,
     fetched: Timestamp,
 }
 
 /// The result of searching the cache for a version.
 #[derive(Debug)]
-enum Cached {
-    Found(Arc<SecretKey>),
+enum Cached<V> {
+    Found(Arc<Version<V>>),
     /// It was looked up, in vain, less than [`LOOK_UP_INTERVAL`] ago.
     Unknown,
     /// Looking it up failed less than [`LOOK_UP_INTERVAL`] ago.
@@ -72,50 +87,67 @@ enum Cached {
     Absent,
 }
 
-impl SecretKey {
-    /// The version's id in Secrets Manager.
+impl<V> Version<V> {
+    /// The value.
     #[must_use]
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn value(&self) -> &V {
+        &self.value
     }
 
+    /// The last instant at which a function may have used this version as the current one: when it was replaced, plus
+    /// `SECRETS_CACHE_SECONDS`. `None` for the current version.
+    #[must_use]
+    pub fn used_until(&self) -> Option<Timestamp> {
+        self.used_until
+    }
+}
+
+impl HmacKey {
     /// The key's bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.key.expose_secret().as_bytes()
     }
+}
 
-    /// The last instant at which a function may have signed with this version: when it was replaced, plus
-    /// `SECRETS_CACHE_SECONDS`. `None` for the current version.
-    #[must_use]
-    pub fn signs_until(&self) -> Option<Timestamp> {
-        self.signs_until
+impl SecretValue for HmacKey {
+    fn parse(version: String, key: SecretString) -> Result<Self, &'static str> {
+        if key.expose_secret().len() < MIN_HMAC_KEY_BYTES {
+            return Err("a string of 32 bytes or more");
+        }
+        Ok(Self { version, key })
+    }
+
+    fn id(&self) -> &str {
+        &self.version
     }
 }
 
-impl fmt::Debug for SecretKey {
+impl fmt::Debug for HmacKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("SecretKey").field("version", &self.version).finish_non_exhaustive()
+        formatter.debug_struct("HmacKey").field("version", &self.version).finish_non_exhaustive()
     }
 }
 
-impl SecretKeys {
-    /// The key that signs JSON Web Tokens, in the secret named by `JWT_SECRET_ID`.
-    pub fn for_tokens(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Self::new(settings, aws, settings.text("JWT_SECRET_ID", "postern/jwt-secret"))
-    }
-
+impl Secret<HmacKey> {
     /// The key that hashes reset codes, in the secret named by `CODE_KEY_SECRET_ID`.
-    pub fn for_codes(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Self::new(settings, aws, settings.text("CODE_KEY_SECRET_ID", "postern/code-key"))
+    pub fn code_key(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
+        Self::new(settings, aws, "CODE_KEY_SECRET_ID", "postern/code-key")
     }
+}
 
-    fn new(settings: &Settings, aws: &SdkConfig, secret_id: String) -> Result<Self, ConfigError> {
-        let seconds = settings.number("SECRETS_CACHE_SECONDS", 300, 0..=3600)?;
+impl<V: SecretValue> Secret<V> {
+    /// The secret that the setting `variable` names, or else the one with the name `default`.
+    pub fn new(
+        settings: &Settings,
+        aws: &SdkConfig,
+        variable: &str,
+        default: &str,
+    ) -> Result<Self, ConfigError> {
         Ok(Self {
             client: lazy(aws, Client::new),
-            secret_id,
-            cache: RwLock::new(Cache::new(Duration::from_secs(seconds.into()))),
+            id: settings.text(variable, default),
+            cache: RwLock::new(Cache::new(cache_time(settings)?)),
             looking_up: Mutex::new(()),
         })
     }
@@ -128,31 +160,31 @@ impl SecretKeys {
     }
 
     /// The current version, at most `SECRETS_CACHE_SECONDS` old.
-    pub async fn current(&self) -> Result<Arc<SecretKey>, Failure> {
-        if let Some(keys) = self.read(|cache| cache.fresh(clock::now()).cloned()) {
-            return Ok(keys.current);
+    pub async fn current(&self) -> Result<Arc<Version<V>>, Failure> {
+        if let Some(current) = self.read(|cache| cache.current(clock::now())) {
+            return Ok(current);
         }
         let _looking_up = self.looking_up.lock().await;
         // Another request may have fetched it meanwhile.
-        if let Some(keys) = self.read(|cache| cache.fresh(clock::now()).cloned()) {
-            return Ok(keys.current);
+        if let Some(current) = self.read(|cache| cache.current(clock::now())) {
+            return Ok(current);
         }
-        let (keys, _) = self.fetch_current().await?;
-        Ok(self.keep(keys).current)
+        let (versions, _) = self.fetch_current().await?;
+        Ok(self.keep(versions))
     }
 
     /// The version with this id, if it is the current or the previous one.
     ///
     /// An id that is not cached may be that of a newer version, so the secret is fetched again before the id counts as
     /// unknown, but not within a second after the last time that this was in vain.
-    pub async fn version(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
-        if let Cached::Found(key) = self.read(|cache| cache.find(id, clock::now())) {
-            return Ok(Some(key));
+    pub async fn version(&self, id: &str) -> Result<Option<Arc<Version<V>>>, Failure> {
+        if let Cached::Found(version) = self.read(|cache| cache.find(id, clock::now())) {
+            return Ok(Some(version));
         }
         let _looking_up = self.looking_up.lock().await;
         // Another request may have fetched it meanwhile.
         match self.read(|cache| cache.find(id, clock::now())) {
-            Cached::Found(key) => return Ok(Some(key)),
+            Cached::Found(version) => return Ok(Some(version)),
             Cached::Unknown => return Ok(None),
             Cached::Failed(failure) => return Err(failure),
             Cached::Absent => {}
@@ -166,25 +198,25 @@ impl SecretKeys {
     }
 
     /// The version with this id, if it is in memory. No more is fetched than [`current`](Self::current) would fetch.
-    pub async fn version_in_memory(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
+    pub async fn version_in_memory(&self, id: &str) -> Result<Option<Arc<Version<V>>>, Failure> {
         let current = self.current().await?;
-        if current.version == id {
+        if current.value.id() == id {
             return Ok(Some(current));
         }
         Ok(match self.read(|cache| cache.find(id, clock::now())) {
-            Cached::Found(key) => Some(key),
+            Cached::Found(version) => Some(version),
             Cached::Unknown | Cached::Failed(_) | Cached::Absent => None,
         })
     }
 
-    async fn look_up(&self, id: &str) -> Result<Option<Arc<SecretKey>>, Failure> {
-        let (keys, created) = self.fetch_current().await?;
-        if keys.current.version == id {
-            return Ok(Some(self.keep(keys).current));
+    async fn look_up(&self, id: &str) -> Result<Option<Arc<Version<V>>>, Failure> {
+        let (versions, created) = self.fetch_current().await?;
+        if versions.current.value.id() == id {
+            return Ok(Some(self.keep(versions)));
         }
         // After the current one, so that a rotation between the two shows its version twice rather than not at all.
         let previous = match self.stage("AWSPREVIOUS").await {
-            Ok(value) => Some(value),
+            Ok(previous) => Some(previous),
             Err(error)
                 if error
                     .as_service_error()
@@ -194,18 +226,19 @@ impl SecretKeys {
             }
             Err(error) => return Err(SecretsManager.record_failure("GetSecretValue", &error)),
         };
-        let signs_until = Some(created + self.read(|cache| cache.time_to_live));
-        let previous = previous.map(|value| self.key(value, signs_until)).transpose()?.map(Arc::new);
-        let keys = self.keep(Keys { previous, ..keys });
-        let found = keys.version(id);
+        let used_until = Some(created + self.read(|cache| cache.time_to_live));
+        let previous = previous.map(|previous| self.parse(previous, used_until)).transpose()?.map(Arc::new);
+        let versions = Versions { previous, ..versions };
+        let (found, fetched) = (versions.find(id), versions.fetched);
+        self.keep(versions);
         if found.is_none() {
-            self.change(|cache| cache.missed = Some((keys.fetched, None)));
+            self.change(|cache| cache.missed = Some((fetched, None)));
         }
         Ok(found)
     }
 
     /// Fetches the current version, and when it was created, which is when it replaced the previous one.
-    async fn fetch_current(&self) -> Result<(Keys, Timestamp), Failure> {
+    async fn fetch_current(&self) -> Result<(Versions<V>, Timestamp), Failure> {
         let fetched = clock::now();
         let current = self
             .stage("AWSCURRENT")
@@ -213,63 +246,70 @@ impl SecretKeys {
             .map_err(|error| SecretsManager.record_failure("GetSecretValue", &error))?;
         let created = current.created_date.and_then(|created| i64::try_from(created.as_nanos() / 1000).ok());
         let created = created.map(Timestamp::from_micros).ok_or_else(|| {
-            Failure::Defect(format!("the current version of {} has no creation date", self.secret_id))
+            Failure::Defect(format!("the current version of {} has no creation date", self.id))
         })?;
-        let current = Arc::new(self.key(current, None)?);
-        Ok((Keys { current, previous: None, fetched }, created))
+        let current = Arc::new(self.parse(current, None)?);
+        Ok((Versions { current, previous: None, fetched }, created))
     }
 
-    fn keep(&self, keys: Keys) -> Keys {
-        self.change(|cache| cache.keys = Some(keys.clone()));
-        keys
+    /// Keeps the versions in memory, and returns the current one.
+    fn keep(&self, versions: Versions<V>) -> Arc<Version<V>> {
+        let current = Arc::clone(&versions.current);
+        self.change(|cache| cache.versions = Some(versions));
+        current
     }
 
     async fn stage(&self, stage: &str) -> Result<GetSecretValueOutput, SdkError<GetSecretValueError>> {
-        self.client.get_secret_value().secret_id(&self.secret_id).version_stage(stage).send().await
+        self.client.get_secret_value().secret_id(&self.id).version_stage(stage).send().await
     }
 
-    fn key(&self, value: GetSecretValueOutput, signs_until: Option<Timestamp>) -> Result<SecretKey, Failure> {
-        match (value.version_id, value.secret_string) {
-            (Some(version), Some(key)) if key.len() >= MIN_KEY_BYTES => {
-                Ok(SecretKey { version, key: SecretString::from(key), signs_until })
-            }
-            _ => Err(Failure::Defect(format!(
-                "{} is not a string of {MIN_KEY_BYTES} bytes or more",
-                self.secret_id
-            ))),
+    fn parse(
+        &self,
+        output: GetSecretValueOutput,
+        used_until: Option<Timestamp>,
+    ) -> Result<Version<V>, Failure> {
+        let parsed = output.version_id.zip(output.secret_string).ok_or("a string");
+        let parsed = parsed.and_then(|(version, value)| V::parse(version, SecretString::from(value)));
+        match parsed {
+            Ok(value) => Ok(Version { value, used_until }),
+            Err(form) => Err(Failure::Defect(format!("{} is not {form}", self.id))),
         }
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Cache) -> T) -> T {
+    fn read<T>(&self, read: impl FnOnce(&Cache<V>) -> T) -> T {
         read(&self.cache.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Cache)) {
+    fn change(&self, change: impl FnOnce(&mut Cache<V>)) {
         change(&mut self.cache.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Cache {
+impl<V: SecretValue> Cache<V> {
     fn new(time_to_live: Duration) -> Self {
-        Self { time_to_live, keys: None, missed: None }
+        Self { time_to_live, versions: None, missed: None }
     }
 
     /// The versions, unless they were fetched more than the time to live ago. A clock that was set back does not make
     /// them live longer.
-    fn fresh(&self, now: Timestamp) -> Option<&Keys> {
-        self.keys.as_ref().filter(|keys| now.abs_diff(keys.fetched) <= self.time_to_live)
+    fn fresh(&self, now: Timestamp) -> Option<&Versions<V>> {
+        self.versions.as_ref().filter(|versions| now.abs_diff(versions.fetched) <= self.time_to_live)
     }
 
-    fn find(&self, id: &str, now: Timestamp) -> Cached {
-        let Some(keys) = self.fresh(now) else {
+    fn current(&self, now: Timestamp) -> Option<Arc<Version<V>>> {
+        self.fresh(now).map(|versions| Arc::clone(&versions.current))
+    }
+
+    fn find(&self, id: &str, now: Timestamp) -> Cached<V> {
+        let Some(versions) = self.fresh(now) else {
             return Cached::Absent;
         };
-        if let Some(key) = keys.version(id) {
-            return Cached::Found(key);
+        if let Some(version) = versions.find(id) {
+            return Cached::Found(version);
         }
         match &self.missed {
             // Versions that were fetched later may lack the previous one, which a good token can be signed with.
-            Some((last, failure)) if keys.fetched <= *last && now.abs_diff(*last) < LOOK_UP_INTERVAL => {
+            Some((last, failure)) if versions.fetched <= *last && now.abs_diff(*last) < LOOK_UP_INTERVAL => {
                 failure.clone().map_or(Cached::Unknown, Cached::Failed)
             }
             _ => Cached::Absent,
@@ -277,14 +317,20 @@ impl Cache {
     }
 }
 
-impl Keys {
-    fn version(&self, id: &str) -> Option<Arc<SecretKey>> {
+impl<V: SecretValue> Versions<V> {
+    fn find(&self, id: &str) -> Option<Arc<Version<V>>> {
         [Some(&self.current), self.previous.as_ref()]
             .into_iter()
             .flatten()
-            .find(|key| key.version == id)
+            .find(|version| version.value.id() == id)
             .cloned()
     }
+}
+
+/// The time for which functions keep a secret in memory, by `SECRETS_CACHE_SECONDS`: at most an hour.
+pub fn cache_time(settings: &Settings) -> Result<Duration, ConfigError> {
+    let seconds = settings.number("SECRETS_CACHE_SECONDS", 300, 0..=3600)?;
+    Ok(Duration::from_secs(seconds.into()))
 }
 
 #[cfg(test)]
@@ -295,20 +341,21 @@ mod tests {
     const MICROSECOND: Duration = Duration::from_micros(1);
     const TIME_TO_LIVE: Duration = Duration::from_mins(5);
 
-    fn key(version: &str) -> Arc<SecretKey> {
-        let key = SecretString::from("k".repeat(MIN_KEY_BYTES));
-        Arc::new(SecretKey { version: version.to_owned(), key, signs_until: None })
+    fn version(id: &str) -> Arc<Version<HmacKey>> {
+        let key = SecretString::from("k".repeat(MIN_HMAC_KEY_BYTES));
+        let value = HmacKey::parse(id.to_owned(), key).unwrap();
+        Arc::new(Version { value, used_until: None })
     }
 
     /// A cache with the versions `new` and `old`, and when they were fetched.
-    fn cache() -> (Cache, Timestamp) {
+    fn cache() -> (Cache<HmacKey>, Timestamp) {
         let fetched = Timestamp::from_micros(1_764_190_000_000_000);
-        let keys = Keys { current: key("new"), previous: Some(key("old")), fetched };
-        (Cache { keys: Some(keys), ..Cache::new(TIME_TO_LIVE) }, fetched)
+        let versions = Versions { current: version("new"), previous: Some(version("old")), fetched };
+        (Cache { versions: Some(versions), ..Cache::new(TIME_TO_LIVE) }, fetched)
     }
 
-    fn is_found(cache: &Cache, id: &str, now: Timestamp) -> bool {
-        matches!(cache.find(id, now), Cached::Found(key) if key.version() == id)
+    fn is_found(cache: &Cache<HmacKey>, id: &str, now: Timestamp) -> bool {
+        matches!(cache.find(id, now), Cached::Found(found) if found.value.id() == id)
     }
 
     #[test]
@@ -323,7 +370,7 @@ mod tests {
                 assert!(matches!(cache.find(id, now), Cached::Absent));
             }
         }
-        assert!(matches!(Cache::new(TIME_TO_LIVE).find("new", fetched), Cached::Absent));
+        assert!(matches!(Cache::<HmacKey>::new(TIME_TO_LIVE).find("new", fetched), Cached::Absent));
     }
 
     #[test]
@@ -356,7 +403,7 @@ mod tests {
     fn the_previous_version_is_looked_up_whatever_was_looked_up_before() {
         let (mut cache, fetched) = cache();
         cache.missed = Some((fetched - MICROSECOND, None));
-        cache.keys = Some(Keys { current: key("new"), previous: None, fetched });
+        cache.versions = Some(Versions { current: version("new"), previous: None, fetched });
 
         assert!(matches!(cache.find("old", fetched), Cached::Absent));
     }

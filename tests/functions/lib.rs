@@ -26,6 +26,7 @@ pub const FUNCTIONS: &[Entry] = &[
     Entry::of::<Api<session_signin::SessionSignin>>(),
     Entry::of::<Api<sessions::Sessions>>(),
     Entry::of::<Api<signin::Signin>>(),
+    Entry::of::<Api<well_known::WellKnown>>(),
 ];
 
 /// A function that can be started.

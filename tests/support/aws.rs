@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use serde_json::json;
 
 use crate::dynamodb;
@@ -18,6 +18,7 @@ use crate::faults::{self, Faults};
 use crate::iam::{self, Iam};
 use crate::lambda::{self, Functions};
 use crate::openapi;
+use crate::rotation;
 use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
 use crate::template::Function;
@@ -49,7 +50,7 @@ pub(crate) fn router(
     iam: Arc<Iam>,
     faults: Arc<Faults>,
 ) -> Router {
-    let by_target = post(call_target).with_state((dynamodb, Arc::clone(&secrets)));
+    let by_target = by_target(dynamodb, Arc::clone(&secrets), Arc::clone(&functions));
     let mail = Router::new()
         .route(ses::SEND_EMAIL, post(ses::send_email))
         .route("/_aws/ses", get(ses::show).delete(ses::clear))
@@ -65,13 +66,26 @@ pub(crate) fn router(
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-/// Serves DynamoDB and Secrets Manager, whose requests name the operation in a header.
+/// Serves DynamoDB and Secrets Manager, whose requests name the operation in a header. `functions` rotate secrets.
+pub(crate) fn by_target(
+    dynamodb: dynamodb::Client,
+    secrets: Arc<SecretsManager>,
+    functions: Arc<Functions>,
+) -> MethodRouter {
+    post(call_target).with_state((dynamodb, secrets, functions))
+}
+
+type ByTarget = (dynamodb::Client, Arc<SecretsManager>, Arc<Functions>);
+
 async fn call_target(
-    State((dynamodb, secrets)): State<(dynamodb::Client, Arc<SecretsManager>)>,
+    State((dynamodb, secrets, functions)): State<ByTarget>,
     head: Parts,
     body: Bytes,
 ) -> Response {
     match target(&head.headers) {
+        Some(("secretsmanager", "RotateSecret")) => {
+            rotation::rotate_secret(&secrets, &functions, &body).await
+        }
         Some(("secretsmanager", operation)) => secrets.call(operation, &body),
         Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(head, body).await,
         _ => refuse(

@@ -14,6 +14,7 @@
 //! | `faults` | injects faults into the AWS services |
 //! | `dynamodb` | stands in for DynamoDB, with dynoxide or another implementation |
 //! | `secrets_manager` | stands in for Secrets Manager |
+//! | `rotation` | rotates the key that signs tokens, as Secrets Manager would |
 //! | `ses` | stands in for SES v2, with an inbox that shows the sent mail |
 //! | `openapi` | shows the description of the API |
 //! | `upstream` | passes HTTP requests on to another server |
@@ -29,6 +30,7 @@ mod iam;
 mod lambda;
 pub mod metric_filters;
 mod openapi;
+mod rotation;
 pub mod runtime_api;
 mod secrets_manager;
 mod ses;

@@ -25,6 +25,7 @@ use crate::dynamodb::DynamoDb;
 use crate::faults::Faults;
 use crate::iam::{Iam, Permission};
 use crate::lambda::Functions;
+use crate::rotation;
 use crate::secrets_manager::SecretsManager;
 use crate::ses::Inbox;
 use crate::template::Template;
@@ -182,7 +183,7 @@ struct Services {
 }
 
 /// A listening HTTP server.
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
@@ -209,7 +210,8 @@ impl Services {
         let lock = data_dir.as_deref().map(take_data_dir).transpose()?;
         let data_dir = data_dir.as_deref();
         let name = name.unwrap_or_else(|| "postern".to_owned());
-        let environment = environment(settings.clone());
+        let api_address = address(&api_listener)?;
+        let environment = environment(settings.clone(), api_address);
         // Checked before the template is evaluated, because the errors are clearer.
         Mailer::new(&environment, &SdkConfig::builder().build())?;
         environment.allowed_origins()?;
@@ -229,6 +231,8 @@ impl Services {
 
         let deployed = template.functions()?;
         let iam = Arc::new(Iam::new(&deployed));
+        let secrets = Arc::new(secrets);
+        rotation::make_keys(&deployed, dynamodb.client(), &secrets).await?;
         let functions = match binaries {
             None => Functions::in_process(&deployed, &aws_url)?,
             Some(binaries) => Functions::as_binaries(&deployed, &binaries, &aws_url).await?,
@@ -237,7 +241,7 @@ impl Services {
         let faults = Arc::new(Faults::new(name));
         let router = aws::router(
             dynamodb.client(),
-            Arc::new(secrets),
+            secrets,
             inbox,
             Arc::clone(&functions),
             Arc::clone(&iam),
@@ -249,7 +253,6 @@ impl Services {
         if dynamodb.is_fresh() && demo_user {
             create_demo_user(&functions).await;
         }
-        let api_address = address(&api_listener)?;
         let cors = template.cors()?;
         let router = api_gateway::router(&deployed, cors.as_ref(), api_address, Arc::clone(&functions))?;
         let api = Server::start(api_listener, router)?;
@@ -274,7 +277,7 @@ impl Services {
 }
 
 impl Server {
-    fn start(listener: TcpListener, router: axum::Router) -> Result<Self, StartError> {
+    pub(crate) fn start(listener: TcpListener, router: axum::Router) -> Result<Self, StartError> {
         let address = address(&listener)?;
         let (stop, stopping) = oneshot::channel::<()>();
         let server = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
@@ -289,7 +292,7 @@ impl Server {
         Ok(Self { address, stop, serving })
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         let _ = self.serving.await;
     }
@@ -307,19 +310,22 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
 }
 
 /// Settings from the options, then from the environment variables, then the defaults of the local stack. The sender of
-/// mail has a default, because no mail is delivered, and so have the origins, because no page of the web can do harm.
-fn environment(settings: HashMap<String, String>) -> Settings {
+/// mail has a default, because no mail is delivered; the origins, because no page of the web can do harm; and the issuer
+/// of tokens whose keys are published, which is the API.
+fn environment(settings: HashMap<String, String>, api: SocketAddr) -> Settings {
+    let given = move |variable: &str| {
+        let value = settings.get(variable).cloned();
+        value.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
+    };
     Settings::new(move |variable| {
-        let default = match variable {
-            "MAIL_FROM" => Some("no-reply@example.com"),
-            "CORS_ALLOW_ORIGINS" => Some("*"),
+        given(variable).or_else(|| match variable {
+            "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
+            "CORS_ALLOW_ORIGINS" => Some("*".to_owned()),
+            "JWT_ISSUER" => given("JWT_ALGORITHM")
+                .filter(|algorithm| algorithm != "HS256")
+                .map(|_| format!("http://{api}")),
             _ => None,
-        };
-        settings
-            .get(variable)
-            .cloned()
-            .or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
-            .or_else(|| default.map(str::to_owned))
+        })
     })
 }
 

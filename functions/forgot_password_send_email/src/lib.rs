@@ -11,7 +11,7 @@ use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::failure::{Failure, Refused};
 use shared::fields::{Field, Validator};
 use shared::mail::{CodeRequest, Mailer, Undelivered};
-use shared::secrets::SecretKeys;
+use shared::secrets::{HmacKey, Secret, SecretValue};
 use shared::settings::{ConfigError, Settings};
 use shared::store::{AddressBudget, AddressLimit, NewCode, Store};
 use shared::telemetry::{self, identify, identify_unknown};
@@ -30,7 +30,7 @@ pub struct SendEmail {
     /// The requests of one source address; `None` turns this budget off.
     address_limit: Option<AddressLimit>,
     store: Store,
-    keys: SecretKeys,
+    keys: Secret<HmacKey>,
     mailer: Mailer,
 }
 
@@ -56,7 +56,7 @@ impl Endpoint for SendEmail {
             conceal: settings.prevents_user_existence_errors()?,
             address_limit: AddressLimit::from_settings(settings, AddressBudget::ResetMails)?,
             store: Store::new(settings, aws),
-            keys: SecretKeys::for_codes(settings, aws)?,
+            keys: Secret::code_key(settings, aws)?,
             mailer: Mailer::new(settings, aws)?,
         })
     }
@@ -104,10 +104,10 @@ impl SendEmail {
         let (code, code_id, now) = (random::reset_code(), random::code_id(), clock::now());
         let holder = user.as_ref().map_or_else(CodeHolder::unknown, CodeHolder::from);
         let new_code = NewCode {
-            hash: code.hash(key.expose(), &holder, &code_id),
+            hash: code.hash(key.value().expose(), &holder, &code_id),
             code_id,
             holder,
-            key_version: key.version().to_owned(),
+            key_version: key.value().id().to_owned(),
             expires_at: now + self.time_to_live,
             budget: Budget::of(user.as_ref(), &Network::from(source_ip)),
         };

@@ -20,7 +20,7 @@ pub use email_address::{EmailAddress, EmailAddressError};
 pub use invisible::is_invisible;
 pub(crate) use network::ipv6_network;
 pub use network::{Budget, Network, Networks};
-pub use origins::{AllowedOrigins, OriginsError, is_own_origin};
+pub use origins::{AllowedOrigins, OriginsError, is_issuer_url, is_own_origin};
 pub use own_changes::{OwnChanges, TooManyChanges};
 pub use password::{ApprovedPassword, NewPassword, Password, PasswordError, PasswordPolicy, TooCommon};
 pub use password_hash::{Form, Function, PasswordHash, PasswordHashError};

@@ -52,6 +52,22 @@ pub fn is_own_origin(origin: &str, domain: &str) -> bool {
     }
 }
 
+/// Returns whether verifiers of tokens can find the metadata of `issuer` (RFC 8414 §2): whether it is an HTTPS URL
+/// without query and fragment, or a plain HTTP one of this machine. Verifiers compare issuers byte for byte, so the form
+/// is that of origins, and there is no slash at the end.
+#[must_use]
+pub fn is_issuer_url(issuer: &str) -> bool {
+    let path = issuer.match_indices('/').nth(2).map_or(issuer.len(), |(start, _)| start);
+    let (origin, path) = issuer.split_at(path);
+    let is_protected = match origin.split_once("://") {
+        Some(("https", _)) => true,
+        Some(("http", host)) => is_on_this_machine(host),
+        _ => false,
+    };
+    let is_path = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    is_protected && is_origin(origin) && is_path && !issuer.ends_with('/')
+}
+
 /// `host` may have a port.
 fn is_on_this_machine(host: &str) -> bool {
     let name = host.split_once(':').map_or(host, |(name, _)| name);

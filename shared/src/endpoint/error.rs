@@ -56,6 +56,8 @@ pub enum Error {
     ChangePassword,
     /// The user asked for a forced change, but none is due.
     NoPasswordChangeNeeded,
+    /// There is nothing at this path.
+    NotFound,
     /// No user has this username.
     UnknownUsername,
     /// There is no address to send a code to.
@@ -119,6 +121,7 @@ impl Error {
                 "no_password_change_needed_for_user",
                 "User does not need to change his password",
             ),
+            Self::NotFound => (NOT_FOUND, "not_found", "Not Found"),
             Self::UnknownUsername => (NOT_FOUND, "unknown_username", "Unknown username"),
             Self::NoEmailAddresses => {
                 (BAD_REQUEST, "no_email_addresses", "There are no email addresses for this account")

@@ -10,13 +10,15 @@ use crate::failure::Failure;
 use crate::fields::FieldErrors;
 use crate::tokens::Token;
 
-/// The two forms of answers that the API documents have.
+/// The form of the bodies of errors: the two that the API documents have, and API Gateway's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Envelope {
     /// `{"msg": …, "error_code": …}`, of the routes under `/api/auth`.
     Auth,
     /// `{"success": …, "code": …, "message": …}`, of `/api/v1/profile`.
     Profile,
+    /// `{"message": …}`, as API Gateway itself answers: of what is not under `/api`.
+    Gateway,
 }
 
 /// A request that was granted.
@@ -25,13 +27,31 @@ pub struct Success {
     outcome: &'static str,
     status: StatusCode,
     body: String,
+    /// True if anyone may keep the answer for [`PUBLIC`]'s time.
+    is_public: bool,
+    location: Option<&'static str>,
 }
+
+/// The lifetime of public answers in caches.
+const PUBLIC: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 impl Success {
     /// Answers 200 with `body`; `outcome` is its name in the audit log.
     pub fn new(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_string(body).map_err(|error| Failure::Defect(error.to_string()))?;
-        Ok(Self { outcome, status: StatusCode::OK, body })
+        Ok(Self { outcome, status: StatusCode::OK, body, is_public: false, location: None })
+    }
+
+    /// The same as [`Self::new`], with an answer that caches may keep for five minutes.
+    pub fn public(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
+        Ok(Self { is_public: true, ..Self::new(outcome, body)? })
+    }
+
+    /// Answers 302 with the path of another page of the API.
+    #[must_use]
+    pub fn redirect(outcome: &'static str, location: &'static str) -> Self {
+        let status = StatusCode::FOUND;
+        Self { outcome, status, body: String::new(), is_public: true, location: Some(location) }
     }
 
     /// The same answer with the status 202.
@@ -76,6 +96,11 @@ struct ProfileError<'a> {
     errors: Option<&'a [NumberedError]>,
 }
 
+#[derive(Serialize)]
+struct GatewayError {
+    message: &'static str,
+}
+
 impl Error {
     fn to_response(&self, envelope: Envelope) -> Response<Body> {
         let (status, body) = match envelope {
@@ -89,6 +114,10 @@ impl Error {
                 let errors = if let Self::Numbered { errors, .. } = self { Some(&**errors) } else { None };
                 let error = ProfileError { success: false, code: status.as_u16(), message, errors };
                 (status, serde_json::to_string(&error))
+            }
+            Envelope::Gateway => {
+                let (status, message) = self.status_and_msg();
+                (status, serde_json::to_string(&GatewayError { message }))
             }
         };
         let mut response = json(status, body.unwrap_or_default());
@@ -107,7 +136,17 @@ impl Error {
 /// Renders the result of a request. Returns the name of its outcome as well.
 pub(super) fn render(result: &Result<Success, Error>, envelope: Envelope) -> (&'static str, Response<Body>) {
     match result {
-        Ok(success) => (success.outcome, json(success.status, success.body.clone())),
+        Ok(success) => {
+            let mut response = json(success.status, success.body.clone());
+            if success.is_public {
+                response.headers_mut().insert(header::CACHE_CONTROL, PUBLIC);
+            }
+            if let Some(location) = success.location {
+                response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(location));
+                response.headers_mut().remove(header::CONTENT_TYPE);
+            }
+            (success.outcome, response)
+        }
         Err(error) => (error.outcome(), error.to_response(envelope)),
     }
 }

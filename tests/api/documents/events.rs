@@ -438,6 +438,21 @@ async fn authorizer() {
 }
 
 #[tokio::test]
+async fn well_known() {
+    assert_cases("well_known", &["change_password", "key_set", "metadata"]);
+    let service = Service::with_settings([("JWT_ALGORITHM", "ES256")]).await;
+    for case in ["key_set", "metadata"] {
+        let (status, body) = invoke(&service, "well_known", read(&format!("well_known/{case}"))).await;
+        assert!(status == 200 && body.contains("ES256"), "{body}");
+    }
+    let redirect = service.invoke("well_known", &read("well_known/change_password")).await;
+    assert_eq!(
+        (&redirect["statusCode"], &redirect["headers"]["location"]),
+        (&json!(302), &json!("/change-password"))
+    );
+}
+
+#[tokio::test]
 async fn rotate_jwt_secret() {
     let function = "rotate_jwt_secret";
     let steps = ["1_create_secret", "2_set_secret", "3_test_secret", "4_finish_secret"];

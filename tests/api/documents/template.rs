@@ -17,15 +17,19 @@ use crate::answers::{
     PASSWORD_CORRECT, PASSWORD_INCORRECT, SESSION_DELETED, USERNAME_OR_PASSWORD_INCORRECT,
 };
 use crate::helpers::{
-    CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHECK_CODE, CHECK_OLD_PASSWORD,
-    LOG_OUT, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD, RESET_PASSWORD, SEND_EMAIL, SESSION_INFORMATION,
-    SESSION_SIGNIN, SESSIONS, SIGNIN, Service, User, WRONG_CODE, WRONG_PASSWORD, unknown_username,
+    ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHANGE_PASSWORD_URL,
+    CHECK_CODE, CHECK_OLD_PASSWORD, KEY_SET, LOG_OUT, METADATA, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD,
+    RESET_PASSWORD, SEND_EMAIL, SESSION_INFORMATION, SESSION_SIGNIN, SESSIONS, SIGNIN, Service, User,
+    WRONG_CODE, WRONG_PASSWORD, unknown_username,
 };
 use crate::rules::rotation::{STEPS, step};
 
 /// The documented routes: method, path, and the function that answers.
-const ROUTES: [(&str, &str, &str); 12] = [
+const ROUTES: [(&str, &str, &str); 15] = [
     ("DELETE", "/api/v1/user/myself/session/{id}", "sessions"),
+    ("GET", CHANGE_PASSWORD_URL, "well_known"),
+    ("GET", KEY_SET, "well_known"),
+    ("GET", METADATA, "well_known"),
     ("GET", SESSIONS, "sessions"),
     ("POST", SESSION_SIGNIN, "session_signin"),
     ("POST", CHANGE_PASSWORD_AFTER_SIGNIN, "change_password_after_signin"),
@@ -39,9 +43,10 @@ const ROUTES: [(&str, &str, &str); 12] = [
     ("POST", LOG_OUT, "sessions"),
 ];
 /// Settings that are not parameters, because they name resources of the stack.
-const OWN: [&str; 7] = [
+const OWN: [&str; 8] = [
     "ATTEMPTS_TABLE",
     "CODE_KEY_SECRET_ID",
+    "JWT_KEY_SET_ID",
     "JWT_SECRET_ID",
     "MAIL_CONFIGURATION_SET",
     "RESET_CODES_TABLE",
@@ -100,6 +105,10 @@ fn start(function: &str, settings: &Settings) -> Result<String, ConfigError> {
 fn start_with(function: &Function, setting: &str, value: Option<&str>) -> Result<String, ConfigError> {
     let mut variables = function.variables.clone();
     variables.remove(setting);
+    if setting == "JWT_ALGORITHM" {
+        // Public keys need one.
+        variables.insert("JWT_ISSUER".to_owned(), "https://auth.example.com".to_owned());
+    }
     variables.extend(value.map(|value| (setting.to_owned(), value.to_owned())));
     start(&function.name, &Settings::new(move |name| variables.get(name).cloned()))
 }
@@ -407,10 +416,14 @@ async fn use_everything(service: &Service) {
     assert_eq!(service.manage(&json!({"action": "list"})).await["ok"], true);
     assert_eq!(service.manage(&json!({"action": "count_outdated_hashes"})).await["ok"], true);
     assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
+    for path in [KEY_SET, METADATA, CHANGE_PASSWORD_URL] {
+        ApiResponse::to(service.request("GET", path)).await;
+    }
     let version = Uuid::new_v4().to_string();
     for next in STEPS {
         step(service, next, &version).await.unwrap();
     }
+    step(service, "revokeKeys", &Uuid::new_v4().to_string()).await.unwrap();
 }
 
 fn permissions(function: &Function) -> Vec<Permission> {
@@ -444,9 +457,12 @@ fn assert_nothing_else_is_allowed(service: &Service) {
 
 #[tokio::test]
 async fn functions_have_exactly_the_permissions_that_they_use() {
-    let service = Service::with_settings([("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0")]).await;
-    use_everything(&service).await;
-    assert_nothing_else_is_allowed(&service);
+    for algorithm in ["HS256", "ES256"] {
+        let settings = [("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"), ("JWT_ALGORITHM", algorithm)];
+        let service = Service::with_settings(settings).await;
+        use_everything(&service).await;
+        assert_nothing_else_is_allowed(&service);
+    }
 }
 
 #[tokio::test]
@@ -454,7 +470,7 @@ async fn roles_allow_no_more_attributes_of_a_user_than_the_functions_use() {
     let service = Service::with_settings([]).await;
     let stack = service.stack.as_ref().unwrap();
     let mut users = stack.template().functions().unwrap();
-    users.retain(|function| function.name != "rotate_jwt_secret");
+    users.retain(|function| !["rotate_jwt_secret", "well_known"].contains(&function.name.as_str()));
     let request = |operation: &'static str, mut parameters: Value| {
         parameters["TableName"] = json!(service.tables.users);
         if operation != "Scan" {

@@ -45,6 +45,9 @@ pub(crate) const CHECK_OLD_PASSWORD: &str = "/api/v1/user/myself/changePassword/
 pub(crate) const CHANGE_MY_PASSWORD: &str = "/api/v1/user/myself/changePassword/changePassword";
 pub(crate) const SESSION_SIGNIN: &str = "/api/auth/IamLoggedIn";
 pub(crate) const SESSIONS: &str = "/api/v1/user/myself/session";
+pub(crate) const KEY_SET: &str = "/.well-known/jwks.json";
+pub(crate) const METADATA: &str = "/.well-known/openid-configuration";
+pub(crate) const CHANGE_PASSWORD_URL: &str = "/.well-known/change-password";
 pub(crate) const LOG_OUT: &str = "/api/v1/user/myself/session/logoutCurrentSession";
 
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);

@@ -299,7 +299,12 @@ fn client_of(api: &str) -> (Option<IpAddr>, reqwest::Client) {
     let address = api
         .starts_with("http://127.")
         .then(|| IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000)));
-    (address, reqwest::Client::builder().local_address(address).build().unwrap())
+    (address, http_client().local_address(address).build().unwrap())
+}
+
+/// An HTTP client that shows redirects instead of following them.
+fn http_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none())
 }
 
 /// The SDK's configuration for the AWS services at `url`, as a function has it, with this `AWS_CA_BUNDLE`.

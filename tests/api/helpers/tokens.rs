@@ -3,13 +3,14 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha384, Sha512};
 use uuid::Uuid;
 
-use super::Service;
+use super::{ApiResponse, KEY_SET, Service};
 
 impl Service {
     /// Calls Secrets Manager and returns its response.
@@ -42,6 +43,16 @@ impl Service {
             &json!({"SecretId": secret_id, "SecretString": secret, "ClientRequestToken": new.to_string()}),
         )
         .await;
+    }
+}
+
+/// Calls of `/.well-known`.
+impl Service {
+    /// The public keys that are published, by their ids.
+    pub(crate) async fn key_set(&self) -> JwkSet {
+        let answer = ApiResponse::to(self.request("GET", KEY_SET)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_value(answer.json()).unwrap()
     }
 }
 

@@ -6,6 +6,7 @@ mod migration;
 mod notices;
 mod own_changes;
 pub(crate) mod passwords;
+mod public_keys;
 mod reset_codes;
 mod revoked_codes;
 pub(crate) mod rotation;

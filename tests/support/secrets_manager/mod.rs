@@ -91,17 +91,17 @@ impl SecretsManager {
         Ok(Self { secrets: Mutex::new(secrets), file })
     }
 
-    /// Creates the secret with a random value if it is missing, and returns its ARN.
+    /// Creates the secret if it is missing, with a random value if the template asks for one, and returns its ARN.
     pub(crate) fn create_missing(&self, secret: &template::Secret) -> Result<String, StartError> {
         if let Some(arn) = self.arn(&secret.name) {
             return Ok(arn);
         }
         let create = || {
-            let value = random_password(&parse(&secret.generate)?)?;
-            self.change(
-                "CreateSecret",
-                &json!({"Name": secret.name, "SecretString": value["RandomPassword"]}),
-            )
+            let mut request = json!({"Name": secret.name});
+            if let Some(generate) = &secret.generate {
+                request["SecretString"] = random_password(&parse(generate)?)?["RandomPassword"].take();
+            }
+            self.change("CreateSecret", &request)
         };
         let created = create().map_err(|Refusal(_, message)| StartError::new("Secrets Manager", message))?;
         Ok(created["ARN"].as_str().unwrap_or_default().to_owned())
@@ -111,6 +111,14 @@ impl SecretsManager {
     pub(crate) fn arn(&self, id: &str) -> Option<String> {
         let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.find(id).ok().map(|(_, secret)| secret.arn.clone())
+    }
+
+    /// Returns the current value of the secret with this name or ARN, if it has one.
+    pub(crate) fn current_value(&self, id: &str) -> Option<String> {
+        let mut secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, secret) = secrets.find(id).ok()?;
+        let version = secret.holder(CURRENT)?;
+        secret.versions.get(&version).map(|version| version.value.clone())
     }
 
     /// Serves a call.

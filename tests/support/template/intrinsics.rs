@@ -137,6 +137,11 @@ impl Template {
                 let [condition] = &arguments[..] else { return Err(wrong()) };
                 Ok(!self.holds(condition)?)
             }
+            ("Fn::And", Value::Array(conditions)) => {
+                let holds: Vec<bool> =
+                    conditions.iter().map(|condition| self.holds(condition)).collect::<Result<_>>()?;
+                Ok(holds.into_iter().all(|holds| holds))
+            }
             _ => Err(wrong()),
         }
     }

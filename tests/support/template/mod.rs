@@ -145,8 +145,8 @@ pub(crate) struct Table {
 pub(crate) struct Secret {
     id: String,
     pub(crate) name: String,
-    /// The request of `GetRandomPassword`.
-    pub(crate) generate: Value,
+    /// The request of `GetRandomPassword` that makes its value, if it is created with one.
+    pub(crate) generate: Option<Value>,
 }
 
 const FUNCTION: &str = "AWS::Serverless::Function";
@@ -241,7 +241,8 @@ impl Template {
 
     /// Returns the statements of a role.
     fn role(&self, role: &Value) -> Result<Vec<Statement>> {
-        let mut policies: Vec<&Value> = elements(&role["Policies"]).collect();
+        let own = self.resolve(&role["Policies"])?;
+        let mut policies: Vec<&Value> = elements(&own).collect();
         for managed in elements(&role["ManagedPolicyArns"]) {
             policies.push(&self.target(managed)?.properties);
         }
@@ -281,12 +282,13 @@ impl Template {
     }
 
     pub(crate) fn secrets(&self) -> Result<Vec<Secret>> {
-        let secrets = self.of_kind(SECRET)?.map(|(id, resource)| {
+        let mut secrets = Vec::new();
+        for (id, resource) in self.of_kind(SECRET)? {
             let name = self.read(&resource.properties["Name"])?;
-            let generate = self.resolve(&resource.properties["GenerateSecretString"])?;
-            Ok(Secret { id: id.clone(), name, generate })
-        });
-        secrets.collect()
+            let generate = self.read(&resource.properties["GenerateSecretString"])?;
+            secrets.push(Secret { id: id.clone(), name, generate });
+        }
+        Ok(secrets)
     }
 
     /// Records the ARN of a secret that exists.

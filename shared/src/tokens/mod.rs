@@ -1,25 +1,30 @@
 //! JSON Web Tokens (RFC 7519, RFC 8725): issuing them, verifying them, and finding their users.
 
+mod crypto;
+mod key_set;
+mod keys;
+mod settings;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
 use aws_types::SdkConfig;
-use hmac::{Hmac, KeyInit, Mac};
-use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::dangerous::insecure_decode;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::signature::{self, Signer, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, TokenData, Validation};
+use jsonwebtoken::{Algorithm, Header, TokenData};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
-use sha2::Sha256;
 
+pub use self::key_set::KeySet;
+use self::keys::TokenKey;
+pub use self::keys::{KeyPair, KeyPairs};
+use self::settings::DEFAULT_ISSUER;
+pub use self::settings::{KeyPairAlgorithm, Parties, TokenSettings};
 use crate::clock;
 use crate::domain::{SecurityStamp, SessionKey, Timestamp, User, UserId};
 use crate::failure::Failure;
 use crate::random;
-use crate::secrets::SecretKeys;
+use crate::secrets::{Secret, SecretValue};
 use crate::settings::{ConfigError, Settings};
 use crate::store::{AddressLimit, Candidate, Store};
 
@@ -30,23 +35,11 @@ const LIFETIME: Duration = Duration::from_hours(1);
 /// How far in the future the times of a token may be, because clocks differ.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// The one algorithm of the deployment's tokens, for `jsonwebtoken`, whose own cryptography would bring every other.
-static HS256: CryptoProvider = CryptoProvider {
-    signer_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.as_bytes())?)),
-    verifier_factory: |algorithm, key| Ok(Box::new(Hs256::new(*algorithm, key.try_get_as_bytes()?)?)),
-    key_utils: KeyUtils::new_unimplemented(),
-};
-
-/// HMAC with SHA-256 (RFC 7518 §3.2).
-struct Hs256(Hmac<Sha256>);
-
 /// Issues and verifies the deployment's tokens.
 #[derive(Debug)]
 pub struct Tokens {
-    keys: SecretKeys,
-    issuer: String,
-    /// Lets the library verify signatures only. The claims are verified before there is a key.
-    signatures: Validation,
+    keys: Secret<TokenKey>,
+    settings: TokenSettings,
 }
 
 /// A token as the client gets it.
@@ -57,6 +50,8 @@ pub struct Token(SecretString);
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     iss: String,
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    aud: Option<Audience>,
     sub: String,
     iat: i64,
     exp: i64,
@@ -70,6 +65,14 @@ struct Claims {
     /// The [`SessionKey`] of the session that the token was issued with or for.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     sid: Option<String>,
+}
+
+/// The services that a token is meant for (RFC 7519 §4.1.3).
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// Why a token does not count.
@@ -92,40 +95,6 @@ pub struct SignedIn {
     pub jti: String,
 }
 
-impl Hs256 {
-    fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, jsonwebtoken::errors::Error> {
-        match (algorithm, Hmac::new_from_slice(key)) {
-            (Algorithm::HS256, Ok(mac)) => Ok(Self(mac)),
-            _ => Err(ErrorKind::InvalidAlgorithm.into()),
-        }
-    }
-}
-
-impl Signer<Vec<u8>> for Hs256 {
-    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
-        Ok(self.0.clone().chain_update(message).finalize().into_bytes().to_vec())
-    }
-}
-
-impl Verifier<Vec<u8>> for Hs256 {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        // In constant time.
-        self.0.clone().chain_update(message).verify_slice(signature).map_err(signature::Error::from_source)
-    }
-}
-
-impl JwtSigner for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
-impl JwtVerifier for Hs256 {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::HS256
-    }
-}
-
 impl Token {
     /// The token itself.
     #[must_use]
@@ -141,17 +110,10 @@ impl From<Failure> for TokenError {
 }
 
 impl Tokens {
-    /// The deployment's tokens, issued by `JWT_ISSUER`.
+    /// The deployment's tokens, by `JWT_ALGORITHM`, `JWT_ISSUER` and `JWT_AUDIENCE`.
     pub fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        // Another of this process may have installed it.
-        let _ = HS256.install_default();
-        let issuer = settings.text("JWT_ISSUER", "lumen-jwt");
-        // RFC 8725 §3.1: the algorithm is fixed; a token does not choose it.
-        let mut signatures = Validation::new(Algorithm::HS256);
-        signatures.required_spec_claims.clear();
-        signatures.validate_exp = false;
-        signatures.validate_aud = false;
-        Ok(Self { keys: SecretKeys::for_tokens(settings, aws)?, issuer, signatures })
+        let keys = Secret::new(settings, aws, "JWT_SECRET_ID", "postern/jwt-secret")?;
+        Ok(Self { keys, settings: TokenSettings::new(settings)? })
     }
 
     /// Fetches the key before it is needed.
@@ -167,10 +129,13 @@ impl Tokens {
         session: Option<&SessionKey>,
         now: Timestamp,
     ) -> Result<Token, Failure> {
-        let key = self.keys.current().await?;
-        let header = Header { kid: Some(key.version().to_owned()), ..Header::new(Algorithm::HS256) };
+        let version = self.keys.current().await?;
+        let key = version.value();
+        let header = Header { kid: Some(key.id().to_owned()), ..Header::new(key.algorithm) };
+        let Parties { issuer, audience } = self.parties(key);
         let claims = Claims {
-            iss: self.issuer.clone(),
+            iss: issuer,
+            aud: audience.map(Audience::One),
             sub: user_id.as_str().to_owned(),
             iat: now.as_seconds(),
             exp: (now + LIFETIME).as_seconds(),
@@ -179,7 +144,7 @@ impl Tokens {
             stamp: stamp.as_str().to_owned(),
             sid: session.map(ToString::to_string),
         };
-        let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(key.expose()))
+        let token = jsonwebtoken::encode(&header, &claims, &key.signing)
             .map_err(|error| Failure::Defect(format!("signing a token: {error}")))?;
         Ok(Token(SecretString::from(token)))
     }
@@ -221,26 +186,45 @@ impl Tokens {
         let TokenData { header, claims } =
             insecure_decode::<Claims>(token).map_err(|_| TokenError::Incorrect)?;
         let kid = key_id(&header).ok_or(TokenError::Incorrect)?;
-        if !claims.are_plausible(&self.issuer, now) {
+        if !claims.are_plausible(now) {
             return Err(TokenError::Incorrect);
         }
-        let key = if claims.have_expired(now) {
+        let version = if claims.have_expired(now) {
             self.keys.version_in_memory(kid).await?.ok_or(TokenError::Expired)?
         } else {
             self.keys.version(kid).await?.ok_or(TokenError::Incorrect)?
         };
+        let key = version.value();
         // A replaced key may have been stolen, and no function signs with it any more.
-        let is_late = key.signs_until().is_some_and(|until| claims.iat > until.as_seconds());
-        let verified = jsonwebtoken::decode::<IgnoredAny>(
-            token,
-            &DecodingKey::from_secret(key.expose()),
-            &self.signatures,
-        );
-        match verified {
-            Ok(_) if is_late => Err(TokenError::Incorrect),
+        let is_late = version.used_until().is_some_and(|until| claims.iat > until.as_seconds());
+        // RFC 8725 §3.1: the algorithm is the key's. A token does not choose it.
+        let is_right = header.alg == key.algorithm && self.accepts_parties(key, &claims) && !is_late;
+        match jsonwebtoken::decode::<IgnoredAny>(token, &key.verifying, &key.signatures) {
+            Ok(_) if !is_right => Err(TokenError::Incorrect),
             Ok(_) if claims.have_expired(now) => Err(TokenError::Expired),
             Ok(_) => Ok(claims),
             Err(_) => Err(TokenError::Incorrect),
+        }
+    }
+
+    /// The parties of a new token that is signed with `key`.
+    fn parties(&self, key: &TokenKey) -> Parties {
+        match &key.parties {
+            Some(parties) => parties.clone(),
+            None if self.settings.algorithm.is_none() => self.settings.parties.clone(),
+            // The next rotation replaces this key. Until then, tokens are those of the settings before.
+            None => Parties { issuer: DEFAULT_ISSUER.to_owned(), audience: None },
+        }
+    }
+
+    /// Returns whether a token that is signed with `key` has the right issuer and audience. With a key of HS256 that
+    /// the settings replace by a public one, any will do: the settings that it was issued under are unknown here, and
+    /// this deployment alone has the key.
+    fn accepts_parties(&self, key: &TokenKey, claims: &Claims) -> bool {
+        match &key.parties {
+            Some(parties) => claims.are_of(parties),
+            None if self.settings.algorithm.is_none() => claims.are_of(&self.settings.parties),
+            None => true,
         }
     }
 }
@@ -252,7 +236,8 @@ fn key_id(header: &Header) -> Option<&str> {
     let is_jwt = header.typ.as_ref().is_none_or(|typ| typ.eq_ignore_ascii_case("JWT"));
     // RFC 7515 §4.1.11: no extension is understood here. The library does not look.
     let understood = header.crit.is_none();
-    header.kid.as_deref().filter(|_| header.alg == Algorithm::HS256 && is_jwt && understood)
+    let is_known = matches!(header.alg, Algorithm::HS256 | Algorithm::RS256 | Algorithm::ES256);
+    header.kid.as_deref().filter(|_| is_jwt && understood && is_known)
 }
 
 impl Claims {
@@ -265,14 +250,23 @@ impl Claims {
         Some((UserId::parse(&self.sub)?, session))
     }
 
-    /// Returns whether a token of this issuer can say this at this time, expired or not.
-    fn are_plausible(&self, issuer: &str, now: Timestamp) -> bool {
+    /// Returns whether a token can say this at this time, expired or not.
+    fn are_plausible(&self, now: Timestamp) -> bool {
         let latest = (now + CLOCK_SKEW).as_seconds();
         let life = self.exp.checked_sub(self.iat).and_then(|life| u64::try_from(life).ok());
-        self.iss == issuer
-            && self.iat <= latest
+        self.iat <= latest
             && self.nbf.is_none_or(|not_before| not_before <= latest)
             && life.is_some_and(|life| life <= LIFETIME.as_secs())
+    }
+
+    /// Returns whether the token is issued by one of these parties, for the other.
+    fn are_of(&self, parties: &Parties) -> bool {
+        let names = |audience: &String| match &self.aud {
+            Some(Audience::One(one)) => one == audience,
+            Some(Audience::Several(several)) => several.contains(audience),
+            None => false,
+        };
+        self.iss == parties.issuer && parties.audience.as_ref().is_none_or(names)
     }
 
     /// RFC 7519 §4.1.4: a token is not accepted *on* or after its expiration time.
@@ -315,12 +309,12 @@ mod tests {
 
     fn claims(iat: i64, exp: i64, nbf: Option<i64>) -> Claims {
         let text = || "a".to_owned();
-        Claims { iss: text(), sub: text(), iat, exp, nbf, jti: text(), stamp: text(), sid: None }
+        Claims { iss: text(), aud: None, sub: text(), iat, exp, nbf, jti: text(), stamp: text(), sid: None }
     }
 
     /// Returns whether the claims are plausible in the last microsecond of the second [`NOW`].
     fn plausible(claims: &Claims) -> bool {
-        claims.are_plausible("a", Timestamp::from_micros(NOW * 1_000_000 + 999_999))
+        claims.are_plausible(Timestamp::from_micros(NOW * 1_000_000 + 999_999))
     }
 
     #[test]
@@ -343,7 +337,6 @@ mod tests {
         ] {
             assert_eq!(plausible(&claims(iat, exp, nbf)), expected, "{iat} {exp} {nbf:?}");
         }
-        assert!(!claims(NOW, NOW, None).are_plausible("b", Timestamp::from_micros(NOW * 1_000_000)));
     }
 
     #[test]
@@ -359,7 +352,7 @@ mod tests {
         fn no_token_counts_for_more_than_an_hour_and_a_minute(iat: i64, exp: i64, nbf: Option<i64>) {
             let claims = claims(iat, exp, nbf);
             let now = Timestamp::from_micros(NOW * 1_000_000);
-            if claims.are_plausible("a", now) && !claims.have_expired(now) {
+            if claims.are_plausible(now) && !claims.have_expired(now) {
                 prop_assert!((1..=3660).contains(&(exp - NOW)));
             }
         }
@@ -368,7 +361,7 @@ mod tests {
         fn what_is_issued_counts_until_it_expires(age in 0..3600_i64) {
             let claims = claims(NOW - age, NOW - age + 3600, None);
             let now = Timestamp::from_micros(NOW * 1_000_000);
-            prop_assert!(claims.are_plausible("a", now) && !claims.have_expired(now));
+            prop_assert!(claims.are_plausible(now) && !claims.have_expired(now));
         }
     }
 
