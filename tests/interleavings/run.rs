@@ -239,12 +239,16 @@ impl End<'_> {
 
     /// The number of mails that notify of a changed password.
     pub(crate) fn notices(&self) -> usize {
-        self.mails.len() - self.mails_with_codes().len()
+        self.mails_about("Your Postern password was changed").len()
     }
 
     pub(crate) fn mails_with_codes(&self) -> Vec<&Value> {
+        self.mails_about("Reset your Postern password")
+    }
+
+    fn mails_about(&self, heading: &str) -> Vec<&Value> {
         let subject =
             |mail: &Value| mail["Content"]["Simple"]["Subject"]["Data"].as_str().unwrap().to_owned();
-        self.mails.iter().filter(|mail| subject(mail).starts_with("Reset")).collect()
+        self.mails.iter().filter(|mail| subject(mail).starts_with(heading)).collect()
     }
 }
