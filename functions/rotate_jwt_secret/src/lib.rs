@@ -178,7 +178,8 @@ impl RotateJwtSecret {
             return Ok(());
         }
         Err(Failure::Unavailable(format!(
-            "the current version is {} s old; before {} s, tokens of the previous one could be valid",
+            "the current version is {} s old; before {} s, tokens of the previous one could be valid, and verifiers \
+             could lack the next public key",
             current.age.as_secs(),
             self.min_interval.as_secs(),
         )))
