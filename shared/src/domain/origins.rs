@@ -64,7 +64,9 @@ pub fn is_issuer_url(issuer: &str) -> bool {
         Some(("http", host)) => is_on_this_machine(host),
         _ => false,
     };
-    let is_path = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte));
+    // RFC 3986 §3.3.
+    let is_path =
+        path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte));
     is_protected && is_origin(origin) && is_path && !issuer.ends_with('/')
 }
 
@@ -111,6 +113,7 @@ fn is_port(port: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::http::Uri;
     use proptest::prelude::*;
 
     use super::*;
@@ -183,6 +186,29 @@ mod tests {
                     prop_assert_eq!(origin.to_lowercase(), &*origin);
                     prop_assert_eq!(origin.matches('/').count(), 2);
                 }
+            }
+        }
+
+        #[test]
+        fn every_https_url_without_query_and_slash_at_the_end_can_be_an_issuer(
+            issuer in "https://([a-z0-9._-]{1,30}|\\[[0-9a-f:.]{1,39}\\])(:[1-9][0-9]{0,3})?(/[a-zA-Z0-9._~%!$&'()*+,;=:@-]{1,9}){0,3}"
+        ) {
+            prop_assert!(is_issuer_url(&issuer));
+        }
+
+        /// By another parser of URLs.
+        #[test]
+        fn the_metadata_of_every_accepted_issuer_has_a_url(
+            issuer in "(https?|ftp)://([a-zA-Z0-9._@ -]{0,9}|localhost|127\\.0\\.0\\.1)(:[0-9]{0,6})?(/[ -~]{0,9})?"
+        ) {
+            if is_issuer_url(&issuer) {
+                let url: Uri = format!("{issuer}/.well-known/openid-configuration").parse().unwrap();
+                let host = url.host().unwrap();
+                prop_assert!(url.scheme_str() == Some("https") || ["127.0.0.1", "localhost"].contains(&host));
+                prop_assert_eq!(host.to_lowercase(), host);
+                prop_assert!(!url.authority().unwrap().as_str().contains('@'));
+                prop_assert!(url.query().is_none() && !issuer.contains('#'));
+                prop_assert!(url.path().ends_with("/.well-known/openid-configuration"));
             }
         }
     }

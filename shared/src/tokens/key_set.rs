@@ -91,3 +91,93 @@ impl SecretValue for KeySet {
         &self.issuer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+
+    use super::*;
+    use crate::tokens::{KeyPair, KeyPairAlgorithm, Parties};
+
+    const CACHE_TIME: Duration = Duration::from_mins(5);
+
+    fn key_pairs() -> KeyPairs {
+        let pair = || {
+            let pkcs8 =
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+            KeyPair::new(pkcs8.as_ref().to_vec())
+        };
+        let parties = Parties { issuer: "https://auth.example.com".to_owned(), audience: None };
+        KeyPairs { algorithm: KeyPairAlgorithm::Es256, parties, current: pair(), next: pair() }
+    }
+
+    fn id(pair: &KeyPair) -> String {
+        pair.public_key(KeyPairAlgorithm::Es256).unwrap().common.key_id.unwrap()
+    }
+
+    fn ids(key_set: &KeySet, now: Timestamp) -> Vec<String> {
+        let jwks = key_set.jwks(now);
+        let keys = jwks["keys"].as_array().unwrap();
+        keys.iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The key set as the function that publishes it reads it.
+    fn stored(key_set: &KeySet) -> KeySet {
+        let value = serde_json::to_string(key_set).unwrap();
+        KeySet::parse(String::new(), value.into()).unwrap()
+    }
+
+    #[test]
+    fn a_replaced_key_is_published_until_its_last_token_has_expired() {
+        let (replaced, pairs) = (key_pairs(), key_pairs());
+        let rotated = Timestamp::from_micros(1_764_190_000_000_000);
+        let key_set = stored(&KeySet::new(&pairs, Some(&replaced), rotated, CACHE_TIME).unwrap());
+
+        let lasting = vec![id(&pairs.current), id(&pairs.next)];
+        let all = [lasting.clone(), vec![id(&replaced.current)]].concat();
+        // Functions sign with it for 5 minutes more, for an hour each time, and clocks differ by a minute.
+        let last = rotated + Duration::from_mins(66);
+        let instant = Duration::from_micros(1);
+        for (now, expected) in
+            [(rotated, &all), (last - instant, &all), (last, &lasting), (last + LIFETIME, &lasting)]
+        {
+            assert_eq!(&ids(&key_set, now), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_keys_replace_none() {
+        let pairs = key_pairs();
+        let now = Timestamp::from_micros(0);
+        let key_set = stored(&KeySet::new(&pairs, None, now, CACHE_TIME).unwrap());
+        assert_eq!(ids(&key_set, now), [id(&pairs.current), id(&pairs.next)]);
+    }
+
+    #[test]
+    fn the_metadata_names_the_algorithm_of_a_replaced_key_as_long_as_the_key_set_has_it() {
+        let keys = r#"{"issuer": "https://auth.example.com", "keys": [
+            {"key": {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ", "alg": "ES256"}},
+            {"key": {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ", "alg": "ES256"}},
+            {"key": {"kty": "RSA", "n": "AQ", "e": "AQAB", "alg": "RS256"}, "until": 100}
+        ]}"#;
+        let key_set = KeySet::parse(String::new(), keys.into()).unwrap();
+        for (second, algorithms) in [(99, json!(["ES256", "RS256"])), (100, json!(["ES256"]))] {
+            let metadata = key_set.metadata(Timestamp::from_micros(second * 1_000_000));
+            assert_eq!(metadata["id_token_signing_alg_values_supported"], algorithms);
+        }
+    }
+
+    #[test]
+    fn no_private_part_of_a_key_is_in_the_key_set() {
+        let pairs = key_pairs();
+        let key_set = KeySet::new(&pairs, Some(&key_pairs()), Timestamp::from_micros(0), CACHE_TIME).unwrap();
+        let value = serde_json::to_value(&key_set).unwrap();
+        let members = ["alg", "crv", "kid", "kty", "use", "x", "y"];
+        for key in value["keys"].as_array().unwrap() {
+            let key = key["key"].as_object().unwrap();
+            assert!(key.keys().all(|member| members.contains(&&**member)), "{key:?}");
+            assert_eq!(key.len(), members.len());
+        }
+    }
+}
