@@ -29,6 +29,7 @@ static OPERATIONS: LazyLock<Vec<Operation>> = LazyLock::new(|| {
 
 /// One method of one path, with the answers that it has by their status.
 struct Operation {
+    id: &'static str,
     method: String,
     path: &'static str,
     request: Option<Validator>,
@@ -39,6 +40,8 @@ struct Documented {
     headers: HashMap<String, Header>,
     /// `None` if the answer has no body.
     body: Option<Validator>,
+    /// Of an error, all bodies, except those with `errors`.
+    examples: Vec<&'static Value>,
 }
 
 struct Header {
@@ -52,6 +55,7 @@ impl Operation {
         let answers = at(&format!("{pointer}/responses")).as_object().unwrap().keys();
         let request = format!("{pointer}/requestBody/content/application~1json/schema");
         Self {
+            id: at(&format!("{pointer}/operationId")).as_str().unwrap(),
             method: method.to_uppercase(),
             path,
             request: DOCUMENT.pointer(&request).map(|_| validator(&request)),
@@ -86,6 +90,7 @@ impl Documented {
             body: at(&pointer)
                 .get("content")
                 .map(|_| validator(&format!("{pointer}/content/application~1json/schema"))),
+            examples: examples(&format!("{pointer}/content/application~1json")),
         }
     }
 }
@@ -139,9 +144,16 @@ pub(crate) fn assert_documented(method: &str, path: &str, request: &[u8], answer
             || number.is_ok_and(|number| header.value.is_valid(&json!(number)));
         assert!(is_valid, "no such value of {name} from {}", told());
     }
-    match &documented.body {
-        Some(body) => assert!(body.is_valid(&answer.json()), "no such body from {}", told()),
-        None => assert_eq!(answer.body, "", "{}", told()),
+    let Some(schema) = &documented.body else {
+        assert_eq!(answer.body, "", "{}", told());
+        return;
+    };
+    let body = answer.json();
+    assert!(schema.is_valid(&body), "no such body from {}", told());
+    if answer.status >= 400 {
+        let mut errors = body["errors"].as_array().into_iter().flatten();
+        let is_known = body.get("errors").is_some() || documented.examples.contains(&&body);
+        assert!(is_known && errors.all(is_numbered_error), "no such error from {}", told());
     }
     if let (200..300, Some(schema)) = (answer.status, &operation.request) {
         let request = serde_json::from_slice(request).unwrap();
@@ -149,11 +161,51 @@ pub(crate) fn assert_documented(method: &str, path: &str, request: &[u8], answer
     }
 }
 
-/// The examples at `pointer`, with the schema that they are of.
-fn examples(media_type: &str) -> Vec<(String, &'static Value)> {
-    let named = at(media_type)["examples"].as_object();
-    let named = named.into_iter().flatten().map(|(_, example)| &example["value"]);
-    named.chain(at(media_type).get("example")).map(|value| (format!("{media_type}/schema"), value)).collect()
+/// The text of one of the numbered errors of `change_password` without the numbers in its message, which are the deployment's.
+fn without_numbers(error: &Value) -> String {
+    error["code"].to_string() + &error.to_string().replace(|character: char| character.is_ascii_digit(), "")
+}
+
+/// Returns whether the document has a numbered error.
+fn is_numbered_error(error: &Value) -> bool {
+    let known = at("/components/schemas/PasswordChangeError/examples").as_array().unwrap();
+    known.iter().any(|known| without_numbers(known) == without_numbers(error))
+}
+
+/// The examples of a media type, if there is one.
+fn examples(media_type: &str) -> Vec<&'static Value> {
+    if DOCUMENT.pointer(media_type).is_none() {
+        return Vec::new();
+    }
+    let named = at(media_type)["examples"].as_object().into_iter().flatten();
+    let named = named.map(|(name, _)| at(&resolved(&format!("{media_type}/examples/{name}"))));
+    named.map(|example| &example["value"]).chain(at(media_type).get("example")).collect()
+}
+
+/// The error codes of every operation but `change_password`, which has none: the operation's id, the status and the code. One
+/// error has no code, and neither have those of API Gateway, which are left out.
+pub(crate) fn error_codes() -> BTreeSet<(String, u16, Option<String>)> {
+    let mut codes = BTreeSet::new();
+    for Operation { id, answers, .. } in
+        OPERATIONS.iter().filter(|operation| operation.id != "changePassword")
+    {
+        for (status, documented) in answers.iter().filter(|(status, _)| **status >= "400") {
+            let own = documented.examples.iter().filter(|example| example.get("msg").is_some());
+            let named = own.map(|example| example["error_code"].as_str());
+            // 422 has no examples, because its errors are those of the fields.
+            let named = if *status == "422" { vec![Some("validation_failed")] } else { named.collect() };
+            let status: u16 = status.parse().unwrap();
+            codes.extend(named.into_iter().map(|code| ((*id).to_owned(), status, code.map(str::to_owned))));
+        }
+    }
+    codes
+}
+
+/// The schema of a body by its name. If API Gateway has a response with the same status, the service's own.
+fn body_schema(media_type: &str) -> &'static Value {
+    let schema = at(&resolved(&format!("{media_type}/schema")));
+    let own = schema["oneOf"][0]["$ref"].as_str();
+    own.map_or(schema, |own| at(own.trim_start_matches('#')))
 }
 
 #[test]
@@ -167,15 +219,76 @@ fn every_example_matches_its_schema() {
         let request = operation.request.as_ref().map(|_| format!("{pointer}/requestBody"));
         for media_type in answers.chain(request).map(|pointer| format!("{pointer}/content/application~1json"))
         {
-            for (schema, example) in
-                DOCUMENT.pointer(&media_type).map_or(Vec::new(), |_| examples(&media_type))
-            {
-                assert!(validator(&schema).is_valid(example), "{media_type}: {example}");
+            for example in examples(&media_type) {
+                assert!(
+                    validator(&format!("{media_type}/schema")).is_valid(example),
+                    "{media_type}: {example}"
+                );
                 count += 1;
             }
         }
     }
     assert!(count > 20, "{count}");
+}
+
+#[test]
+fn the_error_codes_of_a_response_are_those_of_its_examples() {
+    let mut count = 0;
+    for Operation { id, path, method, answers, .. } in &*OPERATIONS {
+        for (status, documented) in answers.iter().filter(|(_, documented)| documented.body.is_some()) {
+            let pointer =
+                format!("/paths/{}/{}/responses/{status}", path.replace('/', "~1"), method.to_lowercase());
+            let schema = body_schema(&format!("{}/content/application~1json", resolved(&pointer)));
+            let Some(codes) = schema["properties"]["error_code"]["enum"].as_array() else { continue };
+            let own = documented.examples.iter().filter(|example| example.get("msg").is_some());
+            let (with, without): (Vec<_>, Vec<_>) =
+                own.map(|example| &example["error_code"]).partition(|code| code.is_string());
+            let documented: BTreeSet<_> = with.iter().map(|code| code.as_str().unwrap()).collect();
+            let allowed: BTreeSet<_> = codes.iter().map(|code| code.as_str().unwrap()).collect();
+            assert!(documented == allowed || *status == "422", "{id} {status}: {documented:?} {allowed:?}");
+            let is_required = schema["required"].as_array().unwrap().contains(&json!("error_code"));
+            assert_eq!(is_required, without.is_empty(), "{id} {status}");
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
+/// Generators of clients name types and functions by these.
+#[test]
+fn every_operation_and_every_body_has_a_name() {
+    let mut ids = BTreeSet::new();
+    for Operation { id, .. } in &*OPERATIONS {
+        let is_camel_case = id.starts_with(|first: char| first.is_ascii_lowercase())
+            && id.chars().all(|character| character.is_ascii_alphanumeric());
+        assert!(is_camel_case && ids.insert(id), "{id}");
+    }
+    let mut media_types = 0;
+    visit(&DOCUMENT, "", &mut |pointer, value| {
+        if let Some(schema) = value.get("schema").filter(|_| pointer.ends_with("/application~1json")) {
+            assert!(schema["$ref"].is_string(), "{pointer}: {schema}");
+            media_types += 1;
+        }
+        for alternative in value["oneOf"].as_array().into_iter().flatten() {
+            let is_named =
+                pointer.strip_prefix("/components/schemas/").is_some_and(|name| !name.contains('/'));
+            assert!(is_named && alternative["$ref"].is_string(), "{pointer}: {alternative}");
+        }
+    });
+    assert!(media_types > 50, "{media_types}");
+}
+
+/// Shows `see` every object of a document with its pointer.
+fn visit(value: &Value, pointer: &str, see: &mut impl FnMut(&str, &Value)) {
+    if let Some(object) = value.as_object() {
+        see(pointer, value);
+        for (name, member) in object {
+            visit(member, &format!("{pointer}/{}", name.replace('/', "~1")), see);
+        }
+    }
+    for (index, element) in value.as_array().into_iter().flatten().enumerate() {
+        visit(element, &format!("{pointer}/{index}"), see);
+    }
 }
 
 #[test]
@@ -185,6 +298,13 @@ fn operations_that_answer_401_require_a_token() {
         let asks = !security.as_array().unwrap().is_empty();
         assert_eq!(asks, answers.contains_key("401"), "{method} {path}");
     }
+}
+
+#[test]
+fn the_readme_checks_a_typed_client_as_ci_does() {
+    let (_, commands) = include_str!("../../../README.md").split_once("**Typed clients.**").unwrap();
+    let commands = commands.split("```").nth(1).unwrap().strip_prefix("sh\n").unwrap();
+    assert!(include_str!("../../../.ci/steps/openapi").contains(commands), "{commands}");
 }
 
 #[test]
