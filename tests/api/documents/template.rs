@@ -319,9 +319,9 @@ fn a_deployment_is_guarded_by_the_failures_of_the_new_version_of_each_function()
         assert_eq!(gate["Metrics"], json!(expected), "{id}");
         assert_eq!(gate["Threshold"], json!({"Fn::If": ["GuardsDeployments", 1, 2]}), "{id}");
     }
-    // No other alarm stops a deployment, and none does if traffic is not shifted gradually.
+    // No other alarm stops a deployment, except that of the authorizer, and none does if traffic is not shifted gradually.
     let all = include_str!("../../../template.yaml").matches("Alarms: ").count();
-    assert_eq!(all, functions_of_the_api().count());
+    assert_eq!(all, functions_of_the_api().count() + 1);
     let gates = |template: Template| {
         let alarms = template.alarms().unwrap();
         alarms.into_keys().filter(|alarm| alarm.ends_with("Gate")).count()
@@ -549,7 +549,17 @@ async fn restored_tables_replace_the_original_ones() {
 
 /// A token that a REST API refuses is an error of the function, which must not roll back a deployment.
 #[test]
-fn no_alarm_watches_the_errors_of_the_authorizer() {
+fn alarms_watch_the_failures_of_the_authorizer_but_not_its_errors() {
+    let template = guarded();
+    let resources = template.resources().unwrap();
+    let guard = json!({"Fn::If": ["ShiftsTraffic", [{"Ref": "AuthorizerGate"}], [{"Ref": "AWS::NoValue"}]]});
+    let properties = |id: &str| &resources[&id.to_owned()].properties;
+    assert_eq!(properties("Authorizer")["DeploymentPreference"], json!({"Alarms": guard}));
+    let metrics = properties("AuthorizerGate")["Metrics"].as_array().unwrap();
+    let names: Vec<_> =
+        metrics.iter().filter_map(|metric| metric["MetricStat"]["Metric"]["MetricName"].as_str()).collect();
+    assert_eq!(names, ["InternalErrors", "Invocations"]);
+
     let errors = include_str!("../../../template.yaml").split("MetricName: Errors").skip(1);
     let watched: Vec<_> = errors
         .map(|metric| {
