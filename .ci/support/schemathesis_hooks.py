@@ -123,7 +123,10 @@ def session_id_of(session_token: str) -> int:
 
 @schemathesis.auth(refresh_interval=None).apply_to(tag=["Sessions", "Profile"])
 class SignedIn:
-    def get(self, _case: Case, _context: AuthContext) -> dict[str, str] | None:
+    def get(self, case: Case, _context: AuthContext) -> dict[str, str] | None:
+        # Few bodies are malformed, and only a good token shows how they are answered.
+        if body_schema(case)["properties"] and not isinstance(case.body, dict) and CHANCE.random() < 0.8:
+            return tokens()
         return CHANCE.choice([tokens, tokens, lambda: {**tokens(), "token": "x.y.z"}, lambda: None])()
 
     def set(self, case: Case, data: dict[str, str], _context: AuthContext) -> None:
