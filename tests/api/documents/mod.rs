@@ -7,5 +7,6 @@ mod links;
 mod metrics;
 pub(crate) mod openapi;
 mod security;
+mod standards;
 pub(crate) mod template;
 mod tls;

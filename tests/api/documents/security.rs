@@ -1,4 +1,4 @@
-//! `SECURITY.md` and `STANDARDS.md` cite tests for their claims.
+//! `SECURITY.md`, `STANDARDS.md` and `INVENTORY.md` cite tests for their claims.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,8 @@ fn source_of_tests(root: &Path, module: &str) -> String {
 #[test]
 fn every_cited_test_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let pages = ["SECURITY.md", "STANDARDS.md"].map(|page| fs::read_to_string(root.join(page)).unwrap());
+    let pages = ["SECURITY.md", "STANDARDS.md", "INVENTORY.md"];
+    let pages = pages.map(|page| fs::read_to_string(root.join(page)).unwrap());
     let cited = pages
         .iter()
         .flat_map(|page| page.split('`').skip(1).step_by(2))
