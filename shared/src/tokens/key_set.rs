@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -83,7 +83,13 @@ impl KeySet {
 
 impl SecretValue for KeySet {
     fn parse(_: String, value: SecretString) -> Result<Self, &'static str> {
-        serde_json::from_str(value.expose_secret()).map_err(|_| "the JSON of a key set")
+        let key_set: Self =
+            serde_json::from_str(value.expose_secret()).map_err(|_| "the JSON of a key set")?;
+        // Of these two kinds, private members are not read.
+        let is_public = |key: &PublicKey| {
+            matches!(key.key.algorithm, AlgorithmParameters::RSA(_) | AlgorithmParameters::EllipticCurve(_))
+        };
+        if key_set.keys.iter().all(is_public) { Ok(key_set) } else { Err("the JSON of a set of public keys") }
     }
 
     /// A key set is never looked up.
@@ -165,6 +171,28 @@ mod tests {
         for (second, algorithms) in [(99, json!(["ES256", "RS256"])), (100, json!(["ES256"]))] {
             let metadata = key_set.metadata(Timestamp::from_micros(second * 1_000_000));
             assert_eq!(metadata["id_token_signing_alg_values_supported"], algorithms);
+        }
+    }
+
+    #[test]
+    fn private_members_of_stored_keys_are_not_published() {
+        let stored = |key: &str| {
+            let value = format!(r#"{{"issuer": "https://auth.example.com", "keys": [{{"key": {key}}}]}}"#);
+            KeySet::parse(String::new(), value.into())
+        };
+        for private in [
+            r#"{"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ", "alg": "ES256", "d": "AQ"}"#,
+            r#"{"kty": "RSA", "n": "AQ", "e": "AQAB", "alg": "RS256", "d": "AQ", "p": "AQ", "q": "AQ", "dp": "AQ"}"#,
+        ] {
+            let key = stored(private).unwrap().jwks(Timestamp::from_micros(0))["keys"][0].clone();
+            assert!(["d", "p", "q", "dp"].iter().all(|member| key[member].is_null()), "{key}");
+        }
+        for other in [
+            r#"{"kty": "oct", "k": "AQ", "alg": "HS256"}"#,
+            r#"{"kty": "OKP", "crv": "Ed25519", "x": "AQ", "d": "AQ"}"#,
+            r#"{"kty": "other", "d": "AQ"}"#,
+        ] {
+            assert!(stored(other).is_err(), "{other}");
         }
     }
 
