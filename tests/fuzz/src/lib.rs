@@ -1,6 +1,8 @@
 //! The functions and a minimal stand-in for AWS in one process, shared by the fuzz targets.
 
-use std::cell::Cell;
+pub mod es256;
+
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -25,9 +27,9 @@ use sha2::{Sha256, Sha384, Sha512};
 use shared::settings::Settings;
 use tokio::runtime::Runtime;
 
-/// The secret that signs tokens, and its only version.
+/// The secret that signs tokens by HS256, and its only version.
 const SECRET: &str = "0123456789abcdefghijklmnopqrstuv";
-/// The `kid` of tokens.
+/// The `kid` of tokens by HS256.
 pub const VERSION: &str = "1";
 /// The name of the only user.
 pub const USERNAME: &str = "st.huber";
@@ -35,9 +37,14 @@ pub const USERNAME: &str = "st.huber";
 pub const USER_ID: &str = "33";
 
 /// The service, started on first use.
-pub static SERVICE: LazyLock<Service> = LazyLock::new(Service::new);
+pub static SERVICE: LazyLock<Service> = LazyLock::new(|| Service::new(&[]));
+
+/// The id of the secret whose value is [`STORED`].
+pub const STORED_ID: &str = "stored";
 
 thread_local! {
+    /// The value of one secret.
+    pub static STORED: RefCell<String> = const { RefCell::new(String::new()) };
     static DYNAMODB_CALLED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -62,12 +69,18 @@ pub struct Answer {
 }
 
 impl Service {
-    fn new() -> Self {
+    /// Starts all functions with these settings.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the settings are wrong.
+    #[must_use]
+    pub fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let settings = Settings::new(|variable| match variable {
-            "MAIL_FROM" => Some("no-reply@example.com".to_owned()),
-            "CORS_ALLOW_ORIGINS" => Some("*".to_owned()),
-            _ => None,
+        let settings = Settings::new(|variable| {
+            let common = [("MAIL_FROM", "no-reply@example.com"), ("CORS_ALLOW_ORIGINS", "*")];
+            let mut all = settings.iter().chain(&common);
+            all.find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned())
         });
         let aws = aws();
         let start = |function: &Entry| (function.name, function.start(&settings, &aws).unwrap());
@@ -154,19 +167,23 @@ pub fn now() -> i64 {
 /// and HS256 otherwise.
 #[must_use]
 pub fn sign(header: &Value, claims: &Value) -> String {
-    let encode = |part: &Value| BASE64_URL_SAFE_NO_PAD.encode(part.to_string());
-    let message = format!("{}.{}", encode(header), encode(claims));
-    let signature = match header["alg"].as_str() {
-        Some("HS384") => mac::<Hmac<Sha384>>(&message),
-        Some("HS512") => mac::<Hmac<Sha512>>(&message),
-        _ => mac::<Hmac<Sha256>>(&message),
-    };
+    token(header, claims, |message| match header["alg"].as_str() {
+        Some("HS384") => mac::<Hmac<Sha384>>(SECRET.as_bytes(), message),
+        Some("HS512") => mac::<Hmac<Sha512>>(SECRET.as_bytes(), message),
+        _ => mac::<Hmac<Sha256>>(SECRET.as_bytes(), message),
+    })
+}
+
+fn token(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
+    let [header, claims] = [header, claims].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part.to_string()));
+    let message = format!("{header}.{claims}");
+    let signature = sign(message.as_bytes());
     format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-fn mac<M: Mac + KeyInit>(message: &str) -> Vec<u8> {
-    let mut mac = <M as KeyInit>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(message.as_bytes());
+fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let mut mac = <M as KeyInit>::new_from_slice(key).unwrap();
+    mac.update(message);
     mac.finalize().into_bytes().to_vec()
 }
 
@@ -184,7 +201,7 @@ fn aws() -> SdkConfig {
         .build()
 }
 
-/// A stand-in for AWS with one secret and one user. It refuses every other call with an error that is not retried, so a
+/// A stand-in for AWS with a few secrets and one user. It refuses every other call with an error that is not retried, so a
 /// valid request is answered with 500 when it makes such a call.
 #[derive(Debug)]
 struct Aws;
@@ -195,7 +212,7 @@ impl HttpConnector for Aws {
         DYNAMODB_CALLED.set(DYNAMODB_CALLED.get() || target.starts_with("DynamoDB"));
         let (status, body) = match target {
             "secretsmanager.GetSecretValue" => {
-                (200, json!({"VersionId": VERSION, "SecretString": SECRET, "CreatedDate": 0}))
+                (200, json!({"VersionId": VERSION, "SecretString": secret(&request), "CreatedDate": 0}))
             }
             "DynamoDB_20120810.GetItem" => (200, json!({"Item": user()})),
             // Answers reads of a token's user, but not those of a sign-in, which would compute a password hash.
@@ -206,6 +223,16 @@ impl HttpConnector for Aws {
         };
         let status = StatusCode::try_from(status).unwrap();
         HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body.to_string()))))
+    }
+}
+
+/// The value of the secret that a request is for.
+fn secret(request: &HttpRequest) -> String {
+    let body = serde_json::from_slice::<Value>(request.body().bytes().unwrap_or_default()).unwrap();
+    match body["SecretId"].as_str() {
+        Some(STORED_ID) => STORED.with_borrow(Clone::clone),
+        Some(es256::SECRET_ID) => es256::secret(),
+        _ => SECRET.to_owned(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! JSON Web Tokens: the service reads the store only for tokens with its own signature and the claims that it issues.
 //!
-//! An input is a token, or a header and claims on two lines, which the target signs with the service's key. The times
-//! in such claims are relative to the present, because inputs with absolute times would expire.
+//! An input is a token, or a header and claims on two lines, which the target signs with the service's key. A third line
+//! is for the service with public keys: `current`, `next` or `public`, the key that signs instead. The times in such
+//! claims are relative to the present, because inputs with absolute times would expire.
 #![no_main]
 
-use fuzz::{SERVICE, VERSION, event, now, sign};
+use fuzz::es256::{self, Key};
+use fuzz::{SERVICE, Service, VERSION, event, now, sign};
 use lambda_http::http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -13,8 +15,11 @@ use serde_json::Value;
 const SKEW: i64 = 60;
 
 fuzz_target!(|text: &str| {
-    let Some((header, claims)) = text.split_once('\n') else {
-        assert!(!is_accepted(text), "a forged token was accepted");
+    let mut lines = text.splitn(3, '\n');
+    let (Some(header), Some(claims)) = (lines.next(), lines.next()) else {
+        for service in [&SERVICE, &es256::SERVICE] {
+            assert!(!is_accepted(service, text), "a forged token was accepted");
+        }
         return;
     };
     let (Ok(header), Ok(mut claims)) = (read(header), read(claims)) else {
@@ -32,8 +37,26 @@ fuzz_target!(|text: &str| {
             *time = offset.saturating_add(now()).into();
         }
     }
-    let accepted = is_accepted(&sign(&header, &claims));
-    let expected = is_valid_header(&header) && are_valid_claims(&claims);
+    let key = match lines.next() {
+        None => None,
+        Some("current") => Some(Key::Current),
+        Some("next") => Some(Key::Next),
+        Some("public") => Some(Key::Public),
+        Some(_) => return,
+    };
+    let (accepted, expected) = match key {
+        None => (
+            is_accepted(&SERVICE, &sign(&header, &claims)),
+            is_valid_header(&header, "HS256", VERSION) && are_valid_claims(&claims, "lumen-jwt"),
+        ),
+        Some(key) => (
+            is_accepted(&es256::SERVICE, &es256::sign(key, &header, &claims)),
+            key == Key::Current
+                && is_valid_header(&header, "ES256", es256::KID)
+                && are_valid_claims(&claims, es256::ISSUER)
+                && is_valid_audience(&claims["aud"]),
+        ),
+    };
     assert!(expected || !accepted, "{header} {claims}");
     // A header with other parameters may be rejected, because their types may be wrong.
     let plain = header
@@ -46,30 +69,40 @@ fn read(json: &str) -> serde_json::Result<Value> {
     serde_json::from_str(json)
 }
 
-/// Returns true if the service accepts a token.
-fn is_accepted(token: &str) -> bool {
+/// Returns true if a service accepts a token.
+fn is_accepted(service: &Service, token: &str) -> bool {
     let authorization = format!("Bearer {token}");
     if HeaderValue::from_str(&authorization).is_err() {
         return false;
     }
-    let answer = SERVICE.answer("sessions", &event("", &authorization, b""));
+    let answer = service.answer("sessions", &event("", &authorization, b""));
     assert!(answer.called_dynamodb || answer.status == 401, "{}", answer.body);
     answer.called_dynamodb
 }
 
-fn is_valid_header(header: &Value) -> bool {
+fn is_valid_header(header: &Value, algorithm: &str, kid: &str) -> bool {
     let is_jwt = |typ: &str| typ.eq_ignore_ascii_case("JWT");
-    header["alg"] == "HS256"
-        && header["kid"] == VERSION
+    header["alg"] == algorithm
+        && header["kid"] == kid
         && header["crit"].is_null()
         && (header["typ"].is_null() || header["typ"].as_str().is_some_and(is_jwt))
 }
 
-fn are_valid_claims(claims: &Value) -> bool {
+fn is_valid_audience(audience: &Value) -> bool {
+    match audience {
+        Value::Array(audiences) => {
+            audiences.iter().all(Value::is_string)
+                && audiences.iter().any(|audience| audience == es256::AUDIENCE)
+        }
+        audience => audience == es256::AUDIENCE,
+    }
+}
+
+fn are_valid_claims(claims: &Value, issuer: &str) -> bool {
     let user_id = claims["sub"].as_str().unwrap_or_default();
     let time = |name: &str| claims[name].as_i64();
     let latest = now() + SKEW;
-    claims["iss"] == "lumen-jwt"
+    claims["iss"] == issuer
         && (1..=190).contains(&user_id.len())
         && user_id.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
         && time("exp").is_some_and(|expiry| expiry > now())
