@@ -3,6 +3,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "all counts are far below 2^52")]
 
+mod algorithms;
 mod calls;
 mod cost;
 mod endpoint;
@@ -127,6 +128,8 @@ async fn run(arguments: &Arguments) -> Result<Vec<String>> {
     cost::measure(&calls, &signin, stack.template(), &mut report)?;
     bench.light_memory(&mut report).await?;
     bench.warm_signins(&mut report).await?;
+    let signin = bench.program("signin")?.clone();
+    algorithms::measure(&signin, &mut bench.verification, &folder, &mut report).await?;
     bench.first_signins(&mut report).await?;
     bench.first_checks(&mut report).await?;
     bench.starts(&mut report).await?;
