@@ -6,6 +6,7 @@ mod layers;
 mod links;
 mod metrics;
 pub(crate) mod openapi;
+pub(crate) mod operations;
 mod security;
 mod standards;
 pub(crate) mod template;

@@ -226,7 +226,7 @@ impl Template {
             reserved_concurrency: self.number(&properties["ReservedConcurrentExecutions"])?,
             variables: self.read(&properties["Environment"]["Variables"])?,
             routes,
-            statements: self.role(&self.target(&properties["Role"])?.properties)?,
+            statements: self.role(&properties["Role"])?,
             log_group: self.read(&properties["LoggingConfig"]["LogGroup"])?,
             system_log_level: self.read(&properties["LoggingConfig"]["SystemLogLevel"])?,
             tracing: self.read(&properties["Tracing"])?,
@@ -239,12 +239,21 @@ impl Template {
         if value.is_null() { Ok(None) } else { text(&value)?.parse().map(Some).map_err(unreadable) }
     }
 
-    /// Returns the statements of a role.
-    fn role(&self, role: &Value) -> Result<Vec<Statement>> {
-        let own = self.resolve(&role["Policies"])?;
+    /// Returns the statements of a role, to which a `GetAtt` refers: those of its own policies, of the managed policies
+    /// that it names, and of those that name it.
+    fn role(&self, reference: &Value) -> Result<Vec<Statement>> {
+        let role = self.target(reference)?;
+        let own = self.resolve(&role.properties["Policies"])?;
         let mut policies: Vec<&Value> = elements(&own).collect();
-        for managed in elements(&role["ManagedPolicyArns"]) {
+        for managed in elements(&role.properties["ManagedPolicyArns"]) {
             policies.push(&self.target(managed)?.properties);
+        }
+        for (_, managed) in self.of_kind("AWS::IAM::ManagedPolicy")? {
+            for attached in elements(&managed.properties["Roles"]) {
+                if std::ptr::eq(self.target(attached)?, role) {
+                    policies.push(&managed.properties);
+                }
+            }
         }
         let mut statements = Vec::new();
         for policy in policies {
@@ -338,6 +347,11 @@ impl Template {
             Ok((id.as_str(), filter.map_err(|error| not_understood(id, error))?))
         });
         filters.collect()
+    }
+
+    /// Returns the names of the log groups.
+    pub fn log_group_names(&self) -> Result<Vec<String>> {
+        self.of_kind(LOG_GROUP)?.map(|(_, group)| self.read(&group.properties["LogGroupName"])).collect()
     }
 
     /// Returns the text of each saved query, by logical id.

@@ -75,7 +75,8 @@ pub(crate) const ATTRIBUTES: &str = "dynamodb:Attributes";
 
 impl Condition {
     /// Returns whether the condition holds for a call with these keys and values.
-    pub(crate) fn holds(&self, context: &BTreeMap<&'static str, BTreeSet<String>>) -> bool {
+    #[must_use]
+    pub fn holds(&self, context: &BTreeMap<&'static str, BTreeSet<String>>) -> bool {
         let allows = |(key, allowed): (&String, &Texts), without: bool| {
             context
                 .get(key.as_str())

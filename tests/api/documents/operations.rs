@@ -1,0 +1,182 @@
+//! `template.yaml` and RUNBOOK.md agree on the operation of the stack: alarms, deployments, keys, and what is kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use support::template::{Function, Resource, Template};
+
+use super::template::{functions, template, with_parameters};
+
+/// The functions that answer requests to the API, by their logical ids.
+fn functions_of_the_api() -> impl Iterator<Item = Function> {
+    functions().into_iter().filter(|function| !function.routes.is_empty())
+}
+
+/// The stack with a gradual deployment, which alarms guard.
+pub(crate) fn guarded() -> Template {
+    with_parameters(&[("DEPLOYMENT_PREFERENCE", "Canary10Percent10Minutes")])
+}
+
+#[test]
+fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
+    let (_, section) = include_str!("../../../RUNBOOK.md").split_once("\n## Alarms\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
+    let named: BTreeSet<&str> =
+        rows.flat_map(|names| names.split(", ").map(|name| name.trim_matches('`'))).collect();
+    let alarms = guarded().alarms().unwrap().into_keys();
+    let alarms: BTreeSet<&str> =
+        alarms.map(|name| if name.ends_with("Gate") { "…Gate" } else { name }).collect();
+    assert_eq!(named, alarms);
+    for alarm in template().alarms().unwrap().into_keys() {
+        assert!(include_str!("../../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
+    }
+}
+
+#[test]
+fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
+    let keeps = ["Retain", "RetainExceptOnCreate"].map(Some);
+    for (id, resource) in template().resources().unwrap() {
+        let is_kept = keeps.contains(&resource.deletion_policy.as_deref())
+            && resource.update_replace_policy.as_deref() == Some("Retain");
+        let holds_data = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::Logs::LogGroup"];
+        assert!(is_kept || !holds_data.contains(&resource.kind.as_str()), "{id}");
+    }
+}
+
+#[test]
+fn a_deployment_is_guarded_by_the_failures_of_the_new_version_of_each_function() {
+    let resources = guarded().resources().unwrap();
+    let no_value = json!({"Ref": "AWS::NoValue"});
+    for Function { id, name, .. } in functions_of_the_api() {
+        let properties = &resources[&id].properties;
+        let guard = json!({"Fn::If": ["ShiftsTraffic", [{"Ref": format!("{id}Gate")}], [no_value]]});
+        assert_eq!(properties["DeploymentPreference"], json!({"Alarms": guard}), "{id}");
+
+        let version = json!({"Fn::GetAtt": format!("{id}.Version.Version")});
+        let of_lambda = |metric: &str| {
+            let dimensions = json!([
+                {"Name": "FunctionName", "Value": {"Ref": id}},
+                {"Name": "Resource", "Value": {"Fn::Sub": format!("${{{id}}}:live")}},
+                {"Name": "ExecutedVersion", "Value": version},
+            ]);
+            json!({"Namespace": "AWS/Lambda", "MetricName": metric, "Dimensions": dimensions})
+        };
+        let dimensions = json!([{"Name": "Event", "Value": name}, {"Name": "Version", "Value": version}]);
+        let namespace = json!({"Ref": "AWS::StackName"});
+        let internal =
+            json!({"Namespace": namespace, "MetricName": "InternalErrors", "Dimensions": dimensions});
+        let gate = &resources[&format!("{id}Gate")].properties;
+        // An alarm that is in alarm already is not taken over from one version to the next.
+        let name = format!("${{AWS::StackName}}-{id}Gate-${{{id}.Version.Version}}");
+        assert_eq!(gate["AlarmName"], json!({"Fn::Sub": name}));
+        let failed = "IF(SUM([errors, internal]) >= 5 AND SUM([errors, internal]) * 100 > invocations, 1, 0)";
+        let mut expected = vec![json!({"Id": "failed", "Expression": failed})];
+        for (id, metric) in [
+            ("errors", of_lambda("Errors")),
+            ("internal", internal),
+            ("invocations", of_lambda("Invocations")),
+        ] {
+            let statistic = json!({"Period": 300, "Stat": "Sum", "Metric": metric});
+            expected.push(json!({"Id": id, "ReturnData": false, "MetricStat": statistic}));
+        }
+        assert_eq!(gate["Metrics"], json!(expected), "{id}");
+        assert_eq!(gate["Threshold"], json!({"Fn::If": ["GuardsDeployments", 1, 2]}), "{id}");
+    }
+    // No other alarm stops a deployment, except that of the authorizer, and none does if traffic is not shifted gradually.
+    let all = include_str!("../../../template.yaml").matches("Alarms: ").count();
+    assert_eq!(all, functions_of_the_api().count() + 1);
+    let gates = |template: Template| {
+        let alarms = template.alarms().unwrap();
+        alarms.into_keys().filter(|alarm| alarm.ends_with("Gate")).count()
+    };
+    assert_eq!((gates(guarded()), gates(template())), (all, 0));
+}
+
+#[test]
+fn a_key_of_the_customer_encrypts_everything_that_is_kept() {
+    const KEY: &str = "arn:aws:kms:eu-central-1:000000000000:key/0";
+    let encrypted = with_parameters(&[("KMS_KEY_ARN", KEY), ("JWT_ALGORITHM", "RS256")]);
+    let key = json!({"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]});
+    for (id, Resource { kind, properties, .. }) in encrypted.resources().unwrap() {
+        let used = match kind.as_str() {
+            "AWS::DynamoDB::Table" => &properties["SSESpecification"]["KMSMasterKeyId"],
+            "AWS::SecretsManager::Secret" | "AWS::Logs::LogGroup" => &properties["KmsKeyId"],
+            "AWS::SNS::Topic" => &properties["KmsMasterKeyId"],
+            _ => continue,
+        };
+        assert_eq!(*used, key, "{id}");
+    }
+    // Functions may use it, but only through the services that hold their data.
+    let uses = |function: &Function, service: &str| {
+        function.statements.iter().any(|statement| {
+            let of_service = BTreeSet::from([format!("{service}.eu-central-1.amazonaws.com")]);
+            statement.actions.iter().any(|action| action == "kms:Decrypt")
+                && statement.resources == [KEY]
+                && statement.condition.holds(&BTreeMap::from([("kms:ViaService", of_service)]))
+        })
+    };
+    for function in encrypted.functions().unwrap() {
+        let services = ["dynamodb", "secretsmanager", "s3"].map(|service| uses(&function, service));
+        assert_eq!(services, [true, true, false], "{}", function.name);
+    }
+    // The policy of the key admits the log groups, by their names.
+    let policy = include_str!("../../../key.yaml");
+    for log_group in encrypted.log_group_names().unwrap() {
+        let arn = format!("log-group:{}\n", log_group.replace("postern", "${StackName}"));
+        assert!(policy.contains(&arn), "{arn}");
+    }
+    // Without one, there is no such right.
+    let actions = functions().into_iter().flat_map(|function| function.statements);
+    assert!(actions.flat_map(|statement| statement.actions).all(|action| !action.starts_with("kms:")));
+}
+
+#[test]
+fn administration_can_have_concurrency_of_its_own() {
+    let reserved = |template: Template| {
+        let mut functions = template.functions().unwrap().into_iter();
+        ["export_users", "manage_users", "rotate_jwt_secret", "signin"]
+            .map(|name| functions.find(|function| function.name == name).unwrap().reserved_concurrency)
+    };
+    // A new account has ten, none of which Lambda lets a function reserve.
+    assert_eq!(reserved(template()), [None; 4]);
+    let reserving = with_parameters(&[("ADMINISTRATION_CONCURRENCY", "10")]);
+    assert_eq!(reserved(reserving), [None, Some(10), Some(1), None]);
+}
+
+#[test]
+fn the_runbook_states_how_long_traces_of_a_deleted_user_stay() {
+    let (_, section) =
+        include_str!("../../../RUNBOOK.md").split_once("\n## What deletion of a user leaves").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let days = template().parameter("LOG_RETENTION_DAYS").unwrap().default.clone().unwrap();
+    assert_eq!(section.matches(&format!("`LogRetentionDays` ({days})")).count(), 2);
+    // Point-in-time recovery reaches back 35 days unless told otherwise.
+    assert!(
+        section.contains("35 days")
+            && !include_str!("../../../template.yaml").contains("RecoveryPeriodInDays")
+    );
+}
+
+/// A token that a REST API refuses is an error of the function, which must not roll back a deployment.
+#[test]
+fn alarms_watch_the_failures_of_the_authorizer_but_not_its_errors() {
+    let template = guarded();
+    let resources = template.resources().unwrap();
+    let guard = json!({"Fn::If": ["ShiftsTraffic", [{"Ref": "AuthorizerGate"}], [{"Ref": "AWS::NoValue"}]]});
+    let properties = |id: &str| &resources[&id.to_owned()].properties;
+    assert_eq!(properties("Authorizer")["DeploymentPreference"], json!({"Alarms": guard}));
+    let metrics = properties("AuthorizerGate")["Metrics"].as_array().unwrap();
+    let names: Vec<_> =
+        metrics.iter().filter_map(|metric| metric["MetricStat"]["Metric"]["MetricName"].as_str()).collect();
+    assert_eq!(names, ["InternalErrors", "Invocations"]);
+
+    let errors = include_str!("../../../template.yaml").split("MetricName: Errors").skip(1);
+    let watched: Vec<_> = errors
+        .map(|metric| {
+            let (_, function) = metric.split_once("{Name: FunctionName, Value: !Ref ").unwrap();
+            function.split_once('}').unwrap().0
+        })
+        .collect();
+    assert!(watched.contains(&"Sessions") && !watched.contains(&"Authorizer"), "{watched:?}");
+}
