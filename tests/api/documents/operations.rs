@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 use support::template::{Function, Resource, Template};
 
-use super::template::{functions, template, with_parameters};
+use super::template::{ADMINISTRATION, functions, template, with_parameters};
 
 /// The functions that answer requests to the API, by their logical ids.
 fn functions_of_the_api() -> impl Iterator<Item = Function> {
@@ -36,10 +36,11 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
 #[test]
 fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
     let keeps = ["Retain", "RetainExceptOnCreate"].map(Some);
-    for (id, resource) in template().resources().unwrap() {
+    for (id, resource) in with_parameters(&[("AUDIT_TRAIL", "true")]).resources().unwrap() {
         let is_kept = keeps.contains(&resource.deletion_policy.as_deref())
             && resource.update_replace_policy.as_deref() == Some("Retain");
-        let holds_data = ["AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::Logs::LogGroup"];
+        let holds_data =
+            ["AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"];
         assert!(is_kept || !holds_data.contains(&resource.kind.as_str()), "{id}");
     }
 }
@@ -129,6 +130,44 @@ fn a_key_of_the_customer_encrypts_everything_that_is_kept() {
     // Without one, there is no such right.
     let actions = functions().into_iter().flat_map(|function| function.statements);
     assert!(actions.flat_map(|statement| statement.actions).all(|action| !action.starts_with("kms:")));
+}
+
+#[test]
+fn the_audit_trail_records_who_used_administration_the_secrets_and_the_users() {
+    let resources = with_parameters(&[("AUDIT_TRAIL", "true")]).resources().unwrap();
+    let trail = &resources[&"Trail".to_owned()].properties;
+    assert_eq!((&trail["IsLogging"], &trail["EnableLogFileValidation"]), (&json!(true), &json!(true)));
+    let mut selected = BTreeMap::new();
+    for selector in trail["AdvancedEventSelectors"].as_array().unwrap() {
+        let [category, kind, resources @ ..] = &selector["FieldSelectors"].as_array().unwrap()[..] else {
+            panic!("{selector}")
+        };
+        selected.insert(category["Equals"][0].to_string() + &kind["Equals"][0].to_string(), resources);
+    }
+    // All calls of Secrets Manager are management events.
+    assert!(selected[r#""Management"null"#].is_empty());
+    let administration = functions().into_iter().filter(|f| ADMINISTRATION.contains(&f.name.as_str()));
+    let arns: Vec<_> =
+        administration.map(|function| json!({"Fn::GetAtt": format!("{}.Arn", function.id)})).collect();
+    assert_eq!(selected[r#""Data""AWS::Lambda::Function""#][0]["StartsWith"], json!(arns));
+    let tables = selected[r#""Data""AWS::DynamoDB::Table""#][0]["Equals"].as_array().unwrap();
+    let own: Vec<_> = tables.iter().map(|table| table["Fn::If"][1]["Fn::GetAtt"].as_str().unwrap()).collect();
+    assert_eq!(own, ["TableUsers.Arn", "TableUserIds.Arn"]);
+
+    // Only this trail may write to the bucket.
+    let policy = &resources[&"TrailBucketPolicy".to_owned()].properties["PolicyDocument"]["Statement"];
+    let mut allowed = policy.as_array().unwrap().clone();
+    allowed.retain(|statement| statement["Effect"] == "Allow");
+    assert_eq!(allowed.len(), 2);
+    for statement in allowed {
+        let source = statement["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"].as_str().unwrap();
+        assert!(source.ends_with(":trail/${AWS::StackName}-audit"), "{statement}");
+    }
+    assert_eq!(trail["TrailName"]["Fn::Sub"], "${AWS::StackName}-audit");
+    // It costs money, so there is none by default.
+    assert!(
+        template().resources().unwrap().values().all(|resource| resource.kind != "AWS::CloudTrail::Trail")
+    );
 }
 
 #[test]

@@ -57,7 +57,7 @@ const OWN: [&str; 8] = [
 const VERIFY_PASSWORDS: [&str; 4] =
     ["change_my_password", "change_password", "change_password_after_signin", "signin"];
 /// The functions whose log no function of the API may write.
-const ADMINISTRATION: [&str; 3] = ["export_users", "manage_users", "rotate_jwt_secret"];
+pub(super) const ADMINISTRATION: [&str; 3] = ["export_users", "manage_users", "rotate_jwt_secret"];
 /// A setting of API Gateway, which no function reads.
 pub(crate) const READ_BY_API: &str = "CORS_ALLOW_HEADERS";
 /// Texts of which each setting that is a text takes one at least.
