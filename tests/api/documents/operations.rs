@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::template::{Function, Resource, Template};
+
+use crate::helpers::{CHECK_CODE, RESET_PASSWORD, SEND_EMAIL};
 
 use super::template::{ADMINISTRATION, functions, template, with_parameters};
 
@@ -168,6 +170,39 @@ fn the_audit_trail_records_who_used_administration_the_secrets_and_the_users() {
     assert!(
         template().resources().unwrap().values().all(|resource| resource.kind != "AWS::CloudTrail::Trail")
     );
+}
+
+#[test]
+fn the_brake_slows_recovery_while_wrong_codes_alarm_and_then_restores_the_limits() {
+    let resources = with_parameters(&[("BRAKE", "true")]).resources().unwrap();
+    let of = |id: &str| &resources[&id.to_owned()].properties;
+    let limits = of("Api")["RouteSettings"].as_object().unwrap();
+    let paths: BTreeSet<_> = limits.keys().map(String::as_str).collect();
+    let routes = [SEND_EMAIL, CHECK_CODE, RESET_PASSWORD].map(|path| format!("POST {path}"));
+    assert_eq!(paths, routes.iter().map(String::as_str).collect());
+    let limit = json!({"Ref": "RecoveryRateLimit"});
+    let own = json!({"ThrottlingRateLimit": limit, "ThrottlingBurstLimit": limit});
+    assert!(limits.values().all(|settings| *settings == own), "{limits:?}");
+
+    let definition = of("BrakeStateMachine")["DefinitionString"]["Fn::Sub"].as_str().unwrap();
+    let machine: Value = serde_json::from_str(&definition.replace("${RecoveryRateLimit}", "5")).unwrap();
+    let state_for = |alarm: &str| {
+        let [choice] = &machine["States"]["IsAlarm"]["Choices"].as_array().unwrap()[..] else {
+            panic!("{machine}")
+        };
+        let is_chosen = choice["Variable"] == "$.detail.state.value" && choice["StringEquals"] == alarm;
+        let next = if is_chosen { &choice["Next"] } else { &machine["States"]["IsAlarm"]["Default"] };
+        &machine["States"][next.as_str().unwrap()]["Parameters"]
+    };
+    for (alarm, limit) in [("ALARM", 1), ("OK", 5)] {
+        let settings = json!({"ThrottlingRateLimit": limit, "ThrottlingBurstLimit": limit});
+        let all: BTreeMap<&str, &Value> = routes.iter().map(|route| (route.as_str(), &settings)).collect();
+        let expected = json!({"ApiId": "${Api}", "StageName": "$default", "RouteSettings": all});
+        assert_eq!(*state_for(alarm), expected, "{alarm}");
+    }
+    let pattern = &of("BrakeRule")["EventPattern"];
+    assert_eq!(pattern["resources"], json!([{"Fn::GetAtt": "WrongCodes.Arn"}]));
+    assert_eq!(pattern["detail"]["state"]["value"], json!(["ALARM", "OK"]));
 }
 
 #[test]
