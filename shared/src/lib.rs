@@ -11,6 +11,7 @@
 //! | [`administration`] | The functions that operators invoke: their answers and their log. |
 //! | [`fields`] | The fields of requests, and the messages of those that are wrong. |
 //! | [`authentication`] | Verifying a password within the budgets of failed attempts. |
+//! | [`new_passwords`] | The requirements for new passwords, and the service that knows breached ones. |
 //! | [`password_changes`] | The only way to change a password. |
 //! | [`own_password`] | The password of a signed-in user: verified, changed, and the notice of it. |
 //! | [`code_verification`] | Verifying a reset code within its tries. |
@@ -32,6 +33,7 @@ pub mod fields;
 pub mod function;
 pub mod hashing;
 pub mod mail;
+pub mod new_passwords;
 pub mod own_password;
 pub mod password_changes;
 pub mod random;

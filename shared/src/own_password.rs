@@ -99,12 +99,12 @@ impl OwnPassword {
         &self,
         account: &Account,
         old_password: &Password,
-        approve: impl FnOnce() -> Result<ApprovedPassword, Error> + Send,
+        approve: impl AsyncFnOnce() -> Result<ApprovedPassword, Error>,
     ) -> Result<(), Error> {
         self.verify(account, old_password).await?;
         // As read with the token: if the stamp has been replaced since, perhaps the token was revoked with it.
         let SignedIn { user, jti } = &account.signed_in;
-        let password_hash = self.hasher.hash(&approve()?).await?;
+        let password_hash = self.hasher.hash(&approve().await?).await?;
         let change = PasswordChange::signed_in(user, &password_hash, jti, account.source_ip, clock::now())?;
         if self.changes.make(&change).await? {
             return Ok(());

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use aws_types::SdkConfig;
 use lambda_http::Request;
 use serde::{Deserialize, Serialize};
-use shared::domain::PasswordPolicy;
 use shared::endpoint::{Endpoint, Error, Success, parse, route_key, token_of};
 use shared::fields::{Field, Validator};
+use shared::new_passwords::NewPasswords;
 use shared::own_password::{Account, OwnPassword};
 use shared::settings::{ConfigError, Settings};
 
@@ -18,7 +18,7 @@ const CHECK_OLD_PASSWORD: &str = "POST /api/v1/user/myself/changePassword/checkO
 /// The endpoint of `change_my_password`.
 #[derive(Debug)]
 pub struct ChangeMyPassword {
-    policy: PasswordPolicy,
+    new_passwords: NewPasswords,
     passwords: OwnPassword,
     /// True if clients may send the token in the query.
     token_in_query: bool,
@@ -47,7 +47,7 @@ impl Endpoint for ChangeMyPassword {
 
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         Ok(Self {
-            policy: settings.password_policy()?,
+            new_passwords: NewPasswords::new(settings)?,
             passwords: OwnPassword::new(settings, aws)?,
             token_in_query: settings.allows_token_in_query()?,
         })
@@ -85,20 +85,20 @@ impl ChangeMyPassword {
     async fn change(&self, account: &Account, body: ChangeFields) -> Result<Success, Error> {
         let mut fields = Validator::default();
         let old_password = fields.password("old_password", body.old_password);
-        let user = account.user();
+        let (user, policy) = (account.user(), self.new_passwords.policy());
         let new_password =
-            fields.new_password("new_password", body.new_password, &self.policy, Some(&user.username));
+            fields.new_password("new_password", body.new_password, policy, Some(&user.username));
         let (Some(old_password), Some(new_password)) = (old_password, new_password) else {
             return Err(fields.into_errors().into());
         };
-        let approve = || {
+        let approve = async || {
             let is_unchanged = new_password.is_unchanged_from(&old_password);
-            let approved = self.policy.approve(new_password, &user.email_addresses)?;
+            let uncommon = policy.check_addresses(new_password, &user.email_addresses)?;
             if is_unchanged {
                 let _: Option<()> = fields.refuse("new_password", "and old password must be different");
                 return Err(fields.into_errors().into());
             }
-            Ok(approved)
+            Ok(self.new_passwords.approve(uncommon).await?)
         };
         self.passwords.change(account, &old_password, approve).await?;
         Success::new("password_changed", &Response { msg: "Password changed" })

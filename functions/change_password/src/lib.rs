@@ -12,6 +12,7 @@ use shared::domain::{
 };
 use shared::endpoint::{Endpoint, Envelope, Error, Success, bearer_token, parse};
 use shared::fields::Field;
+use shared::new_passwords::NewPasswords;
 use shared::own_password::{Account, OwnPassword};
 use shared::settings::{ConfigError, Settings};
 
@@ -20,7 +21,7 @@ use self::errors::{PasswordChangeError, refusal};
 /// The endpoint of `change_password`.
 #[derive(Debug)]
 pub struct ChangePassword {
-    policy: PasswordPolicy,
+    new_passwords: NewPasswords,
     passwords: OwnPassword,
 }
 
@@ -83,22 +84,25 @@ impl Fields {
         fields
     }
 
-    /// The new password, if no field is wrong. It must not be the local part of an address, and must differ from the
-    /// old one; this is checked only here, after the old one was found right.
-    fn finish(
+    /// The new password, if no field is wrong. It must not be the local part of an address, must differ from the old
+    /// one, and must not be breached; this is checked only here, after the old one was found right.
+    async fn finish(
         &mut self,
         old_password: &Password,
-        policy: &PasswordPolicy,
+        new_passwords: &NewPasswords,
         user: &User,
     ) -> Result<ApprovedPassword, Error> {
         let Some(new_password) = self.new_password.take() else {
             return Err(self.errors());
         };
         let is_unchanged = new_password.is_unchanged_from(old_password);
-        match policy.approve(new_password, &user.email_addresses) {
+        match new_passwords.policy().check_addresses(new_password, &user.email_addresses) {
             Err(TooCommon) => self.errors.push(PasswordChangeError::NewPasswordTooCommon),
             Ok(_) if is_unchanged => self.errors.push(PasswordChangeError::NewPasswordUnchanged),
-            Ok(approved) if self.errors.is_empty() => return Ok(approved),
+            Ok(uncommon) if self.errors.is_empty() => match new_passwords.approve(uncommon).await {
+                Ok(approved) => return Ok(approved),
+                Err(TooCommon) => self.errors.push(PasswordChangeError::NewPasswordTooCommon),
+            },
             Ok(_) => {}
         }
         Err(self.errors())
@@ -122,7 +126,7 @@ impl Endpoint for ChangePassword {
     const ENVELOPE: Envelope = Envelope::Profile;
 
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { policy: settings.password_policy()?, passwords: OwnPassword::new(settings, aws)? })
+        Ok(Self { new_passwords: NewPasswords::new(settings)?, passwords: OwnPassword::new(settings, aws)? })
     }
 
     async fn connect(&self) {
@@ -136,7 +140,7 @@ impl Endpoint for ChangePassword {
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
         let token = bearer_token(request.headers()).ok_or(Error::TokenNotProvided)?;
         let account = self.passwords.authenticate(token, source_ip).await?;
-        let fields = Fields::new(parse(request)?, &self.policy, account.user());
+        let fields = Fields::new(parse(request)?, self.new_passwords.policy(), account.user());
         self.change(&account, fields).await?;
         let message = "New password is set for user.";
         Success::new("password_changed", &Response { success: true, code: 100, message })
@@ -148,7 +152,7 @@ impl ChangePassword {
         let Some(old_password) = fields.old_password.take() else {
             return Err(fields.errors());
         };
-        let approve = || fields.finish(&old_password, &self.policy, account.user());
+        let approve = async || fields.finish(&old_password, &self.new_passwords, account.user()).await;
         match self.passwords.change(account, &old_password, approve).await {
             Err(Error::PasswordIncorrect) => {
                 fields.errors.push(PasswordChangeError::OldPasswordIncorrect);

@@ -11,6 +11,7 @@ use shared::domain::{NewPassword, Password, PasswordPolicy, SessionToken, User, 
 use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::fields::{Field, SessionRequest, Validator};
 use shared::hashing::PasswordHasher;
+use shared::new_passwords::NewPasswords;
 use shared::password_changes::PasswordChanges;
 use shared::settings::{ConfigError, Settings};
 use shared::store::{NewSession, PasswordChange, Store};
@@ -20,7 +21,7 @@ use shared::{clock, random};
 /// The endpoint of `change_password_after_signin`.
 #[derive(Debug)]
 pub struct ChangePasswordAfterSignin {
-    policy: PasswordPolicy,
+    new_passwords: NewPasswords,
     store: Store,
     hasher: PasswordHasher,
     authentication: Authenticator,
@@ -74,7 +75,7 @@ impl Endpoint for ChangePasswordAfterSignin {
         let store = Store::new(settings, aws);
         let hasher = PasswordHasher::from_settings(settings)?;
         Ok(Self {
-            policy: settings.password_policy()?,
+            new_passwords: NewPasswords::new(settings)?,
             authentication: Authenticator::new(settings, store.clone(), hasher.clone())?,
             hasher,
             tokens: Tokens::new(settings, aws)?,
@@ -92,7 +93,7 @@ impl Endpoint for ChangePasswordAfterSignin {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let change = ForcedChange::parse(parse(request)?, &self.policy)?;
+        let change = ForcedChange::parse(parse(request)?, self.new_passwords.policy())?;
         let ForcedChange { username, old_password, .. } = &change;
         let purpose = Purpose::Check;
         let authenticated = self.authentication.verify(username, old_password, source_ip, purpose).await?;
@@ -108,7 +109,9 @@ impl ChangePasswordAfterSignin {
         if !user.must_change_password {
             return Err(Error::NoPasswordChangeNeeded);
         }
-        let new_password = self.policy.approve(change.new_password, &user.email_addresses)?;
+        let policy = self.new_passwords.policy();
+        let uncommon = policy.check_addresses(change.new_password, &user.email_addresses)?;
+        let new_password = self.new_passwords.approve(uncommon).await?;
         let now = clock::now();
         let security_stamp = random::security_stamp();
         let stays = change.session.stay_logged_in;

@@ -12,6 +12,7 @@ use shared::endpoint::{Endpoint, Error, Success, parse};
 use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
 use shared::fields::{Field, Validator};
 use shared::hashing::PasswordHasher;
+use shared::new_passwords::NewPasswords;
 use shared::password_changes::PasswordChanges;
 use shared::settings::{ConfigError, Settings};
 use shared::store::{PasswordChange, Store};
@@ -19,7 +20,7 @@ use shared::store::{PasswordChange, Store};
 /// The endpoint of `forgot_password_reset_password`.
 #[derive(Debug)]
 pub struct ResetPassword {
-    policy: PasswordPolicy,
+    new_passwords: NewPasswords,
     verification: CodeVerification,
     hasher: PasswordHasher,
     changes: PasswordChanges,
@@ -63,7 +64,7 @@ impl Endpoint for ResetPassword {
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let store = Store::new(settings, aws);
         Ok(Self {
-            policy: settings.password_policy()?,
+            new_passwords: NewPasswords::new(settings)?,
             verification: CodeVerification::new(settings, aws, store.clone())?,
             hasher: PasswordHasher::from_settings(settings)?,
             changes: PasswordChanges::new(settings, aws, store)?,
@@ -79,7 +80,7 @@ impl Endpoint for ResetPassword {
     }
 
     async fn handle(&self, request: &Request, source_ip: IpAddr) -> Result<Success, Error> {
-        let reset = Reset::parse(parse(request)?, &self.policy)?;
+        let reset = Reset::parse(parse(request)?, self.new_passwords.policy())?;
         self.reset(&reset, source_ip).await
     }
 }
@@ -90,10 +91,13 @@ impl ResetPassword {
         for _ in 0..MAX_CONFLICT_RETRIES {
             let change = async |user: &User, code_id: &CodeId| {
                 let new_password = reset.new_password.clone();
-                let approved = self.policy.approve(new_password, &user.email_addresses)?;
-                let password_hash = match &hash {
-                    Some(password_hash) => password_hash,
-                    None => hash.insert(self.hasher.hash(&approved).await?),
+                let uncommon =
+                    self.new_passwords.policy().check_addresses(new_password, &user.email_addresses)?;
+                let password_hash = if let Some(password_hash) = &hash {
+                    password_hash
+                } else {
+                    let approved = self.new_passwords.approve(uncommon).await?;
+                    hash.insert(self.hasher.hash(&approved).await?)
                 };
                 let change = PasswordChange::reset(user, password_hash, code_id, source_ip, clock::now());
                 Ok::<_, Error>(if self.changes.make(&change).await? {

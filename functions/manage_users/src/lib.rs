@@ -11,13 +11,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use shared::administration::{Outcome, Refusal, UserView, answer, with_cursor};
 use shared::domain::{
-    ApprovedPassword, EmailAddress, Networks, NewPassword, OwnChanges, PasswordPolicy, TooCommon, User,
-    UserWithHash, Username,
+    EmailAddress, Networks, NewPassword, OwnChanges, PasswordHash, TooCommon, User, UserWithHash, Username,
 };
 use shared::failure::{Failure, MAX_CONFLICT_RETRIES};
 use shared::fields::Validator;
 use shared::function::{Error, Function};
 use shared::hashing::PasswordHasher;
+use shared::new_passwords::NewPasswords;
 use shared::password_changes::PasswordChanges;
 use shared::settings::{ConfigError, Settings};
 use shared::store::{CreateUserError, PasswordChange, RenameUserError, Store, UserUpdate};
@@ -32,7 +32,7 @@ const IMPORTED_AT_A_TIME: usize = 10;
 /// The function `manage_users`.
 #[derive(Debug)]
 pub struct ManageUsers {
-    policy: PasswordPolicy,
+    new_passwords: NewPasswords,
     store: Store,
     hasher: PasswordHasher,
     changes: PasswordChanges,
@@ -54,7 +54,7 @@ impl Function for ManageUsers {
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
         let store = Store::new(settings, aws);
         Ok(Self {
-            policy: settings.password_policy()?,
+            new_passwords: NewPasswords::new(settings)?,
             changes: PasswordChanges::new(settings, aws, store.clone())?,
             store,
             hasher: PasswordHasher::from_settings(settings)?,
@@ -65,7 +65,7 @@ impl Function for ManageUsers {
     async fn invoke(&self, event: LambdaEvent<Box<RawValue>>) -> Result<impl Serialize + Send, Error> {
         let LambdaEvent { payload, context } = event;
         let command = async {
-            let constraints = Constraints { policy: &self.policy, now: clock::now() };
+            let constraints = Constraints { policy: self.new_passwords.policy(), now: clock::now() };
             let (action, command) = Command::parse(&payload, constraints);
             let outcome = match command {
                 Ok(command) => self.execute(command).await,
@@ -130,14 +130,13 @@ impl ManageUsers {
         })
     }
 
-    /// Checks a password for a user with these addresses, which operators may know.
-    fn approve(
-        &self,
-        password: NewPassword,
-        addresses: &[EmailAddress],
-    ) -> Result<ApprovedPassword, Refusal> {
-        let refuse = |TooCommon| Validator::too_common("password").into();
-        self.policy.approve(password, addresses).map_err(refuse)
+    /// Hashes a password for a user with these addresses, if it meets all requirements. A refusal may reveal an address:
+    /// operators know them.
+    async fn hash(&self, password: NewPassword, addresses: &[EmailAddress]) -> Result<PasswordHash, Refusal> {
+        let refuse = |TooCommon| Refusal::Validation(Validator::too_common("password"));
+        let uncommon = self.new_passwords.policy().check_addresses(password, addresses).map_err(refuse)?;
+        let approved = self.new_passwords.approve(uncommon).await.map_err(refuse)?;
+        Ok(self.hasher.hash(&approved).await?)
     }
 
     async fn user(&self, username: &Username) -> Result<User, Refusal> {
@@ -148,10 +147,7 @@ impl ManageUsers {
 
     async fn create(&self, new: NewUser) -> Result<User, Refusal> {
         let password_hash = match new.credential {
-            Some(Credential::Password(password)) => {
-                let approved = self.approve(password, &new.email_addresses)?;
-                Some(self.hasher.hash(&approved).await?)
-            }
+            Some(Credential::Password(password)) => Some(self.hash(password, &new.email_addresses).await?),
             Some(Credential::Hash(hash)) => Some(hash),
             None => None,
         };
@@ -276,10 +272,9 @@ impl ManageUsers {
         let mut hash = None;
         for _ in 0..MAX_CONFLICT_RETRIES {
             let user = self.user(username).await?;
-            let approved = self.approve(password.clone(), &user.email_addresses)?;
             let password_hash = match &hash {
                 Some(password_hash) => password_hash,
-                None => hash.insert(self.hasher.hash(&approved).await?),
+                None => hash.insert(self.hash(password.clone(), &user.email_addresses).await?),
             };
             let now = clock::now();
             let change = PasswordChange::set(&user, password_hash, must_change_password, now);

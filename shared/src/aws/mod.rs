@@ -17,7 +17,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_types::SdkConfig;
 
 pub use self::dependency::{Dependency, had_no_effect};
-pub use self::user_agent::FixedUserAgent;
+pub use self::user_agent::{FixedUserAgent, USER_AGENT};
 use crate::settings::{ConfigError, Settings};
 
 /// The authorities that AWS's endpoints have certificates of.

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::disable_interceptor;
 
 /// The name and the version of this service, as AWS logs them.
-const USER_AGENT: &str = concat!("postern/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("postern/", env!("CARGO_PKG_VERSION"));
 
 /// Sends the same `User-Agent` with every request. The SDK would build two such headers for each, which is 6 % of the
 /// instructions of a request that computes no hash.

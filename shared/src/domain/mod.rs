@@ -22,7 +22,9 @@ pub(crate) use network::ipv6_network;
 pub use network::{Budget, Network, Networks};
 pub use origins::{AllowedOrigins, OriginsError, is_issuer_url, is_own_origin};
 pub use own_changes::{OwnChanges, TooManyChanges};
-pub use password::{ApprovedPassword, NewPassword, Password, PasswordError, PasswordPolicy, TooCommon};
+pub use password::{
+    ApprovedPassword, NewPassword, Password, PasswordError, PasswordPolicy, TooCommon, UncommonPassword,
+};
 pub use password_hash::{Form, Function, PasswordHash, PasswordHashError};
 pub use reset_code::{CodeHash, CodeHolder, CodeId, ResetCode, SubmittedCode};
 pub(crate) use reset_code::{DAILY_SENDS, HOURLY_SENDS, SendLimit, TRIES};

@@ -12,9 +12,13 @@ pub struct Password(SecretString);
 #[derive(Clone, Debug)]
 pub struct NewPassword(Password);
 
+/// A new password that is also no local part of its user's addresses.
+#[derive(Debug)]
+pub struct UncommonPassword(Password);
+
 /// A new password that meets all requirements, so that it can be hashed for its user.
 #[derive(Debug)]
-pub struct ApprovedPassword(NewPassword);
+pub struct ApprovedPassword(Password);
 
 /// A new password is refused because it would be guessed soon.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,11 +64,25 @@ impl NewPassword {
     }
 }
 
+impl UncommonPassword {
+    /// The password itself.
+    #[must_use]
+    pub fn as_password(&self) -> &Password {
+        &self.0
+    }
+
+    /// Approves the password. Only for the module that knows the requirements that are left: a service may know the
+    /// password to be breached.
+    pub(crate) fn approve(self) -> ApprovedPassword {
+        ApprovedPassword(self.0)
+    }
+}
+
 impl ApprovedPassword {
     /// The password itself.
     #[must_use]
     pub fn as_password(&self) -> &Password {
-        &self.0.0
+        &self.0
     }
 }
 
@@ -109,15 +127,16 @@ impl PasswordPolicy {
 
     /// Checks a new password for a user with these addresses. Only after the old password or the code was found right:
     /// the refusal reveals an address.
-    pub fn approve(
+    pub fn check_addresses(
         &self,
         password: NewPassword,
         addresses: &[EmailAddress],
-    ) -> Result<ApprovedPassword, TooCommon> {
-        if self.blocklist.is_some() && is_local_part(password.0.0.expose_secret(), addresses) {
+    ) -> Result<UncommonPassword, TooCommon> {
+        let NewPassword(password) = password;
+        if self.blocklist.is_some() && is_local_part(password.0.expose_secret(), addresses) {
             return Err(TooCommon);
         }
-        Ok(ApprovedPassword(password))
+        Ok(UncommonPassword(password))
     }
 }
 
@@ -159,13 +178,13 @@ mod tests {
     #[test]
     fn a_local_part_is_refused_when_the_user_is_known() {
         let addresses = [EmailAddress::parse("St.Huber@example.com").unwrap()];
-        let approve = |policy: PasswordPolicy, typed: &str, addresses: &[EmailAddress]| {
-            policy.approve(policy.parse(typed.to_owned(), None).unwrap(), addresses).map(|_| ())
+        let check = |policy: PasswordPolicy, typed: &str, addresses: &[EmailAddress]| {
+            policy.check_addresses(policy.parse(typed.to_owned(), None).unwrap(), addresses).map(|_| ())
         };
-        assert_eq!(approve(policy(8), "st.huber1", &addresses), Err(TooCommon));
-        assert_eq!(approve(policy(8), "st.huber1", &[]), Ok(()));
-        assert_eq!(approve(policy(8), "st.huber1!", &addresses), Ok(()));
-        assert_eq!(approve(PasswordPolicy::new(8, None), "st.huber1", &addresses), Ok(()));
+        assert_eq!(check(policy(8), "st.huber1", &addresses), Err(TooCommon));
+        assert_eq!(check(policy(8), "st.huber1", &[]), Ok(()));
+        assert_eq!(check(policy(8), "st.huber1!", &addresses), Ok(()));
+        assert_eq!(check(PasswordPolicy::new(8, None), "st.huber1", &addresses), Ok(()));
     }
 
     #[test]
@@ -173,7 +192,9 @@ mod tests {
         let policy = policy(1);
         let password = policy.parse("Password1234!".to_owned(), None).unwrap();
         assert!(!format!("{password:?}").contains("1234"));
-        assert!(!format!("{:?}", policy.approve(password, &[])).contains("1234"));
+        let password = policy.check_addresses(password, &[]).unwrap();
+        assert!(!format!("{password:?}").contains("1234"));
+        assert!(!format!("{:?}", password.approve()).contains("1234"));
     }
 
     #[test]

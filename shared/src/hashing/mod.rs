@@ -174,7 +174,7 @@ mod tests {
     async fn a_new_hash_is_argon2id_with_the_deployment_s_parameters() {
         let policy = PasswordPolicy::new(1, None);
         let new_password = policy.parse("Password1234!".to_owned(), None).unwrap();
-        let approved = policy.approve(new_password, &[]).unwrap();
+        let approved = policy.check_addresses(new_password, &[]).unwrap().approve();
         let hash = hasher("19456").hash(&approved).await.unwrap();
         assert!(hash.expose().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.expose());
     }

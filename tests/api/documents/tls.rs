@@ -1,11 +1,14 @@
 //! The certificate authorities that the functions trust.
 
+use serde_json::Value;
 use shared::aws::Dependency::DynamoDb;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::helpers::aws_config;
+use super::metrics::Local;
+use crate::answers::{PASSWORD_CHANGED, validation_failed};
+use crate::helpers::{BREACHED, BreachService, PASSWORD, aws_config};
 
 const REFUSES: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -32,6 +35,37 @@ async fn only_amazons_authorities_are_trusted_unless_aws_ca_bundle_names_others(
         let called = aws_sdk_dynamodb::Client::new(&aws).list_tables().send().await;
         let failure = DynamoDb.record_failure("ListTables", &called.unwrap_err()).to_string();
         assert!(failure.contains(outcome), "{failure}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn the_operating_systems_authorities_are_trusted_for_the_service_of_breached_passwords() {
+    let (breaches, root) = BreachService::behind_tls().await;
+    let file = std::env::temp_dir().join(format!("{}.pem", Uuid::new_v4()));
+    std::fs::write(&file, root).unwrap();
+    // Where OpenSSL looks for the operating system's authorities.
+    for (variable, is_trusted) in [("SSL_CERT_FILE", true), ("AWS_CA_BUNDLE", false)] {
+        let local =
+            Local::start_with([("PASSWORD_BREACH_URL", &*breaches.url), (variable, file.to_str().unwrap())]);
+        let user = local.service.user().create().await;
+        let token = local.service.token_of(&user).await;
+
+        let answer = local.service.change_my_password(&token, PASSWORD, BREACHED).await;
+
+        let mut warnings = local.lines();
+        warnings.retain(|line| line["level"] == "WARN");
+        if is_trusted {
+            answer.is((422, &validation_failed(&[("new_password", "The new password is too common.")])));
+            assert_eq!(warnings, [Value::Null; 0]);
+        } else {
+            answer.is(PASSWORD_CHANGED);
+            let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+            assert_eq!(warning["message"], "new password not compared with breached ones");
+            assert_eq!(warning["event"], "change_my_password");
+            let cause = warning["cause"].as_str().unwrap();
+            assert!(cause.contains("UnknownIssuer") && !cause.contains("ABF7A"), "{cause}");
+        }
     }
     std::fs::remove_file(&file).unwrap();
 }

@@ -1,5 +1,6 @@
 //! Helpers shared by the tests: a client of the service, its users, their mail, and the store behind it.
 
+mod breach_service;
 mod mail;
 mod response;
 mod service;
@@ -9,6 +10,7 @@ mod users;
 
 use std::time::Duration;
 
+pub(crate) use breach_service::{BREACHED, BREACHES, BreachService, PADDING};
 pub(crate) use mail::{Mail, MailBody};
 pub(crate) use response::{ApiResponse, count};
 pub(crate) use service::{Service, aws_config};

@@ -14,7 +14,7 @@ use crate::helpers::{
 
 /// The ways to set a password.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(super) enum Way {
     ChangePassword,
     ChangeMyPassword,
     AfterSignin,
@@ -24,7 +24,7 @@ enum Way {
     Import,
 }
 
-const WAYS: [Way; 7] = [
+pub(super) const WAYS: [Way; 7] = [
     Way::ChangePassword,
     Way::ChangeMyPassword,
     Way::AfterSignin,
@@ -38,8 +38,9 @@ const WAYS: [Way; 7] = [
 const HASH_OF_A_COMMON_PASSWORD: &str =
     "$pbkdf2-sha256$i=1000,l=32$c2FsdHNhbHRzYWx0c2FsdA$FbZuQ5/XmeJlau36UFvzHmjxV5vxVA5NmV/1h9ed1k8";
 
-/// A user who is due a password change, with an address whose local part is not the username; and that local part.
-async fn user_of_another_local_part(service: &Service) -> (User, String) {
+/// Creates a user who is due a password change, with an address whose local part is not the username, and returns that
+/// local part, too.
+pub(super) async fn user_of_another_local_part(service: &Service) -> (User, String) {
     let local_part = unknown_username();
     let user = service.user().with("email_addresses", json!([format!("{local_part}@example.com")]));
     (user.due_a_password_change().create().await, local_part)
@@ -47,7 +48,7 @@ async fn user_of_another_local_part(service: &Service) -> (User, String) {
 
 /// Sets a password that is made of a username and a local part in one of the ways. Returns false if it is refused as too
 /// common; fails on any other refusal.
-async fn sets(service: &Service, way: Way, password: impl Fn(&str, &str) -> String) -> bool {
+pub(super) async fn sets(service: &Service, way: Way, password: impl Fn(&str, &str) -> String) -> bool {
     let (user, local_part) = user_of_another_local_part(service).await;
     let new = password(&user.username, &local_part);
     let of_api = |answer: ApiResponse, success: Documented, refusal: &str| {

@@ -1,6 +1,7 @@
 //! The rules that several endpoints share.
 
 mod blocklist;
+mod breached_passwords;
 mod mails;
 mod migration;
 mod notices;

@@ -72,6 +72,8 @@ async fn an_invalid_setting_stops_the_start_with_an_error_that_names_it() {
         ("MAIL_FROM", "no-reply@"),
         ("MAIL_FROM", "no-reply@example.com@example.com"),
         ("PRODUCT_NAME", "two\nlines"),
+        ("PASSWORD_BREACH_URL", "http://api.pwnedpasswords.com"),
+        ("PASSWORD_BREACH_URL", "api.pwnedpasswords.com"),
     ];
     let wrong_origins = NO_ORIGINS.into_iter().chain(NO_LISTS).map(|origins| (CORS_ALLOW_ORIGINS, origins));
     let wrong_headers = NO_HEADERS.into_iter().map(|headers| (READ_BY_API, headers));

@@ -30,19 +30,25 @@ const BYTES_OF_EVENT: usize = 26;
 /// The maximum length in bytes of the log line of a request without a failure or a cold start.
 const MAX_LINE: usize = 350;
 
-struct Local {
-    service: Service,
+pub(super) struct Local {
+    pub(super) service: Service,
     process: Child,
     log: PathBuf,
 }
 
 impl Local {
     fn start() -> Self {
+        Self::start_with([])
+    }
+
+    /// Starts the service with environment variables of its own.
+    pub(super) fn start_with<const N: usize>(variables: [(&str, &str); N]) -> Self {
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.log", Uuid::new_v4()));
         let mut process = Command::new(env!("CARGO_BIN_EXE_logged_stack"))
             // A shared DynamoDB must not lose a table.
             .env_remove("DYNAMODB_URL")
             .env("CORS_ALLOW_ORIGINS", "https://app.example.com")
+            .envs(variables)
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
             .spawn()
@@ -58,7 +64,7 @@ impl Local {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    fn lines(&self) -> Vec<Value> {
+    pub(super) fn lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 

@@ -1,0 +1,245 @@
+//! New passwords: the deployment's policy, and the service that knows breached passwords, if there is one.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use http_body_util::{BodyExt, Limited};
+use lambda_http::http::Uri;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use tokio::time::timeout;
+
+use crate::aws::USER_AGENT;
+use crate::domain::{ApprovedPassword, Password, PasswordPolicy, TooCommon, UncommonPassword};
+use crate::settings::{ConfigError, Settings};
+use crate::telemetry;
+
+/// The time that the service of breached passwords has to answer. A person waits for it.
+const TIME_LIMIT: Duration = Duration::from_secs(1);
+
+/// The largest response that is read: several times the size of a padded range.
+const MAX_RANGE_BYTES: usize = 256 * 1024;
+
+/// The hexadecimal digits of a SHA-1 that the service learns.
+const PREFIX_DIGITS: usize = 5;
+
+/// The deployment's requirements for new passwords, and the only way to approve one.
+#[derive(Debug)]
+pub struct NewPasswords {
+    policy: PasswordPolicy,
+    breaches: Option<BreachService>,
+}
+
+impl NewPasswords {
+    /// The requirements by the settings of [`Settings::password_policy`], and by `PASSWORD_BREACH_URL`.
+    pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
+        let breaches = settings.optional("PASSWORD_BREACH_URL");
+        let breaches = breaches.as_deref().map(BreachService::new).transpose()?;
+        Ok(Self { policy: settings.password_policy()?, breaches })
+    }
+
+    /// The requirements that need no service.
+    #[must_use]
+    pub fn policy(&self) -> &PasswordPolicy {
+        &self.policy
+    }
+
+    /// Approves a password unless the service knows it to be breached. Only if nothing else is wrong with the request,
+    /// and the old password or the code was found right: other requests must not cause calls of the service.
+    ///
+    /// A password that cannot be compared is approved, with a warning in the log, because it meets all other
+    /// requirements.
+    pub async fn approve(&self, password: UncommonPassword) -> Result<ApprovedPassword, TooCommon> {
+        if let Some(service) = &self.breaches {
+            match service.knows(password.as_password()).await {
+                Ok(true) => return Err(TooCommon),
+                Ok(false) => {}
+                Err(cause) => telemetry::warn("new password not compared with breached ones", cause),
+            }
+        }
+        Ok(password.approve())
+    }
+}
+
+/// A service with the range API of Have I Been Pwned (<https://haveibeenpwned.com/API/v3#PwnedPasswords>): it returns
+/// the breached passwords whose SHA-1 begins with five given digits, and so learns nothing else (k-anonymity).
+#[derive(Debug)]
+struct BreachService {
+    url: String,
+    connector: LazyLock<Connector, Box<dyn FnOnce() -> Connector + Send>>,
+}
+
+impl BreachService {
+    fn new(url: &str) -> Result<Self, ConfigError> {
+        let scheme = scheme(url).ok_or_else(|| {
+            ConfigError::new(
+                "PASSWORD_BREACH_URL",
+                "must be an https:// URL, or an http:// one of this machine",
+            )
+        })?;
+        // The operating system's authorities, because the service is none of AWS's. Loaded when they are first needed.
+        let roots = TrustStore::empty().with_native_roots(scheme == Scheme::Https);
+        let tls = TlsContext::builder()
+            .with_trust_store(roots)
+            .build()
+            .map_err(|error| ConfigError::new("PASSWORD_BREACH_URL", &format!("is refused: {error}")))?;
+        let connect = || {
+            ConnectorBuilder::default()
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .tls_context(tls)
+                .build()
+        };
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), connector: LazyLock::new(Box::new(connect)) })
+    }
+
+    /// Returns whether the service knows `password`, or the reason why it was not asked.
+    async fn knows(&self, password: &Password) -> Result<bool, String> {
+        let mut hash = String::new();
+        for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, password.expose()).as_ref() {
+            // Writing to a string does not fail.
+            let _ = write!(hash, "{byte:02X}");
+        }
+        let (prefix, suffix) = hash.split_at(PREFIX_DIGITS);
+        // The authorities are loaded once, which is not the service's time.
+        LazyLock::force(&self.connector);
+        let range = match timeout(TIME_LIMIT, self.range(prefix)).await {
+            Ok(range) => range?,
+            Err(_) => return Err("timed out".to_owned()),
+        };
+        has_breached(&range, suffix).ok_or_else(|| "the response is not a range".to_owned())
+    }
+
+    async fn range(&self, prefix: &str) -> Result<String, String> {
+        let request = HttpRequest::get(format!("{}/range/{prefix}", self.url));
+        let mut request = request.map_err(|error| error.to_string())?;
+        request.headers_mut().insert("user-agent", USER_AGENT);
+        // Adds passwords that were never breached, so that the size of the response does not reveal the prefix.
+        request.headers_mut().insert("add-padding", "true");
+        let response = self.connector.call(request).await.map_err(|error| sources(&error))?;
+        match response.status().as_u16() {
+            200 => {}
+            status => return Err(format!("status {status}")),
+        }
+        let body = Limited::new(response.into_body(), MAX_RANGE_BYTES).collect().await;
+        let body = body.map_err(|error| sources(&*error))?.to_bytes();
+        String::from_utf8(body.into()).map_err(|_| "the response is not a range".to_owned())
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// The scheme of a URL that a path can be added to: `https`, or `http` on this machine.
+fn scheme(url: &str) -> Option<Scheme> {
+    let uri: Uri = url.parse().ok().filter(|_| !url.contains(['@', '?', '#']))?;
+    match (uri.scheme_str()?, uri.host()?) {
+        ("https", _) => Some(Scheme::Https),
+        ("http", "127.0.0.1" | "localhost") => Some(Scheme::Http),
+        _ => None,
+    }
+}
+
+/// Returns whether a password whose SHA-1 ends with `suffix` is in a range, with a count above zero: padding has the
+/// count zero. `None` if this is no range, which is lines of `SUFFIX:COUNT`.
+fn has_breached(range: &str, suffix: &str) -> Option<bool> {
+    if range.is_empty() {
+        return None;
+    }
+    let mut is_breached = false;
+    for line in range.lines() {
+        let (listed, count) = line.split_once(':')?;
+        let count: u64 = count.parse().ok()?;
+        if listed.len() != suffix.len() || !listed.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        is_breached |= count > 0 && listed.eq_ignore_ascii_case(suffix);
+    }
+    Some(is_breached)
+}
+
+/// An error with its sources.
+fn sources(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The SHA-1 of "password" without its first five digits, 5BAA6.
+    const SUFFIX: &str = "1E4C9B93F3F0682250B6CF8331B7EE68FD8";
+    const OTHER: &str = "003D68EB55068C33ACE09247EE4C639306B";
+
+    #[test]
+    fn a_breached_password_is_in_the_range_with_a_count() {
+        for (range, breached) in [
+            (format!("{OTHER}:3\r\n{SUFFIX}:9545824\r\n"), true),
+            (format!("{SUFFIX}:1"), true),
+            (format!("{}:1\n{OTHER}:3", SUFFIX.to_lowercase()), true),
+            (format!("{OTHER}:3\r\n{SUFFIX}:0\r\n"), false),
+            (format!("{OTHER}:3"), false),
+        ] {
+            assert_eq!(has_breached(&range, SUFFIX), Some(breached), "{range}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_range() {
+        let longer = format!("{OTHER}0:1");
+        let no_digit = format!("{}G:1", &OTHER[1..]);
+        let [no_count, negative] = ["", "-1"].map(|count| format!("{SUFFIX}:1\n{OTHER}:{count}"));
+        for range in
+            ["", "\n", "<html></html>", "{\"a\":1}", SUFFIX, &longer, &no_digit, &no_count, &negative]
+        {
+            assert_eq!(has_breached(range, SUFFIX), None, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_leave_this_machine_over_tls_only() {
+        for (url, expected) in [
+            ("https://api.pwnedpasswords.com", Some(Scheme::Https)),
+            ("https://breaches.example.com:8443/v1/", Some(Scheme::Https)),
+            ("http://127.0.0.1:3000", Some(Scheme::Http)),
+            ("http://localhost", Some(Scheme::Http)),
+            ("http://api.pwnedpasswords.com", None),
+            ("http://127.0.0.1.example.com", None),
+            ("https://key@breaches.example.com", None),
+            ("https://breaches.example.com?key=1", None),
+            ("https://breaches.example.com#range", None),
+            ("ftp://localhost", None),
+            ("api.pwnedpasswords.com", None),
+            ("https://", None),
+            ("/range", None),
+        ] {
+            assert_eq!(scheme(url), expected, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_why_the_service_was_not_asked_reveals_nothing_about_the_password() {
+        // Nothing listens on this port.
+        let service = BreachService::new("http://127.0.0.1:1").unwrap();
+        let password = Password::parse("password".to_owned()).unwrap();
+        let cause = service.knows(&password).await.unwrap_err();
+        assert!(
+            cause.contains("onnect") && !cause.contains("5BAA6") && !cause.contains("password"),
+            "{cause}"
+        );
+    }
+}
