@@ -26,8 +26,9 @@ struct Deployment {
     _endpoint: Endpoint,
     environment: Environment,
     event: Bytes,
-    /// The time of each sign-in, in seconds.
+    /// The time of each sign-in, and of the verification right before it, in seconds.
     times: Vec<f64>,
+    verifications: Vec<f64>,
 }
 
 /// Signs in warm environments with each algorithm in turn, and reports the times in relation to bare verifications.
@@ -42,17 +43,17 @@ pub(crate) async fn measure(
         progress(&format!("warm sign-ins with {algorithm}"));
         deployments.push(Deployment::start(algorithm, signin, &folder.join(algorithm)).await?);
     }
-    let mut verifications = Vec::new();
     for round in 0..WARM_UP + SIGNINS {
-        let verified = verification.run()?.as_secs_f64();
         for deployment in &mut deployments {
-            deployment.sign_in(round >= WARM_UP).await?;
-        }
-        if round >= WARM_UP {
-            verifications.push(verified);
+            let verification = verification.run()?.as_secs_f64();
+            let time = deployment.sign_in().await?;
+            if round >= WARM_UP {
+                deployment.verifications.push(verification);
+                deployment.times.push(time);
+            }
         }
     }
-    for Deployment { algorithm, environment, times, .. } in deployments {
+    for Deployment { algorithm, environment, times, verifications, .. } in deployments {
         report.figure(&format!("warm_signin_{algorithm}_vs_verify"), ratio(&times, &verifications));
         report.time(&format!("warm sign-in with {algorithm}"), median(&times));
         environment.stop().await?;
@@ -75,17 +76,16 @@ impl Deployment {
         program.log = folder.join("signin.log");
         let environment = program.start(&endpoint).await?;
         let event = Bytes::from(event.to_string());
-        Ok(Self { algorithm, _stack: stack, _endpoint: endpoint, environment, event, times: Vec::new() })
+        let (times, verifications) = (Vec::new(), Vec::new());
+        Ok(Self { algorithm, _stack: stack, _endpoint: endpoint, environment, event, times, verifications })
     }
 
-    async fn sign_in(&mut self, is_measured: bool) -> Result<()> {
+    /// Returns the time in seconds.
+    async fn sign_in(&mut self) -> Result<f64> {
         let invocation = self.environment.invoke(&self.event).await?;
         if invocation.answer["statusCode"] != 200 {
             return Err(format!("with {}: {}", self.algorithm, invocation.answer).into());
         }
-        if is_measured {
-            self.times.push(invocation.time.as_secs_f64());
-        }
-        Ok(())
+        Ok(invocation.time.as_secs_f64())
     }
 }
