@@ -21,6 +21,7 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, GetSecretValueOutput};
 use aws_types::SdkConfig;
 use lambda_runtime::LambdaEvent;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use shared::aws::Dependency::SecretsManager;
 use shared::aws::{Lazy, lazy};
@@ -85,8 +86,16 @@ pub enum Step {
 struct Current {
     version: String,
     age: Duration,
-    /// `None` if it is a key of HS256.
-    key_pairs: Option<KeyPairs>,
+    value: SecretString,
+}
+
+impl Current {
+    /// The key pairs. `None` if it is a key of HS256.
+    fn key_pairs(&self) -> Result<Option<KeyPairs>, Failure> {
+        // The error is left out, because it could quote the value.
+        let unreadable = |_| Failure::Defect("the current version is not the JSON of key pairs".to_owned());
+        KeyPairs::parse(self.value.expose_secret()).transpose().map_err(unreadable)
+    }
 }
 
 impl Function for RotateJwtSecret {
@@ -134,8 +143,9 @@ impl RotateJwtSecret {
         if current.version == rotation.client_request_token {
             return Ok(());
         }
-        self.check_age(rotation, &current).await?;
-        let replaced = current.key_pairs.as_ref();
+        let replaced = current.key_pairs()?;
+        let replaced = replaced.as_ref();
+        self.check_age(rotation, &current, replaced).await?;
         let promoted = replaced.filter(|pairs| Some(pairs.algorithm) == self.tokens.algorithm);
         let value = self.new_value(promoted.map(|pairs| &pairs.next), replaced).await?;
         self.put(rotation, value).await
@@ -169,11 +179,16 @@ impl RotateJwtSecret {
 
     /// Fails if tokens signed with the previous version could be valid, or if verifiers could lack the next key. For
     /// the first key of another algorithm there is no reason to wait if no version has been replaced yet.
-    async fn check_age(&self, rotation: &Rotation, current: &Current) -> Result<(), Failure> {
+    async fn check_age(
+        &self,
+        rotation: &Rotation,
+        current: &Current,
+        replaced: Option<&KeyPairs>,
+    ) -> Result<(), Failure> {
         if current.age >= self.min_interval {
             return Ok(());
         }
-        let algorithm = current.key_pairs.as_ref().map(|pairs| pairs.algorithm);
+        let algorithm = replaced.map(|pairs| pairs.algorithm);
         if algorithm != self.tokens.algorithm && self.get(rotation, "AWSPREVIOUS").await?.is_none() {
             return Ok(());
         }
@@ -233,11 +248,8 @@ impl RotateJwtSecret {
             .and_then(|created| SystemTime::try_from(created).ok())
             .and_then(|created| SystemTime::now().duration_since(created).ok())
             .unwrap_or_default();
-        let key_pairs = KeyPairs::parse(current.secret_string.as_deref().unwrap_or_default());
-        // The error is left out, because it could quote the value.
-        let unreadable = |_| Failure::Defect("the current version is not the JSON of key pairs".to_owned());
-        let key_pairs = key_pairs.transpose().map_err(unreadable)?;
-        Ok(Current { version: current.version_id.unwrap_or_default(), age, key_pairs })
+        let value = SecretString::from(current.secret_string.unwrap_or_default());
+        Ok(Current { version: current.version_id.unwrap_or_default(), age, value })
     }
 
     /// The version with the label `stage`, if there is one.

@@ -357,6 +357,11 @@ async fn a_secret_that_is_neither_a_string_nor_key_pairs_signs_nothing() {
         let answer = service.signin(&user.username, PASSWORD).await;
         assert_eq!((answer.status, &answer.json()["error_code"]), (500, &json!("internal_error")), "{bad}");
     }
+    // It is not rotated, but replaced.
+    let version = Uuid::new_v4().to_string();
+    assert!(step(&service, "createSecret", &version).await.is_err());
+    step(&service, "revokeKeys", &version).await.unwrap();
+    service.token_of(&user).await;
 }
 
 /// A deployed version of the functions, beside those of the stack and with other settings.
