@@ -20,9 +20,6 @@ use crate::domain::{ApprovedPassword, Password, PasswordPolicy, TooCommon, Uncom
 use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
 
-/// The time that the service of breached passwords has to answer. A person waits for it.
-const TIME_LIMIT: Duration = Duration::from_secs(1);
-
 /// The largest response that is read: several times the size of a padded range.
 const MAX_RANGE_BYTES: usize = 256 * 1024;
 
@@ -34,14 +31,19 @@ const PREFIX_DIGITS: usize = 5;
 pub struct NewPasswords {
     policy: PasswordPolicy,
     breaches: Option<BreachService>,
+    /// The time that the service of breached passwords has to answer. A person waits for it.
+    breach_timeout: Duration,
 }
 
 impl NewPasswords {
-    /// The requirements by the settings of [`Settings::password_policy`], and by `PASSWORD_BREACH_URL`.
+    /// The requirements by the settings of [`Settings::password_policy`], and by `PASSWORD_BREACH_URL` and
+    /// `PASSWORD_BREACH_TIMEOUT_MS`.
     pub fn new(settings: &Settings) -> Result<Self, ConfigError> {
         let breaches = settings.optional("PASSWORD_BREACH_URL");
         let breaches = breaches.as_deref().map(BreachService::new).transpose()?;
-        Ok(Self { policy: settings.password_policy()?, breaches })
+        let timeout = settings.number("PASSWORD_BREACH_TIMEOUT_MS", 1000, 100..=5000)?;
+        let breach_timeout = Duration::from_millis(timeout.into());
+        Ok(Self { policy: settings.password_policy()?, breaches, breach_timeout })
     }
 
     /// The requirements that need no service.
@@ -57,7 +59,7 @@ impl NewPasswords {
     /// requirements.
     pub async fn approve(&self, password: UncommonPassword) -> Result<ApprovedPassword, TooCommon> {
         if let Some(service) = &self.breaches {
-            match service.knows(password.as_password()).await {
+            match service.knows(password.as_password(), self.breach_timeout).await {
                 Ok(true) => return Err(TooCommon),
                 Ok(false) => {}
                 Err(cause) => telemetry::warn("new password not compared with breached ones", cause),
@@ -95,11 +97,12 @@ impl BreachService {
                 .tls_context(tls)
                 .build()
         };
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), connector: LazyLock::new(Box::new(connect)) })
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { url, connector: LazyLock::new(Box::new(connect)) })
     }
 
-    /// Returns whether the service knows `password`, or the reason why it was not asked.
-    async fn knows(&self, password: &Password) -> Result<bool, String> {
+    /// Returns whether the service knows `password`, or the reason why it did not say so within `limit`.
+    async fn knows(&self, password: &Password, limit: Duration) -> Result<bool, String> {
         let mut hash = String::new();
         for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, password.expose()).as_ref() {
             // Writing to a string does not fail.
@@ -108,7 +111,7 @@ impl BreachService {
         let (prefix, suffix) = hash.split_at(PREFIX_DIGITS);
         // The authorities are loaded once, which is not the service's time.
         LazyLock::force(&self.connector);
-        let range = match timeout(TIME_LIMIT, self.range(prefix)).await {
+        let range = match timeout(limit, self.range(prefix)).await {
             Ok(range) => range?,
             Err(_) => return Err("timed out".to_owned()),
         };
@@ -236,7 +239,7 @@ mod tests {
         // Nothing listens on this port.
         let service = BreachService::new("http://127.0.0.1:1").unwrap();
         let password = Password::parse("password".to_owned()).unwrap();
-        let cause = service.knows(&password).await.unwrap_err();
+        let cause = service.knows(&password, Duration::from_secs(1)).await.unwrap_err();
         assert!(
             cause.contains("onnect") && !cause.contains("5BAA6") && !cause.contains("password"),
             "{cause}"

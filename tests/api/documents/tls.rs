@@ -46,8 +46,11 @@ async fn the_operating_systems_authorities_are_trusted_for_the_service_of_breach
     std::fs::write(&file, root).unwrap();
     // Where OpenSSL looks for the operating system's authorities.
     for (variable, is_trusted) in [("SSL_CERT_FILE", true), ("AWS_CA_BUNDLE", false)] {
-        let local =
-            Local::start_with([("PASSWORD_BREACH_URL", &*breaches.url), (variable, file.to_str().unwrap())]);
+        let local = Local::start_with([
+            ("PASSWORD_BREACH_URL", &*breaches.url),
+            ("PASSWORD_BREACH_TIMEOUT_MS", "5000"),
+            (variable, file.to_str().unwrap()),
+        ]);
         let user = local.service.user().create().await;
         let token = local.service.token_of(&user).await;
 
