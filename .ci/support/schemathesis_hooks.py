@@ -26,7 +26,7 @@ AWS = os.environ["AWS_ENDPOINT_URL"]
 DOCUMENT = yaml.safe_load(Path("openapi.yaml").read_text(encoding="utf-8"))
 PASSWORD = "Password1234!"
 HEADERS_OF_HTTP = {"connection", "content-length", "content-type", "date"}
-# What takes a failure, an overload, another setting, or an hour of waiting.
+# These take a failure, an overload, another setting, or an hour of waiting.
 STATUSES_NOT_PROVOKED = {"403", "413", "429", "500", "503"}
 ERRORS_NOT_PROVOKED = {"token_expired", "no_public_keys"}
 # What a request with a username meets: a user in some state, one who is limited, or no name at all.

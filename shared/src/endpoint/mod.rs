@@ -133,7 +133,7 @@ impl<E: Endpoint> Api<E> {
             self.allowed_origins.allows(origin) || domain.is_some_and(|domain| is_own_origin(origin, domain))
         };
         let mut origins = request.headers().get_all(header::ORIGIN).iter();
-        // What is not under /api is public.
+        // Paths outside /api are public.
         E::ENVELOPE == Envelope::Gateway
             || self.allowed_origins == AllowedOrigins::Any
             || origins.all(|origin| origin.to_str().is_ok_and(is_allowed))
