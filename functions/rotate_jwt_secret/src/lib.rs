@@ -11,7 +11,8 @@
 //!
 //! With a public key, a version has two key pairs, and a rotation promotes the second one. Its public key has been in
 //! the published key set since the rotation before, so that verifiers elsewhere have it by the time it signs. The key
-//! set is written first: if the rest fails, it has a key too many, never one too few.
+//! set is written before the keys are replaced, and again afterwards with the end of the replaced key: if something fails
+//! in between, it has a key too many, never one too few.
 
 mod key_pairs;
 
@@ -147,14 +148,27 @@ impl RotateJwtSecret {
         let replaced = replaced.as_ref();
         self.check_age(rotation, &current, replaced).await?;
         let promoted = replaced.filter(|pairs| Some(pairs.algorithm) == self.tokens.algorithm);
-        let value = self.new_value(promoted.map(|pairs| &pairs.next), replaced).await?;
-        self.put(rotation, value).await
+        let Some(pairs) = self.new_key_pairs(promoted.map(|pairs| &pairs.next)).await? else {
+            return self.put(rotation, random::secret_key()).await;
+        };
+        // Until the new version is current, nothing is known about the end of the replaced key.
+        self.publish(&self.key_set(&pairs, replaced)?.without_end()).await?;
+        self.put(rotation, json(&pairs)?).await?;
+        self.publish(&self.key_set(&pairs, replaced)?).await
     }
 
     async fn revoke_keys(&self, rotation: &Rotation) -> Result<(), Failure> {
-        if self.current(rotation).await?.version != rotation.client_request_token {
-            let value = self.new_value(None, None).await?;
+        let current = self.current(rotation).await?;
+        let pairs = if current.version == rotation.client_request_token {
+            current.key_pairs()?
+        } else {
+            let pairs = self.new_key_pairs(None).await?;
+            let value = pairs.as_ref().map_or_else(|| Ok(random::secret_key()), json)?;
             self.put(rotation, value).await?;
+            pairs
+        };
+        if let Some(pairs) = &pairs {
+            self.publish(&self.key_set(pairs, None)?).await?;
         }
         let Some(previous) = self.get(rotation, "AWSPREVIOUS").await? else {
             return Ok(());
@@ -200,28 +214,29 @@ impl RotateJwtSecret {
         )))
     }
 
-    /// Makes the value of a new version for the algorithm of the settings. With key pairs, `promoted` is the one that
-    /// will sign, unless there is none yet; and the key set is published with the public key that `replaced` signed
-    /// with until now.
-    async fn new_value(
-        &self,
-        promoted: Option<&KeyPair>,
-        replaced: Option<&KeyPairs>,
-    ) -> Result<String, Failure> {
+    /// Makes the key pairs of a new version for the algorithm of the settings. `None` if it is HS256. `promoted` is the
+    /// one that will sign, unless there is none yet.
+    async fn new_key_pairs(&self, promoted: Option<&KeyPair>) -> Result<Option<KeyPairs>, Failure> {
         let Some(algorithm) = self.tokens.algorithm else {
-            return Ok(random::secret_key());
+            return Ok(None);
         };
         let current = match promoted {
             Some(promoted) => promoted.clone(),
             None => generate(algorithm).await?,
         };
         let next = generate(algorithm).await?;
-        let pairs = KeyPairs { algorithm, parties: self.tokens.parties.clone(), current, next };
-        let key_set = KeySet::new(&pairs, replaced, clock::now(), self.cache_time)?;
-        let published =
-            self.client.put_secret_value().secret_id(&self.key_set_id).secret_string(json(&key_set)?);
-        published.send().await.map_err(|error| SecretsManager.record_failure("PutSecretValue", &error))?;
-        json(&pairs)
+        Ok(Some(KeyPairs { algorithm, parties: self.tokens.parties.clone(), current, next }))
+    }
+
+    fn key_set(&self, pairs: &KeyPairs, replaced: Option<&KeyPairs>) -> Result<KeySet, Failure> {
+        KeySet::new(pairs, replaced, clock::now(), self.cache_time)
+    }
+
+    async fn publish(&self, key_set: &KeySet) -> Result<(), Failure> {
+        let request =
+            self.client.put_secret_value().secret_id(&self.key_set_id).secret_string(json(key_set)?);
+        let published = request.send().await.map(drop);
+        published.map_err(|error| SecretsManager.record_failure("PutSecretValue", &error))
     }
 
     /// Makes a new version the current one.

@@ -52,6 +52,16 @@ impl KeySet {
         Ok(Self { issuer: pairs.parties.issuer.clone(), keys: keys.collect::<Result<_, Failure>>()? })
     }
 
+    /// The same key set, in which the replaced key stays until the next one is published: for the time before its
+    /// replacement, which can fail.
+    #[must_use]
+    pub fn without_end(mut self) -> Self {
+        for key in &mut self.keys {
+            key.until = None;
+        }
+        self
+    }
+
     /// The JSON Web Key Set (RFC 7517 §5): the key that signs first.
     #[must_use]
     pub fn jwks(&self, now: Timestamp) -> Value {

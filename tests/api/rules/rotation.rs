@@ -229,6 +229,34 @@ async fn a_replaced_version_does_not_become_current_again() {
     }
 }
 
+/// Verifiers elsewhere know the keys by the key set alone.
+#[tokio::test]
+async fn a_step_that_comes_too_late_unpublishes_no_key() {
+    let service = Service::with_settings([ROTATING[0], ROTATING[1], ("JWT_ALGORITHM", "ES256")]).await;
+    let user = service.user().create().await;
+    let [first, second] = [(); 2].map(|()| Uuid::new_v4().to_string());
+    for version in [&first, &second] {
+        step(&service, "createSecret", version).await.unwrap();
+    }
+    let before = service.key_set().await;
+    let functions = service.stack.as_ref().unwrap().template().functions().unwrap();
+    let key_set_id = functions[0].variables["JWT_KEY_SET_ID"].clone();
+
+    for too_late in ["createSecret", "revokeKeys"] {
+        assert!(step(&service, too_late, &first).await.is_err(), "{too_late}");
+
+        let after = service.secrets_manager("GetSecretValue", &json!({"SecretId": key_set_id})).await;
+        let after: Value = serde_json::from_str(after["SecretString"].as_str().unwrap()).unwrap();
+        for key in &before.keys[..2] {
+            let kid = key.common.key_id.as_deref().unwrap();
+            let mut kept = after["keys"].as_array().unwrap().iter().filter(|key| key["until"].is_null());
+            assert!(kept.any(|key| key["key"]["kid"] == kid), "{too_late}: {kid} of {after}");
+        }
+        let kid = jsonwebtoken::decode_header(service.token_of(&user).await).unwrap().kid.unwrap();
+        assert!(service.key_set().await.find(&kid).is_some());
+    }
+}
+
 #[tokio::test]
 async fn a_version_is_not_replaced_before_its_minimum_age() {
     let service = Service::with_settings([]).await;
