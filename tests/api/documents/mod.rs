@@ -1,5 +1,6 @@
 //! The agreement of documents, events, template and log with the service.
 
+mod deployment;
 mod error_codes;
 pub(crate) mod events;
 mod layers;

@@ -36,6 +36,36 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
 }
 
 #[test]
+fn an_alarm_watches_the_errors_and_throttles_of_each_function() {
+    let watched_by = |alarms: &[&str]| {
+        let resources = template().resources().unwrap();
+        let mut watched = Vec::new();
+        for alarm in alarms {
+            let properties = &resources[&(*alarm).to_owned()].properties;
+            let metrics = properties["Metrics"].as_array();
+            let metrics = metrics.map_or(vec![properties], |metrics| {
+                metrics.iter().map(|metric| &metric["MetricStat"]["Metric"]).collect()
+            });
+            let dimensions = metrics.iter().map(|metric| &metric["Dimensions"][0]["Value"]["Ref"]);
+            watched.extend(dimensions.filter_map(Value::as_str).map(str::to_owned));
+        }
+        watched.sort_unstable();
+        watched
+    };
+    let all_but = |others: &[&str]| {
+        let mut ids: Vec<String> = functions().into_iter().map(|function| function.id).collect();
+        ids.retain(|id| !others.contains(&id.as_str()));
+        ids
+    };
+    // A token that a REST API refuses is an error of the authorizer.
+    let errors = ["FunctionErrors", "OtherFunctionErrors", "AdministrationErrors", "RotationErrors"];
+    assert_eq!(watched_by(&errors), all_but(&["Authorizer"]));
+    // An administrator sees that a call was refused.
+    let throttles = ["FunctionThrottles", "OtherFunctionThrottles"];
+    assert_eq!(watched_by(&throttles), all_but(&["ExportUsers", "ManageUsers"]));
+}
+
+#[test]
 fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
     let keeps = ["Retain", "RetainExceptOnCreate"].map(Some);
     for (id, resource) in with_parameters(&[("AUDIT_TRAIL", "true")]).resources().unwrap() {

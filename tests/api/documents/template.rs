@@ -62,8 +62,8 @@ pub(super) const ADMINISTRATION: [&str; 3] = ["export_users", "manage_users", "r
 pub(crate) const READ_BY_API: &str = "CORS_ALLOW_HEADERS";
 /// Texts of which each setting that is a text takes one at least.
 const TEXTS: [&str; 3] = ["any.text", "any.text@example.com", "https://app.example.com"];
-/// A variable that is no setting: another value makes Lambda start another version.
-const REVISION: &str = "SETTINGS_REVISION";
+/// A variable that is no setting, but stands for what else a version is made of.
+pub(super) const CONFIGURATION: &str = "CONFIGURATION";
 
 /// The stack with the default of every parameter that has one.
 pub(crate) fn template() -> Template {
@@ -163,7 +163,7 @@ fn every_documented_route_leads_to_its_function() {
 #[test]
 fn functions_get_the_settings_that_are_read() {
     let mut read: BTreeSet<String> = readers().into_keys().collect();
-    read.insert(REVISION.to_owned());
+    read.insert(CONFIGURATION.to_owned());
     for function in functions() {
         assert_eq!(function.variables.into_keys().collect::<BTreeSet<_>>(), read, "{}", function.name);
     }

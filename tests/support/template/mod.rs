@@ -191,6 +191,12 @@ impl Template {
         Self { document, values, secrets: BTreeMap::new() }
     }
 
+    /// Returns the properties that all functions have unless they have their own.
+    #[must_use]
+    pub fn globals(&self) -> &'static Value {
+        &self.document.globals.function
+    }
+
     /// Finds the parameter for a setting.
     #[must_use]
     pub fn parameter(&self, setting: &str) -> Option<&Parameter> {
