@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::aws::{self, arn};
 use crate::secrets_manager::SecretsManager;
 use crate::ses;
-use crate::template::{ATTRIBUTES, Function, Statement};
+use crate::template::{ATTRIBUTES, Function, Statement, is_match};
 
 /// The roles of the functions, and the permissions that they have used.
 #[derive(Debug)]
@@ -69,12 +69,14 @@ impl Iam {
         let statements = self.statements.get(function).map(Vec::as_slice).unwrap_or_default();
         let mut used = Vec::new();
         for access in call {
-            let allowing = statements.iter().find(|statement| {
-                statement.actions.contains(&access.action)
-                    && statement.resources.contains(&access.resource)
-                    && statement.condition.holds(&access.context)
+            let allowing = statements.iter().find_map(|statement| {
+                let resource =
+                    statement.resources.iter().find(|resource| is_match(resource, &access.resource))?;
+                let is_allowed =
+                    statement.actions.contains(&access.action) && statement.condition.holds(&access.context);
+                is_allowed.then_some((statement, resource))
             });
-            let Some(statement) = allowing else {
+            let Some((statement, resource)) = allowing else {
                 return Err(access);
             };
             let named = access.context.get(ATTRIBUTES).into_iter().flatten().cloned().map(Some);
@@ -83,7 +85,7 @@ impl Iam {
             used.extend(attributes.into_iter().map(|attribute| Permission {
                 function: function.to_owned(),
                 action: access.action.clone(),
-                resource: access.resource.clone(),
+                resource: resource.clone(),
                 attribute,
             }));
         }
@@ -292,12 +294,11 @@ mod tests {
             "Effect": "Allow",
             "Action": "ses:SendEmail",
             "Resource": [
-                "arn:aws:ses:eu-central-1:000000000000:identity/a@example.com",
-                "arn:aws:ses:eu-central-1:000000000000:identity/b@example.com",
+                "arn:aws:ses:eu-central-1:000000000000:identity/*@example.com",
                 "arn:aws:ses:eu-central-1:000000000000:identity/example.com",
                 "arn:aws:ses:eu-central-1:000000000000:configuration-set/set"
             ],
-            "Condition": {"StringEquals": {"ses:FromAddress": "a@example.com"}}
+            "Condition": {"StringLike": {"ses:FromAddress": "a*@example.com"}}
         }
     ]"#;
 
@@ -408,7 +409,7 @@ mod tests {
             is_allowed(of_ses(&json!({"FromEmailAddress": from, "ConfigurationSetName": set})))
         };
         assert!(mail("a@example.com", "set"));
-        assert!(mail("A <a@example.com>", "set"));
+        assert!(mail("A <another@example.com>", "set"));
         assert!(!mail("a@example.com", "other"));
         assert!(!mail("b@example.com", "set"));
         assert!(!mail("a@elsewhere.example.com", "set"));

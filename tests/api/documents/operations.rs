@@ -9,6 +9,9 @@ use crate::helpers::{CHECK_CODE, RESET_PASSWORD, SEND_EMAIL};
 
 use super::template::{ADMINISTRATION, functions, template, with_parameters};
 
+/// A customer managed key.
+pub(super) const KEY: &str = "arn:aws:kms:eu-central-1:000000000000:key/0";
+
 /// The functions that answer requests to the API, by their logical ids.
 fn functions_of_the_api() -> impl Iterator<Item = Function> {
     functions().into_iter().filter(|function| !function.routes.is_empty())
@@ -128,7 +131,6 @@ fn a_deployment_is_guarded_by_the_failures_of_the_new_version_of_each_function()
 
 #[test]
 fn a_key_of_the_customer_encrypts_everything_that_is_kept() {
-    const KEY: &str = "arn:aws:kms:eu-central-1:000000000000:key/0";
     let encrypted = with_parameters(&[("KMS_KEY_ARN", KEY), ("JWT_ALGORITHM", "RS256")]);
     let key = json!({"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]});
     for (id, Resource { kind, properties, .. }) in encrypted.resources().unwrap() {
@@ -183,8 +185,10 @@ fn the_audit_trail_records_who_used_administration_the_secrets_and_the_users() {
         administration.map(|function| json!({"Fn::GetAtt": format!("{}.Arn", function.id)})).collect();
     assert_eq!(selected[r#""Data""AWS::Lambda::Function""#][0]["StartsWith"], json!(arns));
     let tables = selected[r#""Data""AWS::DynamoDB::Table""#][0]["Equals"].as_array().unwrap();
-    let own: Vec<_> = tables.iter().map(|table| table["Fn::If"][1]["Fn::GetAtt"].as_str().unwrap()).collect();
+    let own: Vec<_> = tables.iter().filter_map(|table| table["Fn::GetAtt"].as_str()).collect();
     assert_eq!(own, ["TableUsers.Arn", "TableUserIds.Arn"]);
+    let restored: Vec<_> = tables.iter().filter_map(|table| table["Fn::If"][0].as_str()).collect();
+    assert_eq!(restored, ["OwnUsersTable", "OwnUserIdsTable"]);
 
     // Only this trail may write to the bucket.
     let policy = &resources[&"TrailBucketPolicy".to_owned()].properties["PolicyDocument"]["Statement"];

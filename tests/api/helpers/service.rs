@@ -309,10 +309,20 @@ fn http_client() -> reqwest::ClientBuilder {
 
 /// The SDK's configuration for the AWS services at `url`, as a function has it, with this `AWS_CA_BUNDLE`.
 pub(crate) fn aws_config(url: &str, ca_bundle: Option<&str>) -> Result<SdkConfig, ConfigError> {
-    let (url, ca_bundle) = (url.to_owned(), ca_bundle.map(str::to_owned));
+    aws_config_as("test", url, ca_bundle)
+}
+
+/// The same with the access key of a function, whose rights the calls then have.
+pub(crate) fn aws_config_as(
+    access_key: &str,
+    url: &str,
+    ca_bundle: Option<&str>,
+) -> Result<SdkConfig, ConfigError> {
+    let (access_key, url, ca_bundle) = (access_key.to_owned(), url.to_owned(), ca_bundle.map(str::to_owned));
     shared::aws::config(&Settings::new(move |name| match name {
         "AWS_REGION" => Some("eu-central-1".to_owned()),
-        "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
+        "AWS_ACCESS_KEY_ID" => Some(access_key.clone()),
+        "AWS_SECRET_ACCESS_KEY" => Some("test".to_owned()),
         "AWS_ENDPOINT_URL" => Some(url.clone()),
         "AWS_CA_BUNDLE" => ca_bundle.clone(),
         _ => None,

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::settings::Settings;
 
-pub(crate) use self::policy::ATTRIBUTES;
+pub(crate) use self::policy::{ATTRIBUTES, is_match};
 pub use self::policy::{Condition, Statement};
 pub use self::yaml::Resource;
 use self::yaml::{Document, elements, merge, optional_text, parse, text, texts};
@@ -197,11 +197,16 @@ impl Template {
         &self.document.globals.function
     }
 
+    /// Returns the parameters, by the names of settings.
+    #[must_use]
+    pub fn parameters(&self) -> BTreeMap<String, &'static Parameter> {
+        self.document.parameters.iter().map(|(name, parameter)| (setting_of(name), parameter)).collect()
+    }
+
     /// Finds the parameter for a setting.
     #[must_use]
-    pub fn parameter(&self, setting: &str) -> Option<&Parameter> {
-        let mut parameters = self.document.parameters.iter();
-        parameters.find(|(name, _)| setting_of(name) == setting).map(|(_, parameter)| parameter)
+    pub fn parameter(&self, setting: &str) -> Option<&'static Parameter> {
+        self.parameters().remove(setting)
     }
 
     /// Returns the functions in the order of their logical ids.
@@ -274,26 +279,29 @@ impl Template {
         self.read(&api.properties["CorsConfiguration"])
     }
 
-    /// Returns the tables that the functions use. A table that a parameter names as a replacement, as `UsersTable` does
-    /// for `TableUsers`, has the same definition.
+    /// Returns the tables of the stack, and those that parameters name as replacements, as `UsersTable` does for
+    /// `TableUsers`, with the same definition.
     pub(crate) fn tables(&self) -> Result<Vec<Table>> {
-        let tables = self.of_kind(TABLE)?.map(|(id, resource)| {
+        let mut tables = Vec::new();
+        for (id, resource) in self.of_kind(TABLE)? {
             let properties = self.resolve(&resource.properties)?;
             let restored = self.values.get(&format!("{}Table", id.trim_start_matches("Table")));
-            let name = restored.filter(|name| **name != "").unwrap_or(&properties["TableName"]);
-            let mut definition = Map::from_iter([("TableName".to_owned(), name.clone())]);
-            // Deletion protection is left out, because local tables are disposable.
-            for property in ["BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"] {
-                if let Some(value) = properties.get(property) {
-                    definition.insert(property.to_owned(), value.clone());
+            for name in restored.filter(|name| **name != "").into_iter().chain([&properties["TableName"]]) {
+                let mut definition = Map::from_iter([("TableName".to_owned(), name.clone())]);
+                // Deletion protection is left out, because local tables are disposable.
+                for property in ["BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes"]
+                {
+                    if let Some(value) = properties.get(property) {
+                        definition.insert(property.to_owned(), value.clone());
+                    }
                 }
+                let time_to_live = properties.get("TimeToLiveSpecification").map(
+                    |specification| json!({"TableName": name, "TimeToLiveSpecification": specification}),
+                );
+                tables.push(Table { definition: definition.into(), time_to_live });
             }
-            let time_to_live = properties
-                .get("TimeToLiveSpecification")
-                .map(|specification| json!({"TableName": name, "TimeToLiveSpecification": specification}));
-            Ok(Table { definition: definition.into(), time_to_live })
-        });
-        tables.collect()
+        }
+        Ok(tables)
     }
 
     pub(crate) fn secrets(&self) -> Result<Vec<Secret>> {
@@ -471,10 +479,12 @@ mod tests {
 
     #[test]
     fn a_restored_table_has_the_same_definition() {
-        let names = |settings| template(settings).tables().unwrap().remove(0).definition["TableName"].clone();
-        assert_eq!(names(&[]), "test-users");
-        assert_eq!(names(&[("USERS_TABLE", "restored")]), "restored");
-        let definition = template(&[]).tables().unwrap().remove(0).definition;
-        assert_eq!(definition, json!({"TableName": "test-users"}));
+        let definitions = |settings| {
+            let tables = template(settings).tables().unwrap().into_iter();
+            tables.map(|table| table.definition).collect::<Vec<_>>()
+        };
+        assert_eq!(definitions(&[]), [json!({"TableName": "test-users"})]);
+        let both = ["restored", "test-users"].map(|name| json!({"TableName": name}));
+        assert_eq!(definitions(&[("USERS_TABLE", "restored")]), both);
     }
 }

@@ -52,12 +52,15 @@ impl Statement {
 }
 
 /// The condition of a statement: condition keys and their allowed values.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// Keys that a request must have.
     #[serde(rename = "StringEquals", default)]
     string_equals: BTreeMap<String, Texts>,
+    /// Keys that a request must have, with patterns for their values.
+    #[serde(rename = "StringLike", default)]
+    string_like: BTreeMap<String, Texts>,
     /// Keys that a request may lack.
     #[serde(rename = "StringEqualsIfExists", default)]
     string_equals_if_exists: BTreeMap<String, Texts>,
@@ -66,8 +69,15 @@ pub struct Condition {
     for_all_values: BTreeMap<String, Texts>,
 }
 
+/// Returns whether a text is like a pattern, in which a star stands for any characters. There can be one star.
+pub(crate) fn is_match(pattern: &str, text: &str) -> bool {
+    pattern.split_once('*').map_or(pattern == text, |(before, after)| {
+        text.strip_prefix(before).is_some_and(|rest| rest.ends_with(after))
+    })
+}
+
 /// One string or several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 struct Texts(#[serde(deserialize_with = "texts")] Vec<String>);
 
 /// The condition key for the attributes in a call to DynamoDB.
@@ -82,7 +92,13 @@ impl Condition {
                 .get(key.as_str())
                 .map_or(without, |values| values.iter().all(|value| allowed.0.contains(value)))
         };
+        let is_like = |(key, patterns): (&String, &Texts)| {
+            context.get(key.as_str()).is_some_and(|values| {
+                values.iter().all(|value| patterns.0.iter().any(|pattern| is_match(pattern, value)))
+            })
+        };
         self.string_equals.iter().all(|key| allows(key, false))
+            && self.string_like.iter().all(is_like)
             && self.string_equals_if_exists.iter().all(|key| allows(key, true))
             && self.for_all_values.iter().all(|key| allows(key, true))
     }
