@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The documents: those of the root, and the guide to migration.
+/// The documents: those of the root, and the guide to the administration of users.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let files = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
     let mut documents: Vec<_> =
         files.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect();
-    documents.push(root.join("functions/manage_users/migration/README.md"));
+    documents.push(root.join("functions/manage_users/README.md"));
     documents
 }
 

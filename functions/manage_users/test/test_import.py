@@ -1,27 +1,16 @@
-#!/usr/bin/env python3
-"""Tests of users.py: hashes of other systems are converted, imported into a running stack, and sign in.
-
-API_URL and AWS_ENDPOINT_URL say where the stack is, as for the tests in Rust: `cargo run --bin local` by default.
-"""
+"""Tests of the import and the export of users.py: hashes of other systems are converted, and sign in."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import unittest
-import urllib.error
-import urllib.request
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-API = os.environ.get("API_URL", "http://127.0.0.1:3000")
-AWS = os.environ.get("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
-PASSWORD = "Password1234!"
+from harness import API, PASSWORD, UNAVAILABLE, Case, manage, post, unique
 
 # Each is a hash of PASSWORD, made by the library that the comment names, with as few rounds as it allows.
 HASHES = {
@@ -125,40 +114,12 @@ REFUSED = {
 }
 
 
-def post(url: str, body: Any) -> tuple[int, Any]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-
-
-def unique() -> str:
-    return f"users.{uuid.uuid4().hex}"
-
-
-class Users(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-
-    def run_users(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            str(Path(__file__).with_name("users.py")),
-            *arguments,
-            "--endpoint-url",
-            AWS,
-        ]
-        return subprocess.run(command, check=False, capture_output=True, text=True)
-
+class Import(Case):
     def import_rows(self, rows: list[dict[str, Any]], *options: str) -> dict[str, str]:
         """Imports rows and returns the reasons of those that failed, by username."""
         path = self.folder / "users.jsonl"
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        outcome = self.run_users("import", str(path), *options)
+        outcome = self.users("import", str(path), *options)
         failures = Path(f"{path}.failed.jsonl")
         failed = [json.loads(line) for line in failures.read_text().splitlines()] if failures.exists() else []
         self.assertEqual(outcome.returncode, 1 if failed else 0, outcome.stderr)
@@ -208,24 +169,21 @@ class Users(unittest.TestCase):
             ("username;email_addresses;activated;", f" {username}c;a@example.com, b@example.com,;true;"),
         ):
             path.write_text(f"\ufeff{header}\r\n{row}\r\n", encoding="utf-8")
-            outcome = self.run_users("import", str(path), "--without-passwords")
+            outcome = self.users("import", str(path), "--without-passwords")
             self.assertEqual(outcome.returncode, 0, outcome.stdout + outcome.stderr)
         for name in "abc":
-            found = post(
-                f"{AWS}/2015-03-31/functions/manage_users/invocations",
-                {"action": "get", "username": username + name},
-            )[1]
+            found = manage("get", username=username + name)
             self.assertEqual(found["user"]["email_addresses"], ["a@example.com", "b@example.com"])
             self.assertTrue(found["user"]["activated"])
 
     def test_a_field_that_is_given_twice_is_refused(self) -> None:
         path = self.folder / "users.jsonl"
         path.write_text(f'{{"username":"{unique()}","activated":true,"activated":false}}\n')
-        outcome = self.run_users("import", str(path), "--without-passwords")
+        outcome = self.users("import", str(path), "--without-passwords")
         self.assertEqual(outcome.returncode, 1)
         self.assertIn("given twice", Path(f"{path}.failed.jsonl").read_text())
         (self.folder / "users.csv").write_text("username,locale,locale\na,de,en\n")
-        self.assertIn("first line", self.run_users("import", str(self.folder / "users.csv")).stderr)
+        self.assertIn("first line", self.users("import", str(self.folder / "users.csv")).stderr)
 
     def test_an_export_is_imported_again_with_all_its_times(self) -> None:
         username = unique()
@@ -237,7 +195,7 @@ class Users(unittest.TestCase):
         row = {"username": username, "password_hash": HASHES["passlib, bcrypt"], "activated": True, **times}
         self.assertEqual(self.import_rows([row]), {})
         exported = self.folder / "export.jsonl"
-        outcome = self.run_users("export", str(exported))
+        outcome = self.users("export", str(exported))
         self.assertEqual(outcome.returncode, 0, outcome.stderr)
         (user,) = (
             user
@@ -246,10 +204,9 @@ class Users(unittest.TestCase):
         )
         self.assertEqual({name: user[name] for name in times}, times)
 
-        manage = f"{AWS}/2015-03-31/functions/manage_users/invocations"
-        self.assertTrue(post(manage, {"action": "delete", "username": username})[1]["ok"])
+        self.assertTrue(manage("delete", username=username)["ok"])
         self.assertEqual(self.import_rows([user]), {})
-        again = post(manage, {"action": "get", "username": username})[1]["user"]
+        again = manage("get", username=username)["user"]
         self.assertEqual(
             {name: again[name] for name in (*times, "user_id")}, {**times, "user_id": user["user_id"]}
         )
@@ -264,17 +221,80 @@ class Users(unittest.TestCase):
             rows.writerow(["username", "password_hash", "email_addresses", "activated"])
             for username in usernames:
                 rows.writerow([username, HASHES["passlib, bcrypt"], f"{username}@example.com", "true"])
-        imported = self.run_users("import", str(path))
+        imported = self.users("import", str(path))
         self.assertEqual(imported.returncode, 0, imported.stdout + imported.stderr)
 
         exported = self.folder / "export.jsonl"
-        outcome = self.run_users("export", str(exported))
+        outcome = self.users("export", str(exported))
         self.assertEqual(outcome.returncode, 0, outcome.stderr)
         lines = exported.read_text(encoding="utf-8").splitlines()
         names = [json.loads(line)["username"] for line in lines]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual(usernames, set(names))
 
+    def test_an_interrupted_import_continues(self) -> None:
+        path = self.folder / "users.jsonl"
+        path.write_text("".join(f'{{"username":"{number}"}}\n' for number in range(250)))
+        service = self.scripted({"ok": True, "created": 100, "failed": []}, UNAVAILABLE)
+        arguments = ("import", "--without-passwords", "--parallel", "1", str(path), "--local", service.url)
+        outcome = self.process(*arguments)
+        self.assertEqual(outcome.returncode, 3)
+        self.assertIn("continues from here", outcome.stderr)
 
-if __name__ == "__main__":
-    unittest.main()
+        service.calls.clear()
+        service.answers[:] = [{"ok": True, "created": 0, "failed": []}] * 2
+        outcome = self.users(*arguments)
+        self.assertEqual(outcome.stdout, "250 imported, 0 were there, 0 failed\n")
+        sent = [user["username"] for call in service.calls for user in call["users"]]
+        self.assertEqual(sent, [str(number) for number in range(100, 250)])
+        self.assertEqual(list(self.folder.iterdir()), [path])
+
+    def test_an_import_that_went_elsewhere_is_not_continued(self) -> None:
+        path = self.folder / "users.jsonl"
+        path.write_text('{"username":"a"}\n')
+        arguments = ("import", "--without-passwords", str(path), "--local")
+        self.assertEqual(self.users(*arguments, self.scripted(UNAVAILABLE).url).returncode, 3)
+        outcome = self.users(*arguments, self.scripted().url)
+        self.assertEqual(outcome.returncode, 2)
+        self.assertIn("of another import", outcome.stderr)
+
+    def test_an_interrupted_export_continues(self) -> None:
+        path = self.folder / "export.jsonl"
+        service = self.scripted({"ok": True, "users": [{"username": "a"}], "cursor": "A"}, UNAVAILABLE)
+        arguments = ("export", str(path), "--local", service.url)
+        self.assertEqual(self.users(*arguments).returncode, 3)
+        with Path(f"{path}.part").open("a") as part:
+            part.write('{"username":"b"')  # of a page that was cut short
+        service.answers[:] = [{"ok": True, "users": [{"username": "b"}]}]
+        outcome = self.users(*arguments, "--json")
+        self.assertEqual(json.loads(outcome.stdout), {"exported": 2})
+        self.assertEqual(path.read_text(), '{"username": "a"}\n{"username": "b"}\n')
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        self.assertEqual([call["cursor"] for call in service.calls], [None, "A", "A"])
+        self.assertEqual(list(self.folder.iterdir()), [path])
+
+    def test_an_export_replaces_no_file(self) -> None:
+        path = self.folder / "export.jsonl"
+        path.write_text("kept")
+        outcome = self.users("export", str(path))
+        self.assertEqual(outcome.returncode, 2)
+        self.assertEqual(path.read_text(), "kept")
+
+    def test_one_file_is_imported_or_exported_once_at_a_time(self) -> None:
+        path = self.folder / "users.jsonl"
+        path.write_text('{"username":"a"}\n')
+        for command, answer in (
+            (("import", "--without-passwords"), {"ok": True, "created": 1, "failed": []}),
+            (("export",), {"ok": True, "users": []}),
+        ):
+            with self.subTest(command[0]):
+                file = path if command[0] == "import" else self.folder / "export.jsonl"
+                service = self.scripted(answer)
+                service.pause = threading.Event()
+                arguments = (*command, str(file), "--local", service.url)
+                with ThreadPoolExecutor() as pool:
+                    first = pool.submit(self.process, *arguments)
+                    self.assertTrue(service.called.wait(30))
+                    self.refused(self.users(*arguments), 2, "is running already")
+                    service.pause.set()
+                self.assertEqual(first.result().returncode, 0, first.result().stderr)
