@@ -48,11 +48,20 @@ pub trait Function: Debug + Sized + Send + Sync + 'static {
 /// Connections are opened and keys are fetched before the first invocation if there is time for it. Otherwise the first
 /// invocation opens its connection to `DynamoDB` itself, and the keys are fetched meanwhile.
 pub async fn run<F: Function>() -> Result<(), Error> {
+    start::<F>(aws::config).await
+}
+
+/// The same as [`run`], for a function that calls no AWS service: its binary has no client.
+pub async fn run_without_aws<F: Function>() -> Result<(), Error> {
+    start::<F>(|_| Ok(SdkConfig::builder().build())).await
+}
+
+async fn start<F: Function>(aws: fn(&Settings) -> Result<SdkConfig, ConfigError>) -> Result<(), Error> {
     static FIRST_INVOCATION: Once = Once::new();
     telemetry::init();
     let settings = Settings::from_environment();
     // It lives as long as the process.
-    let function: &'static F = Box::leak(Box::new(F::new(&settings, &aws::config(&settings)?)?));
+    let function: &'static F = Box::leak(Box::new(F::new(&settings, &aws(&settings)?)?));
     if has_time_before_invocations(&settings) {
         tokio::join!(function.connect(), function.prefetch());
     }

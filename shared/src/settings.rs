@@ -88,10 +88,15 @@ impl Settings {
         Ok(name)
     }
 
+    /// The minimum number of characters of a new password, by `PASSWORD_MIN_LENGTH`.
+    pub fn password_min_length(&self) -> Result<u32, ConfigError> {
+        self.number("PASSWORD_MIN_LENGTH", 8, 1..=256)
+    }
+
     /// The policy that new passwords have to meet, by `PASSWORD_MIN_LENGTH`, `PASSWORD_BLOCKLIST` and `PRODUCT_NAME`.
     /// Only for functions that set passwords: the list is then linked into them, and into no other.
     pub fn password_policy(&self) -> Result<PasswordPolicy, ConfigError> {
-        let min_chars = self.number("PASSWORD_MIN_LENGTH", 8, 1..=256)?;
+        let min_chars = self.password_min_length()?;
         let blocklist = match &*self.text("PASSWORD_BLOCKLIST", "common") {
             "common" => Some(Blocklist::new(&self.product_name()?)),
             "off" => None,
@@ -112,7 +117,19 @@ impl Settings {
 
     /// The origins whose pages may send requests, by `CORS_ALLOW_ORIGINS`: none unless it is set.
     pub fn allowed_origins(&self) -> Result<AllowedOrigins, ConfigError> {
-        let variable = "CORS_ALLOW_ORIGINS";
+        self.origins("CORS_ALLOW_ORIGINS")
+    }
+
+    /// The origins whose pages may get the tokens of users who sign in on a page of this service, by `RETURN_ORIGINS`:
+    /// none unless it is set, and never all.
+    pub fn return_origins(&self) -> Result<AllowedOrigins, ConfigError> {
+        match self.origins("RETURN_ORIGINS")? {
+            AllowedOrigins::Any => Err(ConfigError::new("RETURN_ORIGINS", "must name each origin")),
+            listed @ AllowedOrigins::Listed(_) => Ok(listed),
+        }
+    }
+
+    fn origins(&self, variable: &str) -> Result<AllowedOrigins, ConfigError> {
         let parse = |text: String| {
             text.parse().map_err(|error: OriginsError| ConfigError::new(variable, &error.to_string()))
         };

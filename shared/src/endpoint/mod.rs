@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 
 pub use self::bearer::{bearer_token, token_in, token_of};
 pub use self::error::{Error, NumberedError};
-use self::response::render;
 pub use self::response::{Envelope, Success, response};
+use self::response::{Rendered, render};
 use crate::domain::{AllowedOrigins, is_own_origin};
 use crate::failure::Failure;
 use crate::fields;
@@ -113,17 +113,15 @@ impl<E: Endpoint> Api<E> {
             let handled = AssertUnwindSafe(handled).catch_unwind().await;
             // The panic hook has logged where; the payload could hold anything.
             let result = handled.unwrap_or_else(|_| Err(Failure::Defect("panicked".to_owned()).into()));
-            let (outcome, response) = render(&result, E::ENVELOPE);
-            (result, outcome, response)
+            render(result, E::ENVELOPE)
         };
-        let answered = audit.record(rendered, |(result, outcome, response)| {
-            let failure = match result {
-                Err(Error::Failure(failure)) => Some(failure),
-                _ => None,
-            };
-            Summary { outcome, status: Some(response.status().as_u16()), failure, ..Summary::default() }
+        let answered = audit.record(rendered, |Rendered { outcome, response, failure }| Summary {
+            outcome,
+            status: Some(response.status().as_u16()),
+            failure: failure.as_ref(),
+            ..Summary::default()
         });
-        answered.await.2
+        answered.await.response
     }
 
     /// Returns whether the page that sent the request may do so. A page cannot forge its origin; only browsers send

@@ -25,39 +25,48 @@ pub enum Envelope {
 #[derive(Debug)]
 pub struct Success {
     outcome: &'static str,
-    status: StatusCode,
-    body: String,
-    /// True if anyone may keep the answer for [`PUBLIC`]'s time.
-    is_public: bool,
-    location: Option<&'static str>,
+    response: Response<Body>,
 }
 
 /// The lifetime of public answers in caches.
 const PUBLIC: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 impl Success {
-    /// Answers 200 with `body`; `outcome` is its name in the audit log.
+    /// Answers 200 with `body` as JSON; `outcome` is its name in the audit log.
     pub fn new(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
         let body = serde_json::to_string(body).map_err(|error| Failure::Defect(error.to_string()))?;
-        Ok(Self { outcome, status: StatusCode::OK, body, is_public: false, location: None })
+        Ok(Self { outcome, response: json(StatusCode::OK, body) })
     }
 
     /// The same as [`Self::new`], with an answer that caches may keep for five minutes.
     pub fn public(outcome: &'static str, body: &impl Serialize) -> Result<Self, Error> {
-        Ok(Self { is_public: true, ..Self::new(outcome, body)? })
+        let mut success = Self::new(outcome, body)?;
+        success.response.headers_mut().insert(header::CACHE_CONTROL, PUBLIC);
+        Ok(success)
     }
 
     /// Answers 302 with the path of another page of the API.
     #[must_use]
     pub fn redirect(outcome: &'static str, location: &'static str) -> Self {
-        let status = StatusCode::FOUND;
-        Self { outcome, status, body: String::new(), is_public: true, location: Some(location) }
+        let mut response = json(StatusCode::FOUND, String::new());
+        let headers = response.headers_mut();
+        headers.insert(header::CACHE_CONTROL, PUBLIC);
+        headers.insert(header::LOCATION, HeaderValue::from_static(location));
+        headers.remove(header::CONTENT_TYPE);
+        Self { outcome, response }
+    }
+
+    /// Answers with a response of another kind, which the endpoint made with [`response`].
+    #[must_use]
+    pub fn of(outcome: &'static str, response: Response<Body>) -> Self {
+        Self { outcome, response }
     }
 
     /// The same answer with the status 202.
     #[must_use]
-    pub fn accepted(self) -> Self {
-        Self { status: StatusCode::ACCEPTED, ..self }
+    pub fn accepted(mut self) -> Self {
+        *self.response.status_mut() = StatusCode::ACCEPTED;
+        self
     }
 
     /// Answers with the tokens of a user who signed in.
@@ -133,21 +142,22 @@ impl Error {
     }
 }
 
-/// Renders the result of a request. Returns the name of its outcome as well.
-pub(super) fn render(result: &Result<Success, Error>, envelope: Envelope) -> (&'static str, Response<Body>) {
+/// The answer to a request, with the name of its outcome and the failure of this service, if that is the outcome.
+pub(super) struct Rendered {
+    pub(super) outcome: &'static str,
+    pub(super) response: Response<Body>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// Renders the result of a request.
+pub(super) fn render(result: Result<Success, Error>, envelope: Envelope) -> Rendered {
     match result {
-        Ok(success) => {
-            let mut response = json(success.status, success.body.clone());
-            if success.is_public {
-                response.headers_mut().insert(header::CACHE_CONTROL, PUBLIC);
-            }
-            if let Some(location) = success.location {
-                response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(location));
-                response.headers_mut().remove(header::CONTENT_TYPE);
-            }
-            (success.outcome, response)
+        Ok(Success { outcome, response }) => Rendered { outcome, response, failure: None },
+        Err(error) => {
+            let (outcome, response) = (error.outcome(), error.to_response(envelope));
+            let failure = if let Error::Failure(failure) = error { Some(failure) } else { None };
+            Rendered { outcome, response, failure }
         }
-        Err(error) => (error.outcome(), error.to_response(envelope)),
     }
 }
 
@@ -191,7 +201,7 @@ mod tests {
     use super::*;
 
     fn answer(error: Error, envelope: Envelope) -> (u16, String, Option<String>) {
-        let (_, response) = render(&Err(error), envelope);
+        let Rendered { response, .. } = render(Err(error), envelope);
         let retry_after =
             response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
         let Body::Text(body) = response.body() else { panic!("a text") };
@@ -262,7 +272,7 @@ mod tests {
                 (Error::SessionTokenIncorrect, 400, None),
                 (Error::UsernameOrPasswordIncorrect, 400, None),
             ] {
-                let (_, response) = render(&Err(error), envelope);
+                let Rendered { response, .. } = render(Err(error), envelope);
                 let seen = response.headers().get(header::WWW_AUTHENTICATE);
                 assert_eq!(
                     (response.status().as_u16(), seen.map(|seen| seen.to_str().unwrap())),
@@ -294,7 +304,7 @@ mod tests {
     fn a_success_is_its_body_and_is_not_to_be_kept() {
         let token = serde_json::json!({"token": "a"});
         let success = Success::new("signed_in", &token).unwrap();
-        let (outcome, response) = render(&Ok(success), Envelope::Auth);
+        let Rendered { outcome, response, .. } = render(Ok(success), Envelope::Auth);
         assert_eq!((outcome, response.status().as_u16()), ("signed_in", 200));
         assert_eq!(response.body(), &Body::Text(token.to_string()));
         for (name, value) in [
@@ -308,6 +318,6 @@ mod tests {
             assert_eq!(response.headers()[name], value);
         }
         let accepted = Success::new("session_signed_in", &token).unwrap().accepted();
-        assert_eq!(render(&Ok(accepted), Envelope::Auth).1.status().as_u16(), 202);
+        assert_eq!(render(Ok(accepted), Envelope::Auth).response.status().as_u16(), 202);
     }
 }

@@ -453,6 +453,24 @@ async fn well_known() {
 }
 
 #[tokio::test]
+async fn pages() {
+    assert_cases("pages", &["change_password", "forgot_password", "sessions", "sign_in", "unknown_asset"]);
+    let service = Service::new();
+    for (case, status, language, text) in [
+        ("change_password", 200, Some("en"), "Change your password"),
+        ("forgot_password", 200, Some("de"), "Passwort zurücksetzen"),
+        ("sessions", 200, Some("en"), "Your sessions"),
+        ("sign_in", 200, Some("de"), "Anmelden"),
+        ("unknown_asset", 404, None, "Not Found"),
+    ] {
+        let answer = service.invoke("pages", &read(&format!("pages/{case}"))).await;
+        assert_eq!(answer["statusCode"], status, "{case}");
+        assert_eq!(answer["headers"]["content-language"].as_str(), language, "{case}");
+        assert!(answer["body"].as_str().unwrap().contains(text), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn rotate_jwt_secret() {
     let function = "rotate_jwt_secret";
     let steps = ["1_create_secret", "2_set_secret", "3_test_secret", "4_finish_secret"];

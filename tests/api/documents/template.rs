@@ -25,8 +25,13 @@ use crate::helpers::{
 use crate::rules::rotation::{STEPS, step};
 
 /// The documented routes: method, path, and the function that answers.
-const ROUTES: [(&str, &str, &str); 15] = [
+const ROUTES: [(&str, &str, &str); 20] = [
     ("DELETE", "/api/v1/user/myself/session/{id}", "sessions"),
+    ("GET", "/", "pages"),
+    ("GET", "/assets/{name}", "pages"),
+    ("GET", "/change-password", "pages"),
+    ("GET", "/forgot-password", "pages"),
+    ("GET", "/sessions", "pages"),
     ("GET", CHANGE_PASSWORD_URL, "well_known"),
     ("GET", KEY_SET, "well_known"),
     ("GET", METADATA, "well_known"),
@@ -61,7 +66,13 @@ pub(super) const ADMINISTRATION: [&str; 3] = ["export_users", "manage_users", "r
 /// A setting of API Gateway, which no function reads.
 pub(crate) const READ_BY_API: &str = "CORS_ALLOW_HEADERS";
 /// Texts of which each setting that is a text takes one at least.
-pub(super) const TEXTS: [&str; 3] = ["any.text", "any.text@example.com", "https://app.example.com"];
+pub(super) const TEXTS: [&str; 5] = [
+    "any.text",
+    "any.text@example.com",
+    "https://app.example.com",
+    "#2563eb",
+    r#"<svg xmlns="http://www.w3.org/2000/svg"></svg>"#,
+];
 /// A variable that is no setting, but stands for what else a version is made of.
 pub(super) const CONFIGURATION: &str = "CONFIGURATION";
 
@@ -302,7 +313,7 @@ async fn use_everything(service: &Service) {
     assert_eq!(service.manage(&json!({"action": "list"})).await["ok"], true);
     assert_eq!(service.manage(&json!({"action": "count_outdated_hashes"})).await["ok"], true);
     assert_eq!(service.invoke("export_users", &json!({})).await["ok"], true);
-    for path in [KEY_SET, METADATA, CHANGE_PASSWORD_URL] {
+    for path in [KEY_SET, METADATA, CHANGE_PASSWORD_URL, "/"] {
         ApiResponse::to(service.request("GET", path)).await;
     }
     let version = Uuid::new_v4().to_string();

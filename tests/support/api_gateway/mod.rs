@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, HOST, SET_COOKIE, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -32,8 +32,8 @@ use crate::template;
 const BODY_LIMIT: usize = 10 * 1024 * 1024;
 
 struct Gateway {
-    /// The address of the API, which events show as the host.
-    domain: String,
+    /// The domain names of the API: its address, and the same by name.
+    domains: [String; 2],
     routes: Vec<Route>,
     /// The CORS configuration, if there is one.
     cors: Option<Cors>,
@@ -77,7 +77,8 @@ pub(crate) fn router(
         })
     });
     let cors = cors.map(Cors::new).transpose()?;
-    let gateway = Gateway { domain: address.to_string(), routes: routes.collect(), cors, functions };
+    let domains = [address.to_string(), format!("localhost:{}", address.port())];
+    let gateway = Gateway { domains, routes: routes.collect(), cors, functions };
     Ok(Router::new().fallback(answer).layer(DefaultBodyLimit::max(BODY_LIMIT)).with_state(Arc::new(gateway)))
 }
 
@@ -104,6 +105,14 @@ async fn answer(
 }
 
 impl Gateway {
+    /// The domain name that a request was sent to. API Gateway serves no others than its own.
+    fn domain(&self, request: &Parts) -> &str {
+        let host = request.headers.get(HOST);
+        let used =
+            self.domains.iter().find(|domain| host.is_some_and(|host| host.as_bytes() == domain.as_bytes()));
+        used.unwrap_or(&self.domains[0])
+    }
+
     async fn route(
         &self,
         request: &Parts,
@@ -129,7 +138,7 @@ impl Gateway {
             request,
             &body,
             &parameters,
-            &RequestContext { domain: &self.domain, source_ip, request_id, route_key },
+            &RequestContext { domain: self.domain(request), source_ip, request_id, route_key },
         );
         let outcome = self.functions.invoke(function, event.to_string().into()).await;
         match outcome {
