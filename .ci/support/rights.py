@@ -18,7 +18,7 @@ from cfnlint.decode import decode
 from cfnlint.helpers import load_resource
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
-TEMPLATES = [path for path in ("template.yaml", "edge.yaml") if Path(path).exists()]
+TEMPLATES = ["template.yaml"]
 OUTPUT = Path(".ci/release/deployer.yaml")
 MARK = "  # From here on, .ci/support/rights.py writes this file.\n"
 # IAM's limit for a managed policy, in characters that are not white space.

@@ -9,7 +9,7 @@
 //! | `event`, `action` | the function; the command of `manage_users`, the step of a rotation, or the form of an authorizer's event |
 //! | `outcome`, `status` | the `error_code`, or the name of the act; the HTTP status |
 //! | `request_id` | API Gateway's id of the request, as in the access log; of an invocation, Lambda's id |
-//! | `source_ip` | the address that API Gateway saw |
+//! | `source_ip` | the address that API Gateway saw, or that the edge saw if there is one |
 //! | `user_id`, or `username_hash` | the user, or a keyed hash of the name of an unknown one |
 //! | `new_network` | true if a right password came from a network that is not known yet, although others are |
 //! | `ms`, `hash_ms` | the time to the answer, and the longest computation of a password hash in it, in milliseconds |
@@ -230,6 +230,11 @@ impl Audit {
             line!(Level::INFO);
         }
     }
+}
+
+/// Corrects the address that the present request came from: its client's, which the edge saw.
+pub fn came_from(source_ip: IpAddr) {
+    note(|audit| audit.source_ip = Some(source_ip));
 }
 
 /// Names the user in the line of the present request.

@@ -47,6 +47,9 @@ pub(crate) const TOKEN_EXPIRED: Documented =
 pub(crate) const TOKEN_INCORRECT: Documented =
     (401, r#"{"msg":"Your token is incorrect!","error_code":"token_incorrect"}"#);
 
+pub(crate) const EDGE_BYPASSED: Documented = (403, r#"{"msg":"Forbidden","error_code":"edge_bypassed"}"#);
+/// The same of `change_password`.
+pub(crate) const BYPASSED: Documented = (403, r#"{"success":false,"code":403,"message":"Forbidden"}"#);
 pub(crate) const ORIGIN_NOT_ALLOWED: Documented =
     (403, r#"{"msg":"Origin not allowed","error_code":"origin_not_allowed"}"#);
 /// The same of `change_password`.

@@ -14,6 +14,7 @@ mod throttling;
 mod timestamp;
 mod user;
 mod username;
+mod viewer_address;
 
 pub use blocklist::Blocklist;
 pub use email_address::{EmailAddress, EmailAddressError};
@@ -34,6 +35,7 @@ pub(crate) use throttling::{FREE_FAILURES, Failures, LONGEST_WAIT, wait_after};
 pub use timestamp::Timestamp;
 pub use user::{Locale, RecoveryStamp, SecurityStamp, StoredHash, User, UserId, UserWithHash};
 pub use username::{NewUsernameError, Username, UsernameError};
+pub use viewer_address::{ViewerAddress, ViewerAddressError};
 
 /// The longest username, session information, session token and user id, in Unicode scalar values.
 pub(crate) const MAX_IDENTIFIER_CHARS: usize = 190;

@@ -19,6 +19,8 @@ const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
 /// The reason why a request was refused.
 #[derive(Debug)]
 pub enum Error {
+    /// The request did not come through the edge, but has to.
+    EdgeBypassed,
     /// A page of an origin that is not allowed sent the request.
     OriginNotAllowed,
     /// The body is not a JSON object, gives a known field twice, or nests too deeply.
@@ -97,6 +99,7 @@ impl Error {
         const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
         const INTERNAL: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
         match self {
+            Self::EdgeBypassed => (FORBIDDEN, "edge_bypassed", "Forbidden"),
             Self::OriginNotAllowed => (FORBIDDEN, "origin_not_allowed", "Origin not allowed"),
             Self::MalformedJson => (BAD_REQUEST, "malformed_json", "The request body is not valid JSON"),
             Self::PayloadTooLarge => (TOO_LARGE, "payload_too_large", "The request body is too large"),

@@ -1,6 +1,7 @@
 //! The HTTP API: the trait of an endpoint, and the way from its outcome to a response.
 
 mod bearer;
+mod edge;
 mod error;
 mod response;
 
@@ -20,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::bearer::{bearer_token, token_in, token_of};
+use self::edge::Edge;
 pub use self::error::{Error, NumberedError};
 pub use self::response::{Envelope, Success, response};
 use self::response::{Rendered, render};
@@ -28,7 +30,7 @@ use crate::failure::Failure;
 use crate::fields;
 use crate::function::Function;
 use crate::settings::{ConfigError, Settings};
-use crate::telemetry::{Audit, Summary};
+use crate::telemetry::{self, Audit, Summary};
 
 /// An endpoint of the HTTP API: the Lambda function that answers one or several of its routes.
 pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
@@ -47,7 +49,8 @@ pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
     /// Fetches the keys that requests need, if they are not in memory. Requests do without this as well.
     fn prefetch(&self) -> impl Future<Output = ()> + Send;
 
-    /// Handles a request that came from `source_ip`, the address that API Gateway saw.
+    /// Handles a request that came from `source_ip`, the address that API Gateway saw, or that the edge saw if there is
+    /// one.
     fn handle(
         &self,
         request: &Request,
@@ -55,10 +58,12 @@ pub trait Endpoint: Debug + Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Success, Error>> + Send;
 }
 
-/// The function of an endpoint: refuses requests of pages whose origin is not allowed, and passes on all others.
+/// The function of an endpoint: refuses requests that bypass the edge, and those of pages whose origin is not allowed, and
+/// passes on all others.
 #[derive(Debug)]
 pub struct Api<E> {
     endpoint: E,
+    edge: Option<Edge>,
     allowed_origins: AllowedOrigins,
 }
 
@@ -68,15 +73,24 @@ impl<E: Endpoint> Function for Api<E> {
     type Event = LambdaRequest;
 
     fn new(settings: &Settings, aws: &SdkConfig) -> Result<Self, ConfigError> {
-        Ok(Self { endpoint: E::new(settings, aws)?, allowed_origins: settings.allowed_origins()? })
+        Ok(Self {
+            endpoint: E::new(settings, aws)?,
+            edge: if Self::IS_PUBLIC { None } else { Edge::new(settings, aws)? },
+            allowed_origins: settings.allowed_origins()?,
+        })
     }
 
     fn connect(&self) -> impl Future<Output = ()> + Send {
         self.endpoint.connect()
     }
 
-    fn prefetch(&self) -> impl Future<Output = ()> + Send {
-        self.endpoint.prefetch()
+    async fn prefetch(&self) {
+        match &self.edge {
+            Some(edge) if !Self::IS_PUBLIC => {
+                tokio::join!(edge.prefetch(), self.endpoint.prefetch());
+            }
+            _ => self.endpoint.prefetch().await,
+        }
     }
 
     async fn invoke(
@@ -92,19 +106,23 @@ impl<E: Endpoint> Function for Api<E> {
 }
 
 impl<E: Endpoint> Api<E> {
+    /// True for paths outside `/api`, whose answers are the same for everyone and count for no budget.
+    const IS_PUBLIC: bool = matches!(E::ENVELOPE, Envelope::Gateway);
+
     /// Answers `request`, which API Gateway received at `domain`, and logs its outcome. A panic becomes an internal
     /// error.
     pub(crate) async fn answer(&self, request: &Request, domain: Option<&str>) -> Response<Body> {
         let gateway = gateway(request);
-        // Only the address that API Gateway saw counts: a client can make up a forwarded header. If it were ever
-        // missing, all such requests would share one budget.
-        let source_ip = gateway
+        // A client can make up a forwarded header, so only the address that API Gateway saw counts, unless the edge sent
+        // the request. If it were ever missing, all such requests would share one budget.
+        let peer = gateway
             .and_then(|context| context.http.source_ip.as_deref()?.parse().ok())
             .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let request_id = gateway.and_then(|context| context.request_id.as_deref()).unwrap_or_default();
-        let audit = Audit::of_request(E::NAME, request.lambda_context_ref(), request_id, source_ip);
+        let audit = Audit::of_request(E::NAME, request.lambda_context_ref(), request_id, peer);
         let rendered = async move {
             let handled = async {
+                let source_ip = self.viewer(request).await?.unwrap_or(peer);
                 if !self.allows_origin(request, domain) {
                     return Err(Error::OriginNotAllowed);
                 }
@@ -124,6 +142,19 @@ impl<E: Endpoint> Api<E> {
         answered.await.response
     }
 
+    /// The address of the client, if the edge sent the request.
+    async fn viewer(&self, request: &Request) -> Result<Option<IpAddr>, Error> {
+        let viewer = match &self.edge {
+            // Boxed, so that requests without an edge do not carry its look-ups.
+            Some(edge) if !Self::IS_PUBLIC => Box::pin(edge.viewer(request.headers())).await?,
+            _ => None,
+        };
+        if let Some(viewer) = viewer {
+            telemetry::came_from(viewer);
+        }
+        Ok(viewer)
+    }
+
     /// Returns whether the page that sent the request may do so. A page cannot forge its origin; only browsers send
     /// one, with every request to another origin and with every POST and DELETE.
     fn allows_origin(&self, request: &Request, domain: Option<&str>) -> bool {
@@ -131,8 +162,7 @@ impl<E: Endpoint> Api<E> {
             self.allowed_origins.allows(origin) || domain.is_some_and(|domain| is_own_origin(origin, domain))
         };
         let mut origins = request.headers().get_all(header::ORIGIN).iter();
-        // Paths outside /api are public.
-        E::ENVELOPE == Envelope::Gateway
+        Self::IS_PUBLIC
             || self.allowed_origins == AllowedOrigins::Any
             || origins.all(|origin| origin.to_str().is_ok_and(is_allowed))
     }

@@ -1,6 +1,7 @@
 //! The agreement of documents, events, template and log with the service.
 
 mod deployment;
+mod edge_template;
 mod error_codes;
 pub(crate) mod events;
 mod layers;

@@ -48,12 +48,13 @@ const ROUTES: [(&str, &str, &str); 20] = [
     ("POST", LOG_OUT, "sessions"),
 ];
 /// Settings that are not parameters, because they name resources of the stack.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "ATTEMPTS_TABLE",
     "CODE_KEY_SECRET_ID",
     "JWT_KEY_SET_ID",
     "JWT_SECRET_ID",
     "MAIL_CONFIGURATION_SET",
+    "ORIGIN_SECRET_ID",
     "RESET_CODES_TABLE",
     "SESSIONS_TABLE",
     "SOURCE_IPS_TABLE",
@@ -360,9 +361,14 @@ fn assert_nothing_else_is_allowed(service: &Service) {
 
 #[tokio::test]
 async fn functions_have_exactly_the_permissions_that_they_use() {
-    for algorithm in ["HS256", "ES256"] {
-        let settings = [("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0"), ("JWT_ALGORITHM", algorithm)];
-        let service = Service::with_settings(settings).await;
+    for (algorithm, edge) in [("HS256", "off"), ("ES256", "required")] {
+        let interval = ("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0");
+        let mut service =
+            Service::with_settings([interval, ("JWT_ALGORITHM", algorithm), ("EDGE", edge)]).await;
+        if edge == "required" {
+            let secret = service.secret(&service.origin_secret_id).await;
+            service = service.through_edge(&secret.value);
+        }
         use_everything(&service).await;
         assert_nothing_else_is_allowed(&service);
     }

@@ -11,6 +11,6 @@ mod forgot_password;
 mod malicious_input;
 mod manage_users;
 mod origins;
-mod routes;
+pub(crate) mod routes;
 mod sessions;
 mod signin;

@@ -9,7 +9,7 @@ use crate::helpers::{
 };
 
 /// Every path, and the methods that it has. The last one of the sessions could be a session's id.
-pub(super) const PATHS: [(&str, &[&str]); 12] = [
+pub(crate) const PATHS: [(&str, &[&str]); 12] = [
     (SIGNIN, &["POST"]),
     (CHANGE_PASSWORD_AFTER_SIGNIN, &["POST"]),
     (SEND_EMAIL, &["POST"]),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 pub(crate) use breach_service::{BREACHED, BREACHES, BreachService, PADDING};
 pub(crate) use mail::{Mail, MailBody};
-pub(crate) use response::{ApiResponse, count};
-pub(crate) use service::{Service, aws_config, aws_config_as};
+pub(crate) use response::{ApiResponse, HEADERS, count};
+pub(crate) use service::{ORIGIN_SECRET, Service, VIEWER_ADDRESS, aws_config, aws_config_as};
 pub(crate) use store::{is_send, micros_now};
 pub(crate) use tokens::{Secret, claims};
 pub(crate) use users::{User, unknown_username};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
+use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use shared::settings::{ConfigError, Settings};
 use shared::store::TableNames;
@@ -19,21 +20,29 @@ use super::{
 };
 use crate::answers::SENT;
 
+/// The headers that the edge adds to requests.
+pub(crate) const ORIGIN_SECRET: &str = "x-origin-secret";
+pub(crate) const VIEWER_ADDRESS: &str = "cloudfront-viewer-address";
+
 /// The service as seen by one client, and its operator's view. Each client has a source address of its own, so that no
 /// test uses up another's budget of failures.
 #[derive(Clone)]
 pub(crate) struct Service {
     api: String,
     pub(super) aws: String,
-    /// The source address of this client; `None` if the API runs on another machine.
+    /// The source address of this client, or the one that the edge sees; `None` if the API runs on another machine.
     pub(crate) address: Option<IpAddr>,
     pub(super) http: reqwest::Client,
+    /// The secret of the edge through which this client sends its requests, if it does.
+    origin_secret: Option<String>,
     pub(super) store: aws_sdk_dynamodb::Client,
     pub(crate) tables: TableNames,
     /// The secret that signs tokens.
     pub(crate) jwt_secret_id: String,
     /// The secret that hashes codes.
     pub(crate) code_key_id: String,
+    /// The secret of the edge.
+    pub(crate) origin_secret_id: String,
     /// The stack of this test alone, which runs until the last clone is dropped.
     pub(crate) stack: Option<Arc<Stack>>,
 }
@@ -56,7 +65,7 @@ impl Service {
     }
 
     pub(crate) fn at(api: &str, aws: &str, stack: Option<Stack>) -> Self {
-        let (address, http) = client_of(api);
+        let (address, http) = client_of(api, None);
         // Tests may wait longer than requests.
         let store =
             aws_config(aws, None).unwrap().into_builder().timeout_config(TimeoutConfig::disabled()).build();
@@ -70,18 +79,25 @@ impl Service {
             aws: aws.to_owned(),
             address,
             http,
+            origin_secret: None,
             store: aws_sdk_dynamodb::Client::new(&store),
             tables: TableNames::from_settings(&settings),
             jwt_secret_id: settings.text("JWT_SECRET_ID", "postern/jwt-secret"),
             code_key_id: settings.text("CODE_KEY_SECRET_ID", "postern/code-key"),
+            origin_secret_id: settings.text("ORIGIN_SECRET_ID", "postern/origin-secret"),
             stack: stack.map(Arc::new),
         }
     }
 
     /// The same service as seen by a client at another address.
     pub(crate) fn seen_from_elsewhere(&self) -> Self {
-        let (address, http) = client_of(&self.api);
+        let (address, http) = client_of(&self.api, self.origin_secret.as_deref());
         Self { address, http, ..self.clone() }
+    }
+
+    /// The same service as seen by a client at another address that uses the edge with this secret.
+    pub(crate) fn through_edge(&self, origin_secret: &str) -> Self {
+        Self { origin_secret: Some(origin_secret.to_owned()), ..self.clone() }.seen_from_elsewhere()
     }
 
     /// A user who signed in from this client's network, and a client in another one. `None` if all requests come from one
@@ -294,11 +310,19 @@ impl Service {
     }
 }
 
-/// A client, with a unique source address if the API runs on this machine.
-fn client_of(api: &str) -> (Option<IpAddr>, reqwest::Client) {
+/// A client, with a unique source address if the API runs on this machine or the client uses the edge with this secret.
+fn client_of(api: &str, origin_secret: Option<&str>) -> (Option<IpAddr>, reqwest::Client) {
+    let random = Uuid::new_v4().as_fields().0;
+    if let Some(secret) = origin_secret {
+        let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + random % 0x0100_0000));
+        let headers = [(ORIGIN_SECRET, secret.to_owned()), (VIEWER_ADDRESS, format!("{address}:46532"))];
+        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let client = http_client().default_headers(HeaderMap::from_iter(headers));
+        return (Some(address), client.build().unwrap());
+    }
     let address = api
         .starts_with("http://127.")
-        .then(|| IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + Uuid::new_v4().as_fields().0 % 0x00fe_0000)));
+        .then(|| IpAddr::V4(Ipv4Addr::from_bits(0x7f01_0000 + random % 0x00fe_0000)));
     (address, http_client().local_address(address).build().unwrap())
 }
 

@@ -28,10 +28,15 @@ impl Service {
         response.json().await.unwrap()
     }
 
+    /// The current version of a secret.
+    pub(crate) async fn secret(&self, id: &str) -> Secret {
+        let answer = self.secrets_manager("GetSecretValue", &json!({"SecretId": id})).await;
+        serde_json::from_value(answer).unwrap()
+    }
+
     /// The current secret that signs tokens.
     pub(crate) async fn jwt_secret(&self) -> Secret {
-        let answer = self.secrets_manager("GetSecretValue", &json!({"SecretId": self.jwt_secret_id})).await;
-        serde_json::from_value(answer).unwrap()
+        self.secret(&self.jwt_secret_id).await
     }
 
     /// Makes a new version of a secret current. The version before it becomes the previous one.

@@ -2,6 +2,7 @@
 
 mod blocklist;
 mod breached_passwords;
+mod edge;
 mod mails;
 mod migration;
 mod notices;

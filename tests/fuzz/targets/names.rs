@@ -1,10 +1,11 @@
-//! Usernames, e-mail addresses, ids and language tags: accepted values are within their limits, and an address cannot
+//! Usernames, e-mail addresses, ids, language tags and addresses of clients: accepted values are within their limits, and an address cannot
 //! inject a line, a header or another recipient into a mail.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use shared::domain::{
     EmailAddress, Locale, SessionId, SessionInformation, SessionKey, SessionToken, UserId, Username,
+    ViewerAddress,
 };
 
 fuzz_target!(|text: &str| {
@@ -54,4 +55,9 @@ fuzz_target!(|text: &str| {
         assert_eq!(key.to_string(), text);
     }
     assert_eq!(SessionInformation::parse(text.to_owned()).is_some(), (1..=190).contains(&chars));
+    if let Ok(viewer) = text.parse::<ViewerAddress>() {
+        let (address, port) = text.rsplit_once(':').unwrap();
+        assert_eq!(address.parse(), Ok(viewer.ip()));
+        assert!(port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok(), "{text:?}");
+    }
 });

@@ -16,8 +16,8 @@ use shared::settings::Settings;
 
 pub(crate) use self::policy::{ATTRIBUTES, is_match};
 pub use self::policy::{Condition, Statement};
-pub use self::yaml::Resource;
 use self::yaml::{Document, elements, merge, optional_text, parse, text, texts};
+pub use self::yaml::{Resource, parse_other};
 use crate::aws;
 use crate::metric_filters::{Metric, MetricFilter};
 use crate::stack::StartError;

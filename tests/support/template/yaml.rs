@@ -43,8 +43,12 @@ pub struct Resource {
 
 /// Parses a template, and replaces each short tag, such as `!Ref Name`, by its long form.
 pub(super) fn parse(yaml: &str) -> Result<Document, String> {
-    let value: yaml_serde::Value = yaml_serde::from_str(yaml).map_err(|error| error.to_string())?;
-    Document::deserialize(long_form(value)?).map_err(|error| error.to_string())
+    Document::deserialize(parse_other(yaml)?).map_err(|error| error.to_string())
+}
+
+/// Parses another template than `template.yaml`, of which nothing is known.
+pub fn parse_other(yaml: &str) -> Result<Value, String> {
+    long_form(yaml_serde::from_str(yaml).map_err(|error| error.to_string())?)
 }
 
 pub(super) fn long_form(value: yaml_serde::Value) -> Result<Value, String> {

@@ -180,6 +180,23 @@ async fn a_refused_page_is_logged_by_its_outcome_alone() {
 }
 
 #[tokio::test]
+async fn behind_the_edge_the_log_has_the_address_of_the_client_and_not_the_secret() {
+    let local = Local::start_with([("EDGE", "optional")]);
+    let service = &local.service;
+    let secret = service.secret(&service.origin_secret_id).await.value;
+    let through = service.through_edge(&secret);
+    let user = through.user().create().await;
+    through.token_of(&user).await;
+    let wrong = service.through_edge(&secret.to_lowercase());
+    wrong.token_of(&user).await;
+    let lines = local.answers_of("signin");
+    let [through_edge, direct] = [0, 1].map(|line| lines[line]["source_ip"].as_str().unwrap());
+    assert_eq!(through_edge, through.address.unwrap().to_string());
+    assert!(direct.starts_with("127."), "{direct}");
+    assert!(!local.text().contains(&secret) && !local.text().contains(&secret.to_lowercase()));
+}
+
+#[tokio::test]
 async fn a_right_password_from_a_new_network_is_marked_in_the_log() {
     let local = Local::start();
     let service = &local.service;

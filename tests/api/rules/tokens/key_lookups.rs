@@ -12,9 +12,12 @@ use crate::helpers::{Secret, Service, claims};
 /// A time far longer than the pause between look-ups of unknown key ids.
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 
-/// Counts the calls that fetch the secret in one environment while `requests` run, and returns the allowed maximum too:
+/// Counts the calls that fetch secrets in one environment while `requests` run, and returns the allowed maximum too:
 /// one look-up per second, of two calls each.
-async fn look_ups(service: &Service, requests: impl Future<Output = ()>) -> (usize, u64) {
+pub(in crate::rules) async fn look_ups(
+    service: &Service,
+    requests: impl Future<Output = ()>,
+) -> (usize, u64) {
     let faults = service.stack.as_ref().unwrap().faults();
     let started = Instant::now();
     faults.begin(None);

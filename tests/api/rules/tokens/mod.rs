@@ -1,6 +1,6 @@
 //! JSON Web Tokens: their claims, verification and revocation.
 
-mod key_lookups;
+pub(super) mod key_lookups;
 mod revocation;
 
 use base64::Engine as _;
