@@ -1,4 +1,4 @@
-"""Invokes every event by `sam local invoke`, and calls `sam local start-api`. Both use the data of `local`."""
+"""Invokes every event by `sam local`, and calls `sam local start-api`. Both use the data of `local`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 LOCAL = "http://127.0.0.1:3000"
 # The host, as containers see it.
 AWS = "http://172.17.0.1:4566"
 START_API = "http://127.0.0.1:3001"
+START_LAMBDA = "http://127.0.0.1:3002"
 OPTIONS = ["--parameter-overrides", "Architecture=x86_64", "--skip-pull-image"]
 PASSWORD = "Password1234!"
 
 # The answer to each event: its status, and a part of its body. Functions without a route answer with no status.
 ANSWERS = json.loads(Path("events/answers.json").read_text(encoding="utf-8"))
+FUNCTIONS = sorted({name.split("/")[0] for name in ANSWERS})
 TOKEN = re.compile(r"\beyJ[\w-]+\.eyJ[\w-]+\.[\w-]+")
 SESSION_TOKEN = re.compile(r"\b2XRq\w{60}\b")
 SESSION_ID = re.compile(r"\b1837402653\b")
@@ -35,6 +39,29 @@ def call(url: str, payload: Any = None, **headers: str) -> Any:
     with urllib.request.urlopen(request, timeout=30) as response:
         assert response.status == 200, (url, response.status)
         return json.load(response)
+
+
+def events(function: str) -> list[Path]:
+    return sorted(Path("events", function).glob("*.json"))
+
+
+def logical_id(function: str) -> str:
+    return function.title().replace("_", "")
+
+
+@contextmanager
+def sam_local(*arguments: str) -> Iterator[None]:
+    with subprocess.Popen(
+        ["sam", "local", *arguments, *OPTIONS], stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            # The rest is the log of the functions.
+            log = next(line for line in server.stderr if "Running on http" in line)
+            print(f"{arguments[0]}: {log.strip()}")
+            Thread(target=server.stderr.read, daemon=True).start()
+            yield
+        finally:
+            server.terminate()
 
 
 def create_user(username: str, **fields: Any) -> None:
@@ -74,23 +101,42 @@ def with_own(function: str, case: str, event: str) -> str:
     return event
 
 
-def invoke_events_of(function: str, address: str) -> None:
-    """Invokes them one after the other. The address is the function's alone, lest two containers take the same port."""
-    logical_id = function.title().replace("_", "")
-    command = ["sam", "local", "invoke", logical_id, "--event", "-", *OPTIONS]
+def check(function: str, case: str, answer: Any, log: str) -> None:
+    expected = ANSWERS[f"{function}/{case}"]
+    status = answer.get("statusCode") if isinstance(answer, dict) else None
+    # A redirect has no body.
+    body = json.dumps(answer) if status is None else answer.get("body") or json.dumps(answer["headers"])
+    print(f"{function}/{case}: {status or 'ok'}")
+    if status != expected["status"] or expected["says"] not in body:
+        sys.exit(f"expected {expected}, got {answer}\n{log}")
+
+
+def invoke(function: str, address: str) -> None:
+    """Invokes a function with its first event, as a developer does.
+
+    The address is the function's alone, lest two containers take the same port.
+    """
+    command = ["sam", "local", "invoke", logical_id(function), "--event", "-", *OPTIONS]
     command += ["--container-host", address, "--container-host-interface", address]
-    for file in sorted(Path("events", function).iterdir()):
-        event = with_own(function, file.stem, file.read_text())
-        start = time.monotonic()
-        process = subprocess.run(command, check=False, input=event, capture_output=True, text=True)
-        answer = json.loads(process.stdout or '""')
-        expected = ANSWERS[f"{function}/{file.stem}"]
-        status = answer.get("statusCode") if isinstance(answer, dict) else None
-        # A redirect has no body.
-        body = json.dumps(answer) if status is None else answer.get("body") or json.dumps(answer["headers"])
-        print(f"{function}/{file.stem}: {status or 'ok'}, {time.monotonic() - start:.1f} s")
-        if status != expected["status"] or expected["says"] not in body:
-            sys.exit(f"expected {expected}, got {process.stdout}\n{process.stderr}")
+    file = events(function)[0]
+    process = subprocess.run(
+        command,
+        check=False,
+        input=with_own(function, file.stem, file.read_text()),
+        capture_output=True,
+        text=True,
+    )
+    check(function, file.stem, json.loads(process.stdout or '""'), process.stderr)
+
+
+def invoke_with_others() -> None:
+    """Invokes every function with its other events, in a container for each function, as `sam local invoke` would."""
+    with sam_local("start-lambda"):
+        for function in FUNCTIONS:
+            for file in events(function)[1:]:
+                event = json.loads(with_own(function, file.stem, file.read_text()))
+                url = f"{START_LAMBDA}/2015-03-31/functions/{logical_id(function)}/invocations"
+                check(function, file.stem, call(url, event), "")
 
 
 def call_start_api() -> None:
@@ -113,23 +159,14 @@ def call_start_api() -> None:
 
 
 def main() -> None:
-    events = {f"{file.parent.name}/{file.stem}" for file in Path("events").glob("*/*.json")}
-    assert events == set(ANSWERS), events ^ set(ANSWERS)
-    # The function with the most events first.
-    functions = sorted({name.split("/")[0] for name in events}, key=lambda name: name != "manage_users")
+    names = {f"{function}/{file.stem}" for function in FUNCTIONS for file in events(function)}
+    assert names == {f"{file.parent.name}/{file.stem}" for file in Path("events").glob("*/*.json")}
+    assert names == set(ANSWERS), names ^ set(ANSWERS)
     with ThreadPoolExecutor(3) as pool:
-        addresses = [f"127.0.0.{number}" for number, _ in enumerate(functions, 2)]
-        list(pool.map(invoke_events_of, functions, addresses))
-
-    with subprocess.Popen(
-        ["sam", "local", "start-api", *OPTIONS], stderr=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            log = next(line for line in server.stderr if "Running on http" in line)
-            call_start_api()
-            print(f"start-api: {log.strip()}")
-        finally:
-            server.terminate()
+        list(pool.map(invoke, FUNCTIONS, [f"127.0.0.{number}" for number, _ in enumerate(FUNCTIONS, 2)]))
+    invoke_with_others()
+    with sam_local("start-api"):
+        call_start_api()
 
 
 if __name__ == "__main__":
