@@ -30,14 +30,16 @@ KEEPS_DATA = {
     "AWS::SecretsManager::Secret",
     "AWS::SES::EmailIdentity",
 }
-# The end of public keys with their algorithm is meant: they come from the private keys.
-MEANT = {("JwtAlgorithm", "JwtKeySet")}
+# The end of public keys with their algorithm is meant: they come from the private keys. So is that of the secret of the
+# edge, for which another value serves as well.
+MEANT = {("Edge", "OriginSecret"), ("JwtAlgorithm", "JwtKeySet")}
 # Another identity of SES is meant as well, but other stacks may need the one before.
 REPLACED = {("CreateMailIdentity", "MailIdentity"), ("MailFrom", "MailIdentity")}
 # Parameters that are changed together, because a rule of the template forbids one alone.
 TOGETHER = {
     "CertificateArn": ["DomainName"],
     "CloseApiEndpoint": ["CertificateArn", "DomainName"],
+    "Edge": ["CertificateArn", "DomainName"],
     "DomainName": ["CertificateArn"],
     "JwtAlgorithm": ["JwtIssuer"],
 }
