@@ -348,9 +348,12 @@ def confirm(question: str, options: Options) -> None:
 def read_password() -> str:
     """A password from a prompt that does not show it, or from a line of standard input."""
     if sys.stdin.isatty():
-        password = getpass.getpass("New password: ")
-        if getpass.getpass("The same again: ") != password:
-            raise MisuseError("the two passwords are not the same")
+        try:
+            password = getpass.getpass("New password: ")
+            if getpass.getpass("The same again: ") != password:
+                raise MisuseError("the two passwords are not the same")
+        except EOFError:
+            raise MisuseError("no password was given") from None
     else:
         try:
             password = re.sub(r"\r?\n\Z", "", sys.stdin.buffer.read().decode())
@@ -583,7 +586,7 @@ def for_each(service: Service, options: Options, done: str, act: Callable[[str],
             say(f"{visible(username)}: {done}")
         progress.show(f"{count} users")
     if options.all and not options.json:
-        say(f"{count} users: {done}")
+        say(f"{count} {'user' if count == 1 else 'users'}: {done}")
     return status
 
 
@@ -1101,10 +1104,10 @@ def main(arguments: list[str]) -> int:
         progress.clear()
         sys.stdout.flush()
     except ProblemError as error:
+        if continues and isinstance(error, UnreachableError):
+            error = UnreachableError(f"{error}; {GOES_ON}", error.code)
         tell(error, options)
         status = error.status
-        if continues and isinstance(error, UnreachableError):
-            print("users.py:", GOES_ON, file=sys.stderr)
     except BrokenPipeError:  # of `users.py list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0

@@ -238,8 +238,7 @@ class Import(Case):
         service = self.scripted({"ok": True, "created": 100, "failed": []}, UNAVAILABLE)
         arguments = ("import", "--without-passwords", "--parallel", "1", str(path), "--local", service.url)
         outcome = self.process(*arguments)
-        self.assertEqual(outcome.returncode, 3)
-        self.assertIn("continues from here", outcome.stderr)
+        self.refused(outcome, 3, "Service unavailable; the same command continues from here")
 
         service.calls.clear()
         service.answers[:] = [{"ok": True, "created": 0, "failed": []}] * 2

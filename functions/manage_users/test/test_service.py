@@ -97,7 +97,7 @@ class Answers(Case):
         arguments = ("revoke", "--all", "--yes", "--parallel", "1", "--local", service.url)
         outcome = self.users(*arguments)
         self.assertEqual((outcome.returncode, outcome.stderr), (0, ""))
-        self.assertEqual(outcome.stdout, "1 users: sessions and tokens ended\n")
+        self.assertEqual(outcome.stdout, "1 user: sessions and tokens ended\n")
 
 
 class AwsCli(Case):

@@ -106,6 +106,9 @@ class Commands(Case):
         status, shown = self.on_terminal("set-password", username, replies=replies)
         self.assertEqual(status, 2)
         self.assertIn("the two passwords are not the same", shown)
+        status, shown = self.on_terminal("set-password", username, replies=((new, "\x04"),))
+        self.assertEqual(status, 2)
+        self.assertIn("no password was given", shown)
 
     def test_a_password_is_one_line(self) -> None:
         for given in ("", "\n", "two\nlines\n"):
