@@ -84,7 +84,7 @@ NOT_RUN = {
     "npm ci --prefix .ci/support/typed_client": "the step openapi runs it",
     "sam build && sam deploy": "it deploys to AWS",
     ".ci/release/reattach.py postern": "the step deploy runs it",
-    "sam build --parameter-overrides Architecture=x86_64": "the steps build and release run it",
+    ".ci/run build": "it is running, and the step release runs the other command",
     "cargo run --bin local -- --aws-host 172.17.0.1": "it needs the network of Docker",
     "export AWS_EC2_METADATA_DISABLED=true": "the step sam_local runs it",
     "functions/manage_users/users.py import --firebase-hash-config hash_config users.jsonl": "its tests run it",
