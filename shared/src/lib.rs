@@ -17,6 +17,7 @@
 //! | [`code_verification`] | Verifying a reset code within its tries. |
 //! | [`hashing`] | Argon2id, and the imported forms of hashes that are still verified. |
 //! | [`tokens`] | JSON Web Tokens: issuing, verifying, and finding their users. |
+//! | [`http_client`] | Requests that no client of the SDK makes. |
 //! | [`failure`] | Failures on our side, and refusals for a while. |
 //! | [`telemetry`] | Logs and metrics. |
 //! | [`settings`], [`aws`], [`clock`], [`random`] | Environment variables, the SDK's settings and errors, the time, the operating system's randomness. |
@@ -32,6 +33,7 @@ pub mod failure;
 pub mod fields;
 pub mod function;
 pub mod hashing;
+pub mod http_client;
 pub mod mail;
 pub mod new_passwords;
 pub mod own_password;

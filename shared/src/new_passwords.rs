@@ -1,22 +1,14 @@
 //! New passwords: the deployment's policy, and the service that knows breached passwords, if there is one.
 
-use std::error::Error;
 use std::fmt::Write;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Connector, ConnectorBuilder};
-use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use http_body_util::{BodyExt, Limited};
-use lambda_http::http::Uri;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::time::timeout;
 
-use crate::aws::USER_AGENT;
 use crate::domain::{ApprovedPassword, Password, PasswordPolicy, TooCommon, UncommonPassword};
+use crate::http_client::HttpClient;
 use crate::settings::{ConfigError, Settings};
 use crate::telemetry;
 
@@ -74,31 +66,14 @@ impl NewPasswords {
 #[derive(Debug)]
 struct BreachService {
     url: String,
-    connector: LazyLock<Connector, Box<dyn FnOnce() -> Connector + Send>>,
+    // With the operating system's authorities, because the service is none of AWS's.
+    http: HttpClient,
 }
 
 impl BreachService {
     fn new(url: &str) -> Result<Self, ConfigError> {
-        let scheme = scheme(url).ok_or_else(|| {
-            ConfigError::new(
-                "PASSWORD_BREACH_URL",
-                "must be an https:// URL, or an http:// one of this machine",
-            )
-        })?;
-        // The operating system's authorities, because the service is none of AWS's. Loaded when they are first needed.
-        let roots = TrustStore::empty().with_native_roots(scheme == Scheme::Https);
-        let tls = TlsContext::builder()
-            .with_trust_store(roots)
-            .build()
-            .map_err(|error| ConfigError::new("PASSWORD_BREACH_URL", &format!("is refused: {error}")))?;
-        let connect = || {
-            ConnectorBuilder::default()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .tls_context(tls)
-                .build()
-        };
-        let url = url.trim_end_matches('/').to_owned();
-        Ok(Self { url, connector: LazyLock::new(Box::new(connect)) })
+        let http = HttpClient::for_url("PASSWORD_BREACH_URL", url)?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), http })
     }
 
     /// Returns whether the service knows `password`, or the reason why it did not say so within `limit`.
@@ -110,7 +85,7 @@ impl BreachService {
         }
         let (prefix, suffix) = hash.split_at(PREFIX_DIGITS);
         // The authorities are loaded once, which is not the service's time.
-        LazyLock::force(&self.connector);
+        self.http.prepare();
         let range = match timeout(limit, self.range(prefix)).await {
             Ok(range) => range?,
             Err(_) => return Err("timed out".to_owned()),
@@ -121,33 +96,14 @@ impl BreachService {
     async fn range(&self, prefix: &str) -> Result<String, String> {
         let request = HttpRequest::get(format!("{}/range/{prefix}", self.url));
         let mut request = request.map_err(|error| error.to_string())?;
-        request.headers_mut().insert("user-agent", USER_AGENT);
         // Adds passwords that were never breached, so that the size of the response does not reveal the prefix.
         request.headers_mut().insert("add-padding", "true");
-        let response = self.connector.call(request).await.map_err(|error| sources(&error))?;
-        match response.status().as_u16() {
+        let response = self.http.send(request, MAX_RANGE_BYTES).await?;
+        match response.status {
             200 => {}
             status => return Err(format!("status {status}")),
         }
-        let body = Limited::new(response.into_body(), MAX_RANGE_BYTES).collect().await;
-        let body = body.map_err(|error| sources(&*error))?.to_bytes();
-        String::from_utf8(body.into()).map_err(|_| "the response is not a range".to_owned())
-    }
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Scheme {
-    Http,
-    Https,
-}
-
-/// The scheme of a URL that a path can be added to: `https`, or `http` on this machine.
-fn scheme(url: &str) -> Option<Scheme> {
-    let uri: Uri = url.parse().ok().filter(|_| !url.contains(['@', '?', '#']))?;
-    match (uri.scheme_str()?, uri.host()?) {
-        ("https", _) => Some(Scheme::Https),
-        ("http", "127.0.0.1" | "localhost") => Some(Scheme::Http),
-        _ => None,
+        String::from_utf8(response.body).map_err(|_| "the response is not a range".to_owned())
     }
 }
 
@@ -167,17 +123,6 @@ fn has_breached(range: &str, suffix: &str) -> Option<bool> {
         is_breached |= count > 0 && listed.eq_ignore_ascii_case(suffix);
     }
     Some(is_breached)
-}
-
-/// An error with its sources.
-fn sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let _ = write!(text, ": {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -210,27 +155,6 @@ mod tests {
             ["", "\n", "<html></html>", "{\"a\":1}", SUFFIX, &longer, &no_digit, &no_count, &negative]
         {
             assert_eq!(has_breached(range, SUFFIX), None, "{range:?}");
-        }
-    }
-
-    #[test]
-    fn passwords_leave_this_machine_over_tls_only() {
-        for (url, expected) in [
-            ("https://api.pwnedpasswords.com", Some(Scheme::Https)),
-            ("https://breaches.example.com:8443/v1/", Some(Scheme::Https)),
-            ("http://127.0.0.1:3000", Some(Scheme::Http)),
-            ("http://localhost", Some(Scheme::Http)),
-            ("http://api.pwnedpasswords.com", None),
-            ("http://127.0.0.1.example.com", None),
-            ("https://key@breaches.example.com", None),
-            ("https://breaches.example.com?key=1", None),
-            ("https://breaches.example.com#range", None),
-            ("ftp://localhost", None),
-            ("api.pwnedpasswords.com", None),
-            ("https://", None),
-            ("/range", None),
-        ] {
-            assert_eq!(scheme(url), expected, "{url}");
         }
     }
 

@@ -32,21 +32,21 @@ pub fn lazy<Client: 'static>(aws: &SdkConfig, make: fn(&SdkConfig) -> Client) ->
     LazyLock::new(Box::new(move || make(&aws)))
 }
 
-/// The SDK's configuration from the variables that Lambda sets. If `AWS_ENDPOINT_URL` is set, all of AWS is there;
-/// `AWS_CA_BUNDLE`, a file of certificates in PEM, names other authorities to trust than Amazon's. Credentials are read
-/// once: an environment must not outlive them. Fails if a variable that Lambda always sets is missing, or the file
-/// cannot be read.
-///
-/// Three attempts of at most a second keep a call within three seconds; the SDK itself would wait a second before its
-/// first retry and never give up.
-pub fn config(settings: &Settings) -> Result<SdkConfig, ConfigError> {
-    let credentials = Credentials::new(
+/// The credentials of the function's role, from the variables that Lambda sets. They are read once: an environment must
+/// not outlive them.
+pub fn credentials(settings: &Settings) -> Result<Credentials, ConfigError> {
+    Ok(Credentials::new(
         settings.required("AWS_ACCESS_KEY_ID")?,
         settings.required("AWS_SECRET_ACCESS_KEY")?,
         settings.optional("AWS_SESSION_TOKEN"),
         None,
         "Environment",
-    );
+    ))
+}
+
+/// The authorities to trust for AWS's endpoints: Amazon's, or those in the file of certificates in PEM that
+/// `AWS_CA_BUNDLE` names. Fails if the file cannot be read.
+pub(crate) fn tls(settings: &Settings) -> Result<TlsContext, ConfigError> {
     let refused =
         |error: &dyn std::fmt::Display| ConfigError::new("AWS_CA_BUNDLE", &format!("is refused: {error}"));
     let roots = match settings.optional("AWS_CA_BUNDLE") {
@@ -54,7 +54,17 @@ pub fn config(settings: &Settings) -> Result<SdkConfig, ConfigError> {
         None => AMAZON_ROOTS.to_vec(),
     };
     let roots = TrustStore::empty().with_pem_certificate(roots);
-    let tls = TlsContext::builder().with_trust_store(roots).build().map_err(|error| refused(&error))?;
+    TlsContext::builder().with_trust_store(roots).build().map_err(|error| refused(&error))
+}
+
+/// The SDK's configuration from the variables that Lambda sets. If `AWS_ENDPOINT_URL` is set, all of AWS is there.
+/// Fails if a variable that Lambda always sets is missing, or the authorities cannot be read.
+///
+/// Three attempts of at most a second keep a call within three seconds; the SDK itself would wait a second before its
+/// first retry and never give up.
+pub fn config(settings: &Settings) -> Result<SdkConfig, ConfigError> {
+    let credentials = credentials(settings)?;
+    let tls = tls(settings)?;
     // One for all services, or each would make its own.
     let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build_https();
     let timeouts = TimeoutConfig::builder()

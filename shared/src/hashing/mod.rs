@@ -65,7 +65,8 @@ impl PasswordHasher {
         self.hash_password(password.as_password()).await
     }
 
-    /// Hashes a password that was found right, to replace an outdated hash of it.
+    /// Hashes a password that needs no approval: one that was found right, to replace an outdated hash of it, or a random
+    /// one.
     pub async fn rehash(&self, password: &Password) -> Result<PasswordHash, Failure> {
         self.hash_password(password).await
     }
