@@ -27,6 +27,7 @@ pub const FUNCTIONS: &[Entry] = &[
     Entry::of::<Api<session_signin::SessionSignin>>(),
     Entry::of::<Api<sessions::Sessions>>(),
     Entry::of::<Api<signin::Signin>>(),
+    Entry::of::<smoke_test::SmokeTest>(),
     Entry::of::<Api<well_known::WellKnown>>(),
 ];
 

@@ -18,6 +18,7 @@ use crate::faults::{self, Faults};
 use crate::iam::{self, Iam};
 use crate::lambda::{self, Functions};
 use crate::openapi;
+use crate::operations::{self, Operations};
 use crate::rotation;
 use crate::secrets_manager::SecretsManager;
 use crate::ses::{self, Inbox};
@@ -27,6 +28,8 @@ use crate::template::Function;
 pub(crate) const REGION: &str = "eu-central-1";
 /// The account of all resources.
 pub(crate) const ACCOUNT: &str = "000000000000";
+/// The application of the deployments in `CodeDeploy`.
+pub(crate) const APPLICATION: &str = "application";
 /// The largest request body, in bytes: the limit of DynamoDB.
 pub const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
@@ -49,16 +52,24 @@ pub(crate) fn router(
     functions: Arc<Functions>,
     iam: Arc<Iam>,
     faults: Arc<Faults>,
+    api_url: String,
 ) -> Router {
-    let by_target = by_target(dynamodb, Arc::clone(&secrets), Arc::clone(&functions));
+    let inbox = Arc::new(inbox);
+    let operations = Arc::new(Operations::new(api_url, Arc::clone(&inbox)));
+    let by_target =
+        by_target(dynamodb, Arc::clone(&secrets), Arc::clone(&functions), Arc::clone(&operations));
     let mail = Router::new()
         .route(ses::SEND_EMAIL, post(ses::send_email))
         .route("/_aws/ses", get(ses::show).delete(ses::clear))
         .route("/_aws/ses.html", get(ses::page))
-        .with_state(Arc::new(inbox));
+        .with_state(inbox);
     Router::new()
         .route("/", by_target)
-        .route("/2015-03-31/functions/{name}/invocations", post(lambda::invoke).with_state(functions))
+        .route("/_aws/codedeploy", get(operations::show).with_state(operations))
+        .route(
+            &format!("{}{{name}}/invocations", lambda::FUNCTIONS),
+            post(lambda::invoke).with_state(functions),
+        )
         .merge(mail)
         .merge(openapi::router())
         .layer(middleware::from_fn_with_state((faults, Arc::clone(&iam)), faults::inject))
@@ -66,19 +77,20 @@ pub(crate) fn router(
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
 }
 
-/// Serves DynamoDB and Secrets Manager, whose requests name the operation in a header. `functions` rotate secrets.
+/// Serves the services whose requests name the operation in a header. `functions` rotate secrets.
 pub(crate) fn by_target(
     dynamodb: dynamodb::Client,
     secrets: Arc<SecretsManager>,
     functions: Arc<Functions>,
+    operations: Arc<Operations>,
 ) -> MethodRouter {
-    post(call_target).with_state((dynamodb, secrets, functions))
+    post(call_target).with_state((dynamodb, secrets, functions, operations))
 }
 
-type ByTarget = (dynamodb::Client, Arc<SecretsManager>, Arc<Functions>);
+type ByTarget = (dynamodb::Client, Arc<SecretsManager>, Arc<Functions>, Arc<Operations>);
 
 async fn call_target(
-    State((dynamodb, secrets, functions)): State<ByTarget>,
+    State((dynamodb, secrets, functions, operations)): State<ByTarget>,
     head: Parts,
     body: Bytes,
 ) -> Response {
@@ -88,11 +100,7 @@ async fn call_target(
         }
         Some(("secretsmanager", operation)) => secrets.call(operation, &body),
         Some((service, _)) if service.starts_with("DynamoDB") => dynamodb.call(head, body).await,
-        _ => refuse(
-            StatusCode::BAD_REQUEST,
-            "UnknownOperationException",
-            "this operation is not supported here",
-        ),
+        target => operations.call(target.unwrap_or_default(), &body),
     }
 }
 

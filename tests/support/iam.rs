@@ -14,9 +14,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use crate::aws::{self, arn};
+use crate::lambda;
 use crate::secrets_manager::SecretsManager;
 use crate::ses;
-use crate::template::{ATTRIBUTES, Function, Statement, is_match};
+use crate::template::{ATTRIBUTES, Function, LEADING_KEYS, Statement, is_match};
 
 /// The roles of the functions, and the permissions that they have used.
 #[derive(Debug)]
@@ -142,14 +143,36 @@ fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Vec<Access
         Some(("secretsmanager", operation)) => {
             (of_secrets_manager(operation, request, secrets), StatusCode::BAD_REQUEST)
         }
-        Some((_, operation)) => (of_dynamodb(operation, request), StatusCode::BAD_REQUEST),
-        None if parts.uri.path() == ses::SEND_EMAIL => (of_ses(request), StatusCode::FORBIDDEN),
-        // Functions use no other service.
-        None => {
-            let access = Access::new(parts.method.to_string(), parts.uri.path().to_owned());
-            (vec![access], StatusCode::FORBIDDEN)
+        Some((service, operation)) if service.starts_with("DynamoDB") => {
+            (of_dynamodb(operation, request), StatusCode::BAD_REQUEST)
         }
+        Some((service, operation)) => (of_operations(service, operation, request), StatusCode::BAD_REQUEST),
+        None if parts.uri.path() == ses::SEND_EMAIL => (of_ses(request), StatusCode::FORBIDDEN),
+        None => (of_lambda(parts), StatusCode::FORBIDDEN),
     }
+}
+
+/// Returns the access of an invocation, whose path has the ARN of a version. Functions use no other service.
+fn of_lambda(parts: &Parts) -> Vec<Access> {
+    let path = parts.uri.path();
+    let version = path.strip_prefix(lambda::FUNCTIONS).and_then(|path| path.strip_suffix("/invocations"));
+    vec![match version {
+        Some(arn) => {
+            Access::new("lambda:InvokeFunction".to_owned(), arn.replace("%3A", ":").replace("%24", "$"))
+        }
+        None => Access::new(parts.method.to_string(), path.to_owned()),
+    }]
+}
+
+fn of_operations(service: &str, operation: &str, request: &Value) -> Vec<Access> {
+    let named = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+    let (service, resource) = match service {
+        "AmazonSSM" => ("ssm", format!("parameter{}", named("Name"))),
+        "Logs_20140328" => ("logs", format!("log-group:{}:*", named("logGroupName"))),
+        // The request does not name the group of the deployment, so that its role may use all those of its stack.
+        _ => ("codedeploy", format!("deploymentgroup:{}/*", aws::APPLICATION)),
+    };
+    vec![Access::new(format!("{service}:{operation}"), arn(service, &resource))]
 }
 
 fn of_dynamodb(operation: &str, request: &Value) -> Vec<Access> {
@@ -181,12 +204,17 @@ fn of_keys(operation: &str, table: &str, request: &Value) -> Access {
 
 fn of_item(operation: &str, request: &Value) -> Access {
     let table = format!("table/{}", request["TableName"].as_str().unwrap_or_default());
+    // An item does not tell which of its attributes is the key.
+    let key = if table.contains("user-ids") { "user_id" } else { "username" };
     let resource = match request["IndexName"].as_str() {
         Some(index) => format!("{table}/index/{index}"),
         None => table,
     };
     let mut access = Access::new(format!("dynamodb:{operation}"), arn("dynamodb", &resource));
     access.context.insert(ATTRIBUTES, attributes(request));
+    let leading = request["Key"].get(key).or(request["Item"].get(key));
+    let leading = leading.and_then(|value| value["S"].as_str()).map(str::to_owned);
+    access.context.insert(LEADING_KEYS, leading.into_iter().collect());
     let mut note = |key, values: &[&str]| {
         access.context.insert(key, values.iter().map(|value| (*value).to_owned()).collect());
     };

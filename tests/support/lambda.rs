@@ -27,6 +27,8 @@ use crate::template;
 /// The number of concurrent invocations in this process. More would only compete for its cores, until the functions
 /// mistook the delay for a slow dependency. The others wait, as they do for the concurrency limit of an account.
 const CONCURRENCY: usize = 16;
+/// The beginning of the path of `Invoke`.
+pub(crate) const FUNCTIONS: &str = "/2015-03-31/functions/";
 /// The version of every function.
 pub(crate) const LATEST: &str = "$LATEST";
 /// The largest payload of a call, in bytes.

@@ -16,6 +16,7 @@
 //! | `secrets_manager` | stands in for Secrets Manager |
 //! | `rotation` | rotates the key that signs tokens, as Secrets Manager would |
 //! | `ses` | stands in for SES v2, with an inbox that shows the sent mail |
+//! | `operations` | stands in for what the smoke test uses: Systems Manager, CloudWatch Logs, `CodeDeploy` |
 //! | `openapi` | shows the description of the API |
 //! | `upstream` | passes HTTP requests on to another server |
 //!
@@ -30,6 +31,7 @@ mod iam;
 mod lambda;
 pub mod metric_filters;
 mod openapi;
+mod operations;
 mod rotation;
 pub mod runtime_api;
 mod secrets_manager;

@@ -15,7 +15,9 @@ use uuid::Uuid;
 use crate::aws;
 use crate::dynamodb;
 use crate::lambda::{FunctionError, Functions};
+use crate::operations::Operations;
 use crate::secrets_manager::SecretsManager;
+use crate::ses::Inbox;
 use crate::stack::{Server, StartError};
 use crate::template;
 
@@ -83,7 +85,8 @@ pub(crate) async fn make_keys(
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| failed(error.to_string()))?;
     let aws_url = format!("http://{}", listener.local_addr().map_err(|error| failed(error.to_string()))?);
     let functions = Arc::new(Functions::in_process(&[function], &aws_url)?);
-    let services = aws::by_target(dynamodb, Arc::clone(secrets), Arc::clone(&functions));
+    let operations = Arc::new(Operations::new(String::new(), Arc::new(Inbox::open(None)?)));
+    let services = aws::by_target(dynamodb, Arc::clone(secrets), Arc::clone(&functions), operations);
     let server = Server::start(listener, Router::new().route("/", services))?;
     let rotated = rotate(&functions, &secret_id, &Uuid::new_v4().to_string()).await;
     server.stop().await;

@@ -138,6 +138,11 @@ impl Inbox {
         Ok(Self(Mutex::new(mails)))
     }
 
+    /// The ids of the mails to this address.
+    pub(crate) fn ids_of_mails_to(&self, address: &str) -> Vec<String> {
+        self.mails().all.iter().filter(|mail| mail.is_to(address)).map(|mail| mail.id.clone()).collect()
+    }
+
     fn mails(&self) -> MutexGuard<'_, Mails> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -246,6 +246,7 @@ impl Services {
             Arc::clone(&functions),
             Arc::clone(&iam),
             Arc::clone(&faults),
+            format!("http://{api_address}"),
         );
         let aws = Server::start(aws_listener, router)?;
         // The functions call AWS while they start, so they come after it.

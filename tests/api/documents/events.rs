@@ -471,6 +471,14 @@ async fn pages() {
 }
 
 #[tokio::test]
+async fn smoke_test() {
+    assert_cases("smoke_test", &["deployment"]);
+    let service = Service::with_settings([]).await;
+    let report = service.invoke("smoke_test", &read("smoke_test/deployment")).await;
+    assert_eq!(report["ok"], true, "{report}");
+}
+
+#[tokio::test]
 async fn rotate_jwt_secret() {
     let function = "rotate_jwt_secret";
     let steps = ["1_create_secret", "2_set_secret", "3_test_secret", "4_finish_secret"];

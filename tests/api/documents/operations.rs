@@ -22,6 +22,38 @@ pub(crate) fn guarded() -> Template {
     with_parameters(&[("DEPLOYMENT_PREFERENCE", "Canary10Percent10Minutes")])
 }
 
+/// The stack with every alarm.
+fn everything() -> Template {
+    with_parameters(&[
+        ("DEPLOYMENT_PREFERENCE", "Canary10Percent10Minutes"),
+        ("ON_CALL_EMAIL", "on.call@example.com"),
+        ("SMOKE_TEST_MINUTES", "5"),
+    ])
+}
+
+#[test]
+fn one_alarm_calls_somebody_and_the_others_inform() {
+    let topics = |properties: &Value| {
+        let actions = properties["AlarmActions"].as_array().unwrap();
+        actions.iter().map(|action| action["Ref"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (id, Resource { kind, properties, .. }) in everything().resources().unwrap() {
+        match kind.as_str() {
+            "AWS::CloudWatch::CompositeAlarm" => {
+                assert_eq!((id.as_str(), topics(properties)), ("OnCall", vec!["OnCallTopic".to_owned()]));
+                let rule = json!({"Fn::Sub": r#"ALARM("${Api5xxShare}") OR ALARM("${FailedSmokeTests}")"#});
+                assert_eq!(properties["AlarmRule"]["Fn::If"][1], rule);
+            }
+            "AWS::CloudWatch::Alarm" => assert_eq!(topics(properties), ["AlarmTopic"], "{id}"),
+            _ => {}
+        }
+    }
+    // Where nobody is on call, or nothing is tested, nothing of it is there to be paid for.
+    let none = template().resources().unwrap().into_keys();
+    let parts = ["OnCall", "Api5xxShare", "FailedSmokeTests", "SmokeTestSchedule", "SmokeTestPermission"];
+    assert_eq!(none.filter(|id| parts.iter().any(|part| id.starts_with(part))).count(), 0);
+}
+
 #[test]
 fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
     let (_, section) = include_str!("../../../RUNBOOK.md").split_once("\n## Alarms\n").unwrap();
@@ -29,9 +61,10 @@ fn every_alarm_is_in_the_runbook_and_on_the_dashboard() {
     let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split(" |").next());
     let named: BTreeSet<&str> =
         rows.flat_map(|names| names.split(", ").map(|name| name.trim_matches('`'))).collect();
-    let alarms = guarded().alarms().unwrap().into_keys();
-    let alarms: BTreeSet<&str> =
+    let alarms = everything().alarms().unwrap().into_keys();
+    let mut alarms: BTreeSet<&str> =
         alarms.map(|name| if name.ends_with("Gate") { "…Gate" } else { name }).collect();
+    alarms.insert("OnCall");
     assert_eq!(named, alarms);
     for alarm in template().alarms().unwrap().into_keys() {
         assert!(include_str!("../../../template.yaml").contains(&format!("\"${{{alarm}.Arn}}\"")), "{alarm}");
@@ -60,12 +93,12 @@ fn an_alarm_watches_the_errors_and_throttles_of_each_function() {
         ids.retain(|id| !others.contains(&id.as_str()));
         ids
     };
-    // A token that a REST API refuses is an error of the authorizer.
+    // A token that a REST API refuses is an error of the authorizer. The scheduled tests have an alarm of their own.
     let errors = ["FunctionErrors", "OtherFunctionErrors", "AdministrationErrors", "RotationErrors"];
-    assert_eq!(watched_by(&errors), all_but(&["Authorizer"]));
+    assert_eq!(watched_by(&errors), all_but(&["Authorizer", "SmokeTest"]));
     // An administrator sees that a call was refused.
     let throttles = ["FunctionThrottles", "OtherFunctionThrottles"];
-    assert_eq!(watched_by(&throttles), all_but(&["ExportUsers", "ManageUsers"]));
+    assert_eq!(watched_by(&throttles), all_but(&["ExportUsers", "ManageUsers", "SmokeTest"]));
 }
 
 #[test]
@@ -84,10 +117,20 @@ fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
 fn a_deployment_is_guarded_by_the_failures_of_the_new_version_of_each_function() {
     let resources = guarded().resources().unwrap();
     let no_value = json!({"Ref": "AWS::NoValue"});
+    let known_to_test = &resources[&"SmokeTest".to_owned()].properties["Environment"]["Variables"];
+    let known_to_test: Vec<&Value> = known_to_test.as_object().unwrap().values().collect();
+    let mut tested = 0;
     for Function { id, name, .. } in functions_of_the_api() {
         let properties = &resources[&id].properties;
         let guard = json!({"Fn::If": ["ShiftsTraffic", [{"Ref": format!("{id}Gate")}], [no_value]]});
-        assert_eq!(properties["DeploymentPreference"], json!({"Alarms": guard}), "{id}");
+        let mut expected = json!({"Alarms": guard});
+        // The version that the test knows gets no requests before it has passed.
+        if known_to_test.contains(&&json!({"Ref": format!("{id}.Version")})) {
+            let test = json!({"Fn::If": ["TestsDeployments", {"Ref": "SmokeTest"}, no_value]});
+            expected["Hooks"] = json!({"PreTraffic": test});
+            tested += 1;
+        }
+        assert_eq!(properties["DeploymentPreference"], expected, "{id}");
 
         let version = json!({"Fn::GetAtt": format!("{id}.Version.Version")});
         let of_lambda = |metric: &str| {
@@ -119,6 +162,7 @@ fn a_deployment_is_guarded_by_the_failures_of_the_new_version_of_each_function()
         assert_eq!(gate["Metrics"], json!(expected), "{id}");
         assert_eq!(gate["Threshold"], json!({"Fn::If": ["GuardsDeployments", 1, 2]}), "{id}");
     }
+    assert_eq!(tested, 4);
     // No other alarm stops a deployment, except that of the authorizer, and none does if traffic is not shifted gradually.
     let all = include_str!("../../../template.yaml").matches("Alarms: ").count();
     assert_eq!(all, functions_of_the_api().count() + 1);

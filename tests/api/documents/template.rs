@@ -16,6 +16,7 @@ use crate::answers::{
     CHANGED_PASSWORD, CODE_CORRECT, CODE_INCORRECT, LOGGED_OUT, NEW_PASSWORD_SET, PASSWORD_CHANGED,
     PASSWORD_CORRECT, PASSWORD_INCORRECT, SESSION_DELETED, USERNAME_OR_PASSWORD_INCORRECT,
 };
+use crate::documents::events::read;
 use crate::helpers::{
     ApiResponse, CHANGE_MY_PASSWORD, CHANGE_PASSWORD, CHANGE_PASSWORD_AFTER_SIGNIN, CHANGE_PASSWORD_URL,
     CHECK_CODE, CHECK_OLD_PASSWORD, KEY_SET, LOG_OUT, METADATA, NEW_PASSWORD, OTHER_ARGON2_HASH, PASSWORD,
@@ -74,6 +75,8 @@ pub(super) const TEXTS: [&str; 5] = [
     "#2563eb",
     r#"<svg xmlns="http://www.w3.org/2000/svg"></svg>"#,
 ];
+/// The beginning of the variables that one function alone has, because they name parts of the stack to it.
+const OF_SMOKE_TEST: &str = "SMOKE_TEST_";
 /// A variable that is no setting, but stands for what else a version is made of.
 pub(super) const CONFIGURATION: &str = "CONFIGURATION";
 
@@ -103,9 +106,16 @@ fn start(function: &str, settings: &Settings) -> Result<String, ConfigError> {
     Ok(format!("{:?}", function.start(settings, aws)?))
 }
 
+/// The variables of a function, with those that Lambda sets.
+fn variables_of(function: &Function) -> BTreeMap<String, String> {
+    let of_lambda = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    let of_lambda = of_lambda.map(|name| (name.to_owned(), "any".to_owned()));
+    function.variables.clone().into_iter().chain(of_lambda).collect()
+}
+
 /// Starts a function with its variables, one of which has this value or is not there.
 fn start_with(function: &Function, setting: &str, value: Option<&str>) -> Result<String, ConfigError> {
-    let mut variables = function.variables.clone();
+    let mut variables = variables_of(function);
     variables.remove(setting);
     if setting == "JWT_ALGORITHM" {
         // Public keys need one.
@@ -117,7 +127,7 @@ fn start_with(function: &Function, setting: &str, value: Option<&str>) -> Result
 
 /// The settings that a function looks up when it is started.
 fn read_by(function: &Function) -> BTreeSet<String> {
-    let (variables, read) = (function.variables.clone(), Arc::new(Mutex::new(BTreeSet::new())));
+    let (variables, read) = (variables_of(function), Arc::new(Mutex::new(BTreeSet::new())));
     let noted = Arc::clone(&read);
     let settings = Settings::new(move |name| {
         // Lambda sets the variables that start with AWS.
@@ -136,7 +146,7 @@ pub(crate) fn readers() -> BTreeMap<String, Function> {
     let readers = functions()
         .into_iter()
         .flat_map(|function| read_by(&function).into_iter().map(move |setting| (setting, function.clone())));
-    readers.collect()
+    readers.filter(|(setting, _)| !setting.starts_with(OF_SMOKE_TEST)).collect()
 }
 
 /// Returns whether the pattern of a parameter accepts a text.
@@ -177,7 +187,12 @@ fn functions_get_the_settings_that_are_read() {
     let mut read: BTreeSet<String> = readers().into_keys().collect();
     read.insert(CONFIGURATION.to_owned());
     for function in functions() {
-        assert_eq!(function.variables.into_keys().collect::<BTreeSet<_>>(), read, "{}", function.name);
+        let mut expected = read.clone();
+        if function.name == "smoke_test" {
+            expected.extend(read_by(&function));
+            assert_eq!(expected.len(), read.len() + 6, "{expected:?}");
+        }
+        assert_eq!(function.variables.into_keys().collect::<BTreeSet<_>>(), expected, "{}", function.name);
     }
 }
 
@@ -317,6 +332,11 @@ async fn use_everything(service: &Service) {
     for path in [KEY_SET, METADATA, CHANGE_PASSWORD_URL, "/"] {
         ApiResponse::to(service.request("GET", path)).await;
     }
+    // Another test is running.
+    let probe = json!({"action": "create", "username": "smoke-test-other", "user_id": "smoke-test-0"});
+    assert_eq!(service.manage(&probe).await["ok"], true);
+    service.invoke("smoke_test", &json!({})).await;
+    service.invoke("smoke_test", &read("smoke_test/deployment")).await;
     let version = Uuid::new_v4().to_string();
     for next in STEPS {
         step(service, next, &version).await.unwrap();
@@ -329,7 +349,8 @@ fn permissions(function: &Function) -> Vec<Permission> {
 }
 
 fn is_for_lambda(permission: &Permission) -> bool {
-    permission.action.starts_with("logs:") || permission.action.starts_with("xray:")
+    ["logs:CreateLogStream", "logs:PutLogEvents"].contains(&permission.action.as_str())
+        || permission.action.starts_with("xray:")
 }
 
 /// Asserts that the functions used all that their roles allow. (IAM refused anything more.)
@@ -361,11 +382,12 @@ fn assert_nothing_else_is_allowed(service: &Service) {
 
 #[tokio::test]
 async fn functions_have_exactly_the_permissions_that_they_use() {
-    for (algorithm, edge) in [("HS256", "off"), ("ES256", "required")] {
+    // Where the edge is not required, as the smoke test comes to the API without one here.
+    for (algorithm, edge) in [("HS256", "off"), ("ES256", "optional")] {
         let interval = ("JWT_ROTATION_MIN_INTERVAL_SECONDS", "0");
         let mut service =
             Service::with_settings([interval, ("JWT_ALGORITHM", algorithm), ("EDGE", edge)]).await;
-        if edge == "required" {
+        if edge == "optional" {
             let secret = service.secret(&service.origin_secret_id).await;
             service = service.through_edge(&secret.value);
         }
@@ -379,6 +401,7 @@ async fn roles_allow_no_more_attributes_of_a_user_than_the_functions_use() {
     let service = Service::with_settings([]).await;
     let stack = service.stack.as_ref().unwrap();
     let mut users = stack.template().functions().unwrap();
+    // The others may not touch this user.
     users.retain(|function| !["rotate_jwt_secret", "well_known"].contains(&function.name.as_str()));
     let request = |operation: &'static str, mut parameters: Value| {
         parameters["TableName"] = json!(service.tables.users);
@@ -443,6 +466,30 @@ async fn is_allowed(aws_url: &str, function: &Function, operation: &str, paramet
 }
 
 #[tokio::test]
+async fn the_smoke_test_may_touch_its_own_users_only() {
+    let service = Service::with_settings([]).await;
+    let stack = service.stack.as_ref().unwrap();
+    let functions = stack.template().functions().unwrap();
+    let smoke_test = functions.iter().find(|function| function.name == "smoke_test").unwrap();
+    for (name, expected) in [("smoke-test-a", true), ("st.huber", false), ("a-smoke-test-", false)] {
+        for (table, key) in [(&service.tables.users, "username"), (&service.tables.user_ids, "user_id")] {
+            let read = json!({"ProjectionExpression": key});
+            let write = json!({"Item": {"username": {"S": name}, "user_id": {"S": name}}});
+            for (operation, mut parameters) in
+                [("GetItem", read), ("DeleteItem", json!({})), ("PutItem", write)]
+            {
+                parameters["TableName"] = json!(table);
+                if operation != "PutItem" {
+                    parameters["Key"] = json!({key: {"S": name}});
+                }
+                let allowed = is_allowed(&stack.aws_url(), smoke_test, operation, &parameters).await;
+                assert_eq!(allowed, expected, "{operation} {name} in {table}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn restored_tables_replace_the_original_ones() {
     let [users, user_ids] = [(); 2].map(|()| format!("restored-{}", Uuid::new_v4().simple()));
     let service = Service::with_settings([
@@ -468,8 +515,12 @@ fn the_example_of_another_service_finds_the_authorizer() {
 #[test]
 fn functions_may_write_their_traces_and_only_their_own_log() {
     for function in functions() {
-        let is_administration = ADMINISTRATION.contains(&function.name.as_str());
-        let log = if is_administration { "postern-administration" } else { "postern" };
+        let name = function.name.as_str();
+        let log = if ADMINISTRATION.contains(&name) || name == "smoke_test" {
+            "postern-administration"
+        } else {
+            "postern"
+        };
         assert_eq!(function.log_group, format!("/aws/lambda/{log}"), "{}", function.name);
         let allowed = permissions(&function).into_iter().filter(is_for_lambda);
         let mut allowed: Vec<_> =

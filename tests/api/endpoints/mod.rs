@@ -14,3 +14,4 @@ mod origins;
 pub(crate) mod routes;
 mod sessions;
 mod signin;
+mod smoke_test;

@@ -74,6 +74,9 @@ impl Template {
         if let Some(value) = self.values.get(name) {
             return Ok(value.clone());
         }
+        if let Some(function) = name.strip_suffix(".Version") {
+            return Ok(format!("{}:{LATEST}", self.attribute(&format!("{function}.Arn"))?).into());
+        }
         let Resource { kind, properties, .. } = self.resource(name)?;
         match (kind.as_str(), self.secrets.get(name)) {
             (FUNCTION, _) => self.resolve(&properties["FunctionName"]),
@@ -137,10 +140,10 @@ impl Template {
                 let [condition] = &arguments[..] else { return Err(wrong()) };
                 Ok(!self.holds(condition)?)
             }
-            ("Fn::And", Value::Array(conditions)) => {
+            ("Fn::And" | "Fn::Or", Value::Array(conditions)) => {
                 let holds: Vec<bool> =
                     conditions.iter().map(|condition| self.holds(condition)).collect::<Result<_>>()?;
-                Ok(holds.into_iter().all(|holds| holds))
+                Ok(if function == "Fn::And" { !holds.contains(&false) } else { holds.contains(&true) })
             }
             _ => Err(wrong()),
         }

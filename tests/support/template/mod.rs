@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use shared::settings::Settings;
 
-pub(crate) use self::policy::{ATTRIBUTES, is_match};
+pub(crate) use self::policy::{ATTRIBUTES, LEADING_KEYS, is_match};
 pub use self::policy::{Condition, Statement};
 use self::yaml::{Document, elements, merge, optional_text, parse, text, texts};
 pub use self::yaml::{Resource, parse_other};
@@ -178,6 +178,8 @@ impl Template {
             ("AWS::Partition".to_owned(), json!("aws")),
             ("AWS::Region".to_owned(), json!(aws::REGION)),
             ("AWS::StackName".to_owned(), json!(stack_name)),
+            // SAM adds it.
+            ("ServerlessDeploymentApplication".to_owned(), json!(aws::APPLICATION)),
         ]);
         for (name, parameter) in &document.parameters {
             let given = settings.text(&setting_of(name), "");

@@ -67,6 +67,9 @@ pub struct Condition {
     /// Keys for which a request may have several values.
     #[serde(rename = "ForAllValues:StringEquals", default)]
     for_all_values: BTreeMap<String, Texts>,
+    /// The same, with patterns for their values.
+    #[serde(rename = "ForAllValues:StringLike", default)]
+    for_all_values_like: BTreeMap<String, Texts>,
 }
 
 /// Returns whether a text is like a pattern, in which a star stands for any characters. There can be one star.
@@ -82,6 +85,8 @@ struct Texts(#[serde(deserialize_with = "texts")] Vec<String>);
 
 /// The condition key for the attributes in a call to DynamoDB.
 pub(crate) const ATTRIBUTES: &str = "dynamodb:Attributes";
+/// The condition key for the values of the partition key in a call to DynamoDB.
+pub(crate) const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 
 impl Condition {
     /// Returns whether the condition holds for a call with these keys and values.
@@ -101,6 +106,7 @@ impl Condition {
             && self.string_like.iter().all(is_like)
             && self.string_equals_if_exists.iter().all(|key| allows(key, true))
             && self.for_all_values.iter().all(|key| allows(key, true))
+            && self.for_all_values_like.iter().all(is_like)
     }
 
     /// Returns the allowed attributes, if attributes are restricted.

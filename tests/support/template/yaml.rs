@@ -48,7 +48,9 @@ pub(super) fn parse(yaml: &str) -> Result<Document, String> {
 
 /// Parses another template than `template.yaml`, of which nothing is known.
 pub fn parse_other(yaml: &str) -> Result<Value, String> {
-    long_form(yaml_serde::from_str(yaml).map_err(|error| error.to_string())?)
+    let mut value: yaml_serde::Value = yaml_serde::from_str(yaml).map_err(|error| error.to_string())?;
+    value.apply_merge().map_err(|error| error.to_string())?;
+    long_form(value)
 }
 
 pub(super) fn long_form(value: yaml_serde::Value) -> Result<Value, String> {
