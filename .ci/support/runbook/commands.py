@@ -73,6 +73,7 @@ EMULATORS = {
 ONLY_IN_MINISTACK = "postern/origin-secret"
 # The operations that none of them knows, with the reason why that is so.
 NO_EMULATOR = {
+    "deploy get-deployment": "neither of them has CodeDeploy",
     "deploy list-deployments": "neither of them has CodeDeploy",
     "deploy stop-deployment": "neither of them has CodeDeploy",
     "secretsmanager restore-secret": "`local` deletes no secrets",
@@ -84,6 +85,7 @@ NOT_RUN = {
     "npm ci --prefix .ci/support/typed_client": "the step openapi runs it",
     "sam build && sam deploy": "it deploys to AWS",
     ".ci/release/reattach.py postern": "the step deploy runs it",
+    "sam remote invoke SmokeTest --stack-name postern-dev | tee /dev/stderr | jq --exit-status .ok": "it needs a deployment",
     ".ci/run build": "it is running, and the step release runs the other command",
     "cargo run --bin local -- --aws-host 172.17.0.1": "it needs the network of Docker",
     "export AWS_EC2_METADATA_DISABLED=true": "the step sam_local runs it",

@@ -116,7 +116,8 @@ def main() -> None:
         AWS_MAX_ATTEMPTS="1",
         AWS_ENDPOINT_URL=local,
         RUNBOOK_SOCKET=str(folder / "socket"),
-        PATH=f"{Path(__file__).parent}:{os.environ['PATH']}",
+        # This Python as well, which starts faster than one behind a version manager.
+        PATH=f"{Path(__file__).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
     )
     cli = Cli(folder, {"local": local, "ministack": ministack})
     with (folder / "output").open("w") as output:
