@@ -11,6 +11,7 @@ mod forgot_password;
 mod malicious_input;
 mod manage_users;
 mod origins;
+mod pages;
 pub(crate) mod routes;
 mod sessions;
 mod signin;

@@ -125,8 +125,18 @@ async fn pages_of_the_api_itself_are_always_allowed() {
         let own = service.stack.as_ref().unwrap().api_url();
         from_page(&service, "POST", SIGNIN, &own, "{").await.is(MALFORMED_JSON);
         let (_, port) = own.rsplit_once(':').unwrap();
-        for other in [format!("{own}/"), format!("http://localhost:{port}"), "http://127.0.0.1".to_owned()] {
+        let by_name = format!("http://localhost:{port}");
+        for other in [format!("{own}/"), by_name.clone(), "http://127.0.0.1".to_owned()] {
             from_page(&service, "POST", SIGNIN, &other, "{").await.is(ORIGIN_NOT_ALLOWED);
+        }
+        // The domain is the one that was used.
+        for (host, origin, expected) in [
+            ("localhost", &by_name, MALFORMED_JSON),
+            ("localhost", &own, ORIGIN_NOT_ALLOWED),
+            ("evil.example", &format!("http://evil.example:{port}"), ORIGIN_NOT_ALLOWED),
+        ] {
+            let request = service.request("POST", SIGNIN).header("host", format!("{host}:{port}"));
+            ApiResponse::to(request.header("origin", origin).body("{")).await.is(expected);
         }
 
         // As API Gateway reports the domain of a deployment.

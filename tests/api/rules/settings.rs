@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::documents::template::{READ_BY_API, matches_pattern, readers, template};
 
 const CORS_ALLOW_ORIGINS: &str = "CORS_ALLOW_ORIGINS";
+const RETURN_ORIGINS: &str = "RETURN_ORIGINS";
 /// Valid values of `CORS_ALLOW_ORIGINS`.
 const ORIGINS: [&str; 6] = [
     "*",
@@ -72,6 +73,14 @@ async fn an_invalid_setting_stops_the_start_with_an_error_that_names_it() {
         ("MAIL_FROM", "no-reply@"),
         ("MAIL_FROM", "no-reply@example.com@example.com"),
         ("PRODUCT_NAME", "two\nlines"),
+        (RETURN_ORIGINS, "*"),
+        (RETURN_ORIGINS, NO_ORIGINS[0]),
+        (RETURN_ORIGINS, NO_LISTS[0]),
+        ("BRAND_COLOR", "red"),
+        ("BRAND_COLOR", "#12345"),
+        ("BRAND_COLOR", "#12345g"),
+        ("BRAND_LOGO", "logo.svg"),
+        ("BRAND_LOGO", "<svg "),
         ("PASSWORD_BREACH_URL", "http://api.pwnedpasswords.com"),
         ("PASSWORD_BREACH_URL", "api.pwnedpasswords.com"),
     ];
@@ -109,15 +118,18 @@ async fn an_invalid_setting_stops_the_start_with_an_error_that_names_it() {
 #[test]
 fn the_template_accepts_the_same_origins_and_headers_as_the_code() {
     let template = template();
-    let parameter = template.parameter(CORS_ALLOW_ORIGINS).unwrap();
-    let is_taken = |text: &str| (matches_pattern(parameter, text), text.parse::<AllowedOrigins>().is_ok());
-    for origins in ORIGINS {
-        assert_eq!(is_taken(origins), (true, true), "{origins}");
+    for (setting, takes_all) in [(CORS_ALLOW_ORIGINS, true), (RETURN_ORIGINS, false)] {
+        let parameter = template.parameter(setting).unwrap();
+        let is_taken =
+            |text: &str| (matches_pattern(parameter, text), text.parse::<AllowedOrigins>().is_ok());
+        for origins in ORIGINS {
+            assert_eq!(is_taken(origins), (takes_all || origins != "*", true), "{origins}");
+        }
+        for origins in NO_ORIGINS.into_iter().chain(NO_LISTS) {
+            assert_eq!(is_taken(origins), (false, false), "{origins}");
+        }
+        assert!(matches_pattern(parameter, ""), "none");
     }
-    for origins in NO_ORIGINS.into_iter().chain(NO_LISTS) {
-        assert_eq!(is_taken(origins), (false, false), "{origins}");
-    }
-    assert!(matches_pattern(parameter, ""), "none");
 
     let parameter = template.parameter(READ_BY_API).unwrap();
     assert!(matches_pattern(parameter, "authorization,X-Amzn-Trace-Id,traceparent"));

@@ -8,7 +8,7 @@ import { clearMessages, fail, onPress, onSubmit, page, show, tell, warn } from '
 export async function startSignIn() {
   const notice = takeNotice();
   const known = account();
-  if (!known?.token && known?.stays) {
+  if (known && !known.token && known.stays) {
     tell(text('one_moment'));
     const renewed = await renew();
     clearMessages();
@@ -23,13 +23,19 @@ export async function startSignIn() {
     welcome();
   } else {
     askToSignIn();
+    if (known) tell(text('token_expired'));
     if (page.returnRefused !== undefined) warn(text('return_refused'));
   }
   if (notice) tell(text(notice));
 }
 
+// The name of the application that the user signs in for, if there is one.
+function host() {
+  return page.returnOrigin?.replace(/^[a-z0-9+.-]+:\/\//, '');
+}
+
 function askToSignIn() {
-  const view = show('sign-in', { username: rememberedUsername() });
+  const view = show('sign-in', { username: rememberedUsername(), host: host() });
   view['forgot-password'].addEventListener('click', () => rememberUsername(view.username.value.trim()));
   onSubmit(view['sign-in'], async ({ username, password, stay_logged_in }) => {
     const session = { stay_logged_in, session_information: information() };
@@ -66,14 +72,13 @@ function enter(answer, username) {
 
 function welcome() {
   const { username } = account();
-  const host = page.returnOrigin?.replace(/^[a-z0-9+.-]+:\/\//, '');
-  const view = show(host ? 'return' : 'signed-in', { username, host });
+  const view = show(host() ? 'return' : 'signed-in', { username, host: host() });
   onPress(view['sign-out'], async () => {
     const isCertain = await signOut();
     askToSignIn();
     tell(text(isCertain ? 'signed_out' : 'signed_out_only_here'));
   });
-  if (host) onPress(view.return, () => handOver(page.returnOrigin));
+  if (host()) onPress(view.return, () => handOver(page.returnOrigin));
 }
 
 // Gives the tokens to the application that opened the page. The browser delivers them to a document of this origin only.

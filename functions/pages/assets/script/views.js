@@ -2,7 +2,8 @@
 
 import { fill, text } from './texts.js';
 
-const [title, alert, status, view] = ['title', 'alert', 'status', 'view'].map((id) => document.getElementById(id));
+const ids = ['title', 'intro', 'alert', 'status', 'view'];
+const [title, intro, alert, status, view] = ids.map((id) => document.getElementById(id));
 const titleOfPage = title.textContent;
 
 // After this time, a person is told that an answer takes long.
@@ -34,6 +35,7 @@ export function show(name, values = {}) {
   }
   title.textContent = template.dataset.title ?? titleOfPage;
   document.title = `${title.textContent} · ${page.product}`;
+  intro.textContent = fill(template.dataset.intro ?? '', values);
   clearMessages();
   view.replaceChildren(shown);
   if (values.username && view.querySelector('#username')) view.querySelector('#username').value = values.username;
@@ -171,6 +173,7 @@ function countDown(seconds) {
   const tick = () => {
     const left = Math.max(0, Math.ceil((end - Date.now()) / 1000));
     if (left === 0) {
+      alert.textContent = '';
       tell(text('wait_over'));
       return;
     }
