@@ -60,9 +60,10 @@ def stack(
     template: dict[str, Any], changes: dict[str, str], pseudo: dict[str, str] = PSEUDO
 ) -> dict[str, dict[str, Any]]:
     """The resources of a stack, with the values of its parameters."""
-    expanded = expand_language_extensions(
-        template, defaults(template) | {"MailFrom": "no-reply@example.com"} | changes | pseudo, enabled=True
-    ).expanded_template
+    given = defaults(template) | {"MailFrom": "no-reply@example.com"} | changes | pseudo
+    # As CloudFormation takes them: keys of mappings are texts.
+    values = {name: str(value) for name, value in given.items()}
+    expanded = expand_language_extensions(template, values, enabled=True).expanded_template
     conditions = expanded["Conditions"]
     return {
         name: resource

@@ -25,6 +25,7 @@ FAILING = {
 # Types of resources that MiniStack refuses a template for.
 UNKNOWN_TYPES = {
     "AWS::CloudTrail::Trail",
+    "AWS::CloudWatch::CompositeAlarm",
     "AWS::Logs::QueryDefinition",
     "AWS::SecretsManager::RotationSchedule",
 }
@@ -64,7 +65,7 @@ def prepared(
         "AWS::URLSuffix": "amazonaws.com",
     }
     # Of AWS::LanguageExtensions, MiniStack lacks the part that resolves parameters. SAM has it.
-    values = defaults(template) | parameters | pseudo
+    values = {name: str(value) for name, value in (defaults(template) | parameters | pseudo).items()}
     result = expand_language_extensions(template, values, enabled=True).expanded_template
     result["Transform"] = "AWS::Serverless-2016-10-31"
     resources = result["Resources"]
