@@ -28,8 +28,6 @@ use crate::template::Function;
 pub(crate) const REGION: &str = "eu-central-1";
 /// The account of all resources.
 pub(crate) const ACCOUNT: &str = "000000000000";
-/// The application of the deployments in `CodeDeploy`.
-pub(crate) const APPLICATION: &str = "application";
 /// The largest request body, in bytes: the limit of DynamoDB.
 pub const BODY_LIMIT: usize = 16 * 1024 * 1024;
 

@@ -146,7 +146,7 @@ fn read(parts: &Parts, request: &Value, secrets: &SecretsManager) -> (Vec<Access
         Some((service, operation)) if service.starts_with("DynamoDB") => {
             (of_dynamodb(operation, request), StatusCode::BAD_REQUEST)
         }
-        Some((service, operation)) => (of_operations(service, operation, request), StatusCode::BAD_REQUEST),
+        Some(target) => (of_operations(target, request, caller(&parts.headers)), StatusCode::BAD_REQUEST),
         None if parts.uri.path() == ses::SEND_EMAIL => (of_ses(request), StatusCode::FORBIDDEN),
         None => (of_lambda(parts), StatusCode::FORBIDDEN),
     }
@@ -164,13 +164,16 @@ fn of_lambda(parts: &Parts) -> Vec<Access> {
     }]
 }
 
-fn of_operations(service: &str, operation: &str, request: &Value) -> Vec<Access> {
+fn of_operations((service, operation): (&str, &str), request: &Value, function: Option<&str>) -> Vec<Access> {
     let named = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
     let (service, resource) = match service {
         "AmazonSSM" => ("ssm", format!("parameter{}", named("Name"))),
         "Logs_20140328" => ("logs", format!("log-group:{}:*", named("logGroupName"))),
-        // The request does not name the group of the deployment, so that its role may use all those of its stack.
-        _ => ("codedeploy", format!("deploymentgroup:{}/*", aws::APPLICATION)),
+        // The group of a deployment, as CloudFormation names it for the stack of the function.
+        _ => {
+            let stack = function.and_then(|function| function.rsplit_once('-')).unwrap_or_default().0;
+            ("codedeploy", format!("deploymentgroup:{stack}-ServerlessDeploymentApplication-1/{stack}-1"))
+        }
     };
     vec![Access::new(format!("{service}:{operation}"), arn(service, &resource))]
 }

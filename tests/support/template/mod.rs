@@ -178,8 +178,6 @@ impl Template {
             ("AWS::Partition".to_owned(), json!("aws")),
             ("AWS::Region".to_owned(), json!(aws::REGION)),
             ("AWS::StackName".to_owned(), json!(stack_name)),
-            // SAM adds it.
-            ("ServerlessDeploymentApplication".to_owned(), json!(aws::APPLICATION)),
         ]);
         for (name, parameter) in &document.parameters {
             let given = settings.text(&setting_of(name), "");
