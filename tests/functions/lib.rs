@@ -22,6 +22,7 @@ pub const FUNCTIONS: &[Entry] = &[
     Entry::of::<Api<forgot_password_reset_password::ResetPassword>>(),
     Entry::of::<Api<forgot_password_send_email::SendEmail>>(),
     Entry::of::<manage_users::ManageUsers>(),
+    Entry::of::<notify_sign_in::NotifySignIn>(),
     Entry::of::<Api<pages::Pages>>(),
     Entry::of::<rotate_jwt_secret::RotateJwtSecret>(),
     Entry::of::<Api<session_signin::SessionSignin>>(),

@@ -51,7 +51,8 @@ enum Term {
 }
 
 impl MetricFilter {
-    pub(crate) fn new(log_group: String, pattern: &str, transformation: &Value) -> Result<Self, String> {
+    /// A filter of the lines of a log group, by its pattern and its transformation as the template has them.
+    pub fn new(log_group: String, pattern: &str, transformation: &Value) -> Result<Self, String> {
         let text = |key: &str| transformation[key].as_str().map(str::to_owned);
         let required = |key: &str| text(key).ok_or_else(|| format!("a metric filter has no {key}"));
         let pattern = Pattern::parse(pattern)?;

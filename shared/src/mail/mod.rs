@@ -177,6 +177,27 @@ struct AddressesChangedText<'a> {
     is_used: bool,
 }
 
+#[derive(Template)]
+#[template(path = "new_network.html")]
+struct NewNetworkHtml<'a> {
+    language: Language,
+    product_name: &'a str,
+    heading: &'a str,
+    account: &'a str,
+    signed_in_at: &'a str,
+    source_ip: IpAddr,
+}
+
+#[derive(Template)]
+#[template(path = "new_network.txt")]
+struct NewNetworkText<'a> {
+    language: Language,
+    product_name: &'a str,
+    account: &'a str,
+    signed_in_at: &'a str,
+    source_ip: IpAddr,
+}
+
 impl Mailer {
     /// A mailer that sends from `MAIL_FROM`, by the SES configuration set `MAIL_CONFIGURATION_SET` if that is set, in
     /// the name of `PRODUCT_NAME`, in the language `MAIL_LANGUAGE`. `MAIL_FROM_NAME` and `MAIL_REPLY_TO` are optional.
@@ -310,6 +331,26 @@ impl Mailer {
         let html = AddressesChangedHtml { language, product_name, heading, account, changed_at, is_used };
         let text = AddressesChangedText { language, product_name, account, changed_at, is_used };
         self.send(addresses, heading, account, &text, &html).await
+    }
+
+    /// Notifies a user at all addresses of a sign-in from a network that was not known. Fails if SES took the mail for none
+    /// of them.
+    pub async fn notify_new_network(
+        &self,
+        user: &User,
+        signed_in_at: Timestamp,
+        source_ip: IpAddr,
+    ) -> Result<(), Undelivered> {
+        let (language, product_name) = (self.language_of(user), &*self.product_name);
+        let account = &*wording::one_line(user.username.display());
+        let heading = &*match language {
+            Language::English => format!("New sign-in to your {product_name} account"),
+            Language::German => format!("Neue Anmeldung bei Ihrem Konto bei {product_name}"),
+        };
+        let signed_in_at = &*wording::date_and_time(language, signed_in_at);
+        let html = NewNetworkHtml { language, product_name, heading, account, signed_in_at, source_ip };
+        let text = NewNetworkText { language, product_name, account, signed_in_at, source_ip };
+        self.send(&user.email_addresses, heading, account, &text, &html).await
     }
 
     /// The user's own language if there are texts in it.

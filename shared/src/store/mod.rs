@@ -9,6 +9,7 @@
 //! | reset codes | `username_hash` | the live code: `code_id`, `code_holder` (a hash of the user's `recovery_stamp`), `code_hash`, `key_version`, `expires_at`, and its tries of two budgets, `known_tries`? and `other_tries`?; and the last ten sends of both, newest first: `known_0` … `known_9`, `other_0` … `other_9` | a day after the last send |
 //! | sessions | `session_owner`, `session_id` | `token_hash`, `username`, `stamp_hash`, `information`?, `created_at`, `last_used_at`; or, once it was ended, `ended_by` in place of the attributes that name its user | 30 days after the last use, an hour after the end |
 //! | attempts | `subject`: `username#` and a hash of an unknown username | `other_failures`, `other_attempt`, `other_attempt_at` | when they are forgotten |
+//! | | or `notice#` and a user id | the notices to the user: `failures`, `attempt`, `window_ends_at` | at the end of the window |
 //! | source IPs | `subject`: `signin#`, `code#` or `mail#`, and the address or its /64 | `failures`, `attempt`, `window_ends_at` | at the end of the window |
 //!
 //! A reset code's item never exceeds 1 KB, so that each write of it costs one unit. That is why its names are short and
@@ -33,6 +34,7 @@
 //! | `IamLoggedIn` | update session · get user | |
 //! | sessions | get user id, get session · get user | query sessions, or end one |
 //! | `authorizer` | get user id, get session · get user | |
+//! | `notify_sign_in` | get user id · get user · charge notice | |
 //! | `change_password` | get user id, get session · batch: user, source IP · charge or clear | transaction: user; or charge source IP |
 //! | changePassword | the same | the same |
 //! | checkOldPassword | the same | nothing; or charge source IP |

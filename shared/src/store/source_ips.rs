@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use super::Store;
 use super::item::{Item, condition_failure, instant, number, text, ttl};
 use crate::aws::Dependency::DynamoDb;
-use crate::domain::{Timestamp, ipv6_network};
+use crate::domain::{Timestamp, UserId, ipv6_network};
 use crate::failure::{Failure, MAX_CONFLICT_RETRIES, Refused};
 use crate::random;
 use crate::settings::{ConfigError, Settings};
@@ -29,6 +29,19 @@ pub enum AddressBudget {
 pub struct AddressLimit {
     budget: AddressBudget,
     limit: NonZeroU32,
+}
+
+/// The notices of sign-ins from new networks that a user gets in a window. A thief of the password could cause one
+/// from each network, and a mail costs more than a sign-in.
+const NOTICES: u32 = 5;
+const NOTICES_WINDOW: Duration = Duration::from_hours(24);
+
+/// A counter whose window starts with the first thing that is counted.
+struct Counter<'a> {
+    table: &'a str,
+    subject: String,
+    limit: u32,
+    window: Duration,
 }
 
 impl AddressBudget {
@@ -98,14 +111,36 @@ impl Store {
         limit: AddressLimit,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        let (window_end, attempt) = (now + limit.budget.window(), random::unique());
+        let counter = Counter {
+            table: &self.tables.source_ips,
+            subject: address_key(limit.budget, source_ip),
+            limit: limit.limit.get(),
+            window: limit.budget.window(),
+        };
+        self.charge(&counter, &random::unique(), now).await
+    }
+
+    /// Counts a notice to a user, which has this id, unless as many were counted in the current window. Counting the last
+    /// one again changes nothing.
+    pub async fn charge_notice(&self, user_id: &UserId, notice: &str, now: Timestamp) -> Result<(), Refused> {
+        let counter = Counter {
+            table: &self.tables.attempts,
+            subject: format!("notice#{}", user_id.as_str()),
+            limit: NOTICES,
+            window: NOTICES_WINDOW,
+        };
+        self.charge(&counter, notice, now).await
+    }
+
+    async fn charge(&self, counter: &Counter<'_>, attempt: &str, now: Timestamp) -> Result<(), Refused> {
+        let window_end = now + counter.window;
         let update = || {
             self.client
                 .update_item()
-                .table_name(&self.tables.source_ips)
-                .key("subject", text(address_key(limit.budget, source_ip)))
+                .table_name(counter.table)
+                .key("subject", text(&*counter.subject))
                 .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":attempt", text(&attempt))
+                .expression_attribute_values(":attempt", text(attempt))
                 .expression_attribute_values(":one", number(1))
                 .expression_attribute_values(":end", instant(window_end))
                 .expression_attribute_values(":ttl", ttl(window_end))
@@ -118,7 +153,7 @@ impl Store {
                      OR (attempt <> :attempt AND window_ends_at > :now AND failures < :limit)",
                 )
                 .expression_attribute_values(":now", instant(now))
-                .expression_attribute_values(":limit", number(limit.limit.get()))
+                .expression_attribute_values(":limit", number(counter.limit))
                 .update_expression(
                     "SET failures = if_not_exists(failures, :zero) + :one, attempt = :attempt, \
                      window_ends_at = if_not_exists(window_ends_at, :end), #ttl = if_not_exists(#ttl, :ttl)",
@@ -127,8 +162,8 @@ impl Store {
             let Some(item) = refused(count_on).await? else {
                 return Ok(());
             };
-            // The response was lost, and this is the SDK's retry of the write.
-            if item.optional_text("attempt") == Some(attempt.as_str()) {
+            // The response was lost, and this is the SDK's retry of the write; or the notice comes again.
+            if item.optional_text("attempt") == Some(attempt) {
                 return Ok(());
             }
             let ended_at = item.instant("window_ends_at")?;
@@ -143,7 +178,7 @@ impl Store {
                 );
             match refused(restart).await? {
                 None => return Ok(()),
-                Some(item) if item.optional_text("attempt") == Some(attempt.as_str()) => return Ok(()),
+                Some(item) if item.optional_text("attempt") == Some(attempt) => return Ok(()),
                 Some(_) => {}
             }
         }
@@ -157,7 +192,7 @@ async fn refused(update: UpdateItemFluentBuilder) -> Result<Option<Item>, Failur
         Ok(_) => Ok(None),
         Err(error) => match condition_failure(&error) {
             Some(item) => Ok(Some(item)),
-            None => Err(DynamoDb.record_failure("UpdateItem source IPs", &error)),
+            None => Err(DynamoDb.record_failure("UpdateItem counter", &error)),
         },
     }
 }

@@ -397,6 +397,13 @@ async fn export_users() {
 }
 
 #[tokio::test]
+async fn notify_sign_in() {
+    assert_cases("notify_sign_in", &["new_network"]);
+    let event = read("notify_sign_in/new_network");
+    assert_eq!(Service::new().invoke("notify_sign_in", &event).await, Value::Null);
+}
+
+#[tokio::test]
 async fn authorizer() {
     let function = "authorizer";
     assert_cases(

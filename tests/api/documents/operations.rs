@@ -27,6 +27,7 @@ fn everything() -> Template {
     with_parameters(&[
         ("DEPLOYMENT_PREFERENCE", "Canary10Percent10Minutes"),
         ("ON_CALL_EMAIL", "on.call@example.com"),
+        ("SIGN_IN_NOTICES", "true"),
         ("SMOKE_TEST_MINUTES", "5"),
     ])
 }
@@ -93,12 +94,12 @@ fn an_alarm_watches_the_errors_and_throttles_of_each_function() {
         ids.retain(|id| !others.contains(&id.as_str()));
         ids
     };
-    // A token that a REST API refuses is an error of the authorizer. The scheduled tests have an alarm of their own.
+    // A token that a REST API refuses is an error of the authorizer. Options have alarms of their own.
     let errors = ["FunctionErrors", "OtherFunctionErrors", "AdministrationErrors", "RotationErrors"];
-    assert_eq!(watched_by(&errors), all_but(&["Authorizer", "SmokeTest"]));
+    assert_eq!(watched_by(&errors), all_but(&["Authorizer", "NotifySignIn", "SmokeTest"]));
     // An administrator sees that a call was refused.
     let throttles = ["FunctionThrottles", "OtherFunctionThrottles"];
-    assert_eq!(watched_by(&throttles), all_but(&["ExportUsers", "ManageUsers", "SmokeTest"]));
+    assert_eq!(watched_by(&throttles), all_but(&["ExportUsers", "ManageUsers", "NotifySignIn", "SmokeTest"]));
 }
 
 #[test]

@@ -298,6 +298,15 @@ async fn use_everything(service: &Service) {
         assert_eq!(wrong.status, 422, "{wrong:?}");
     }
 
+    let line = json!({
+        "event": "signin",
+        "outcome": "signed_in",
+        "new_network": true,
+        "user_id": user.id,
+        "source_ip": "203.0.113.9",
+    });
+    service.notify(&[(0, line.to_string())]).await.unwrap();
+
     let code = service.code_for(&user).await;
     service.check_code(&user.username, &code).await.is(CODE_CORRECT);
     service.check_code(&user.username, WRONG_CODE).await.is(CODE_INCORRECT);

@@ -1,10 +1,15 @@
 //! A client of the service: requests to the API and direct invocations of functions.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use shared::settings::{ConfigError, Settings};
@@ -280,6 +285,24 @@ impl Service {
         update["username"] = json!(user.username);
         let answer = self.manage(&update).await;
         assert_eq!(answer["ok"], true, "{answer}");
+    }
+
+    /// Notifies users of sign-ins as `CloudWatch` Logs does, with these lines of the log and their times.
+    pub(crate) async fn notify(&self, lines: &[(i64, String)]) -> Result<Value, Value> {
+        self.notify_by("DATA_MESSAGE", lines).await
+    }
+
+    /// Invokes `notify_sign_in` with a message of this type.
+    pub(crate) async fn notify_by(&self, kind: &str, lines: &[(i64, String)]) -> Result<Value, Value> {
+        let events = lines.iter().enumerate().map(|(number, (timestamp, message))| {
+            json!({"id": format!("{timestamp}-{number}"), "timestamp": timestamp, "message": message})
+        });
+        let events: Value = events.collect();
+        let batch = json!({"messageType": kind, "logEvents": events}).to_string();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(batch.as_bytes()).unwrap();
+        let data = BASE64_STANDARD.encode(encoder.finish().unwrap());
+        self.try_invoke("notify_sign_in", &json!({"awslogs": {"data": data}})).await
     }
 
     /// Asks the authorizer about a token as an HTTP API does, and returns its response, or the error that it fails with.

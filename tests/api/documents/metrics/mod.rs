@@ -3,6 +3,7 @@
 //! Each test that reads a log runs a `local` of its own, so that the log has no other requests.
 
 mod log;
+mod sign_in_notices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
