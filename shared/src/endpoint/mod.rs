@@ -12,6 +12,7 @@ use std::panic::AssertUnwindSafe;
 
 use aws_types::SdkConfig;
 use futures_util::FutureExt;
+use futures_util::future::OptionFuture;
 use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequestContext;
 use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::http::header;
@@ -85,12 +86,8 @@ impl<E: Endpoint> Function for Api<E> {
     }
 
     async fn prefetch(&self) {
-        match &self.edge {
-            Some(edge) if !Self::IS_PUBLIC => {
-                tokio::join!(edge.prefetch(), self.endpoint.prefetch());
-            }
-            _ => self.endpoint.prefetch().await,
-        }
+        let of_edge = self.edge().map(|edge| edge.prefetch().boxed());
+        tokio::join!(OptionFuture::from(of_edge), self.endpoint.prefetch());
     }
 
     async fn invoke(
@@ -122,7 +119,10 @@ impl<E: Endpoint> Api<E> {
         let audit = Audit::of_request(E::NAME, request.lambda_context_ref(), request_id, peer);
         let rendered = async move {
             let handled = async {
-                let source_ip = self.viewer(request).await?.unwrap_or(peer);
+                let viewer = self.edge().map(|edge| edge.viewer(request.headers()).boxed());
+                let viewer = OptionFuture::from(viewer).await.transpose()?.flatten();
+                viewer.inspect(|viewer| telemetry::came_from(*viewer));
+                let source_ip = viewer.unwrap_or(peer);
                 if !self.allows_origin(request, domain) {
                     return Err(Error::OriginNotAllowed);
                 }
@@ -142,17 +142,10 @@ impl<E: Endpoint> Api<E> {
         answered.await.response
     }
 
-    /// The address of the client, if the edge sent the request.
-    async fn viewer(&self, request: &Request) -> Result<Option<IpAddr>, Error> {
-        let viewer = match &self.edge {
-            // Boxed, so that requests without an edge do not carry its look-ups.
-            Some(edge) if !Self::IS_PUBLIC => Box::pin(edge.viewer(request.headers())).await?,
-            _ => None,
-        };
-        if let Some(viewer) = viewer {
-            telemetry::came_from(viewer);
-        }
-        Ok(viewer)
+    /// The edge, if there is one and its requests matter. The futures of its methods are boxed: as a part of another
+    /// future, they would be linked into functions of public paths as well, with the client of Secrets Manager.
+    fn edge(&self) -> Option<&Edge> {
+        if Self::IS_PUBLIC { None } else { self.edge.as_ref() }
     }
 
     /// Returns whether the page that sent the request may do so. A page cannot forge its origin; only browsers send
