@@ -72,7 +72,7 @@ async function showSessions(message) {
   const own = ownSessionId();
   const sessions = answer.body.sessions;
   sessions.sort((one, two) => (two.id === own) - (one.id === own) || (one.last_used < two.last_used ? 1 : -1));
-  view.sessions.replaceChildren(...sessions.map((session) => row(session, session.id === own)));
+  view.sessions.replaceChildren(...sessions.map((session) => row(session, session.id === own && view['sign-out'])));
   view.empty.hidden = sessions.length > 0;
   const others = sessions.filter((session) => session.id !== own);
   view['end-others-line'].hidden = others.length === 0;
@@ -80,19 +80,27 @@ async function showSessions(message) {
   if (message) tell(text(message));
 }
 
-function row(session, isOwn) {
+// The line of a session. Signing out ends this device's own, so that its button stands there.
+function row(session, signOutButton) {
   const element = document.getElementById('session-view').content.cloneNode(true).firstElementChild;
   const name = session.information || text('unknown_device');
   element.querySelector('[data-name]').textContent = name;
-  element.querySelector('.mark').hidden = !isOwn;
-  const form = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: 'medium', timeStyle: 'short' });
+  element.querySelector('.mark').hidden = !signOutButton;
+  const { lang } = document.documentElement;
+  // Readers of one language write times in different ways.
+  const locale = navigator.languages.find((tag) => tag.split('-')[0] === lang) ?? lang;
+  const form = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' });
   const used = element.querySelector('time');
   used.dateTime = session.last_used;
   used.textContent = fill(used.textContent, { time: form.format(new Date(session.last_used)) });
   const button = element.querySelector('button');
-  button.setAttribute('aria-label', text('end_named', { name }));
-  if (isOwn) button.remove();
-  else onPress(button, () => end([session], 'session_ended'));
+  if (signOutButton) {
+    signOutButton.className = button.className;
+    button.replaceWith(signOutButton);
+  } else {
+    button.setAttribute('aria-label', text('end_named', { name }));
+    onPress(button, () => end([session], 'session_ended'));
+  }
   return element;
 }
 

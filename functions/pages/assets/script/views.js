@@ -64,7 +64,7 @@ export function clearMessages() {
 }
 
 // Shows the error of an answer to what a form has sent.
-export function fail(answer, form, values) {
+export function fail(answer, form, values = {}) {
   const named = Object.keys(answer.body.errors ?? {}).filter((name) => form?.elements[name]);
   if (answer.code === 'validation_failed' && named.length > 0) {
     const fallback = { new_password: 'too_common', username: 'invalid_username', code: 'invalid_code' };
