@@ -90,7 +90,7 @@ fn every_http_event_has_payload_format_2_and_a_route_of_its_function() {
 
 /// Asserts that a function has exactly these cases.
 #[track_caller]
-fn assert_cases(function: &str, expected: &[&str]) {
+pub(crate) fn assert_cases(function: &str, expected: &[&str]) {
     assert_eq!(cases(function), expected, "each needs its documented answer below");
 }
 
@@ -394,13 +394,6 @@ async fn export_users() {
     let [exported] = &answer["users"].as_array().unwrap()[..] else { panic!("not one user: {answer}") };
     assert_eq!(exported["username"], json!(user.username));
     assert_eq!(exported["password_hash"], PASSWORD_HASH);
-}
-
-#[tokio::test]
-async fn notify_sign_in() {
-    assert_cases("notify_sign_in", &["new_network"]);
-    let event = read("notify_sign_in/new_network");
-    assert_eq!(Service::new().invoke("notify_sign_in", &event).await, Value::Null);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use support::metric_filters::MetricFilter;
 
 use super::Local;
+use crate::documents::events::{assert_cases, read};
 use crate::documents::template::with_parameters;
 use crate::helpers::{PASSWORD, Service, User, WRONG_PASSWORD, unknown_username};
 
@@ -129,4 +130,11 @@ async fn a_malformed_event_is_an_error_and_a_test_of_the_subscription_is_none() 
     let control = service.notify_by("CONTROL_MESSAGE", &[(AT, line(&user))]).await;
     assert_eq!(control, Ok(Value::Null));
     assert!(service.mails_to(&user.email).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_example_of_an_event_names_a_user_who_is_gone() {
+    assert_cases("notify_sign_in", &["new_network"]);
+    let event = read("notify_sign_in/new_network");
+    assert_eq!(Service::new().invoke("notify_sign_in", &event).await, Value::Null);
 }
