@@ -2,6 +2,7 @@
 
 mod deployment;
 mod edge_template;
+mod environments;
 mod error_codes;
 pub(crate) mod events;
 mod layers;

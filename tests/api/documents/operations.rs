@@ -104,13 +104,18 @@ fn an_alarm_watches_the_errors_and_throttles_of_each_function() {
 
 #[test]
 fn tables_secrets_and_logs_are_kept_when_the_stack_is_deleted() {
-    let keeps = ["Retain", "RetainExceptOnCreate"].map(Some);
     for (id, resource) in with_parameters(&[("AUDIT_TRAIL", "true")]).resources().unwrap() {
-        let is_kept = keeps.contains(&resource.deletion_policy.as_deref())
+        // If their creation is rolled back, they must not be in the way of the next one.
+        let is_kept = resource.deletion_policy.as_deref() == Some("RetainExceptOnCreate")
             && resource.update_replace_policy.as_deref() == Some("Retain");
-        let holds_data =
-            ["AWS::DynamoDB::Table", "AWS::Logs::LogGroup", "AWS::S3::Bucket", "AWS::SecretsManager::Secret"];
-        assert!(is_kept || !holds_data.contains(&resource.kind.as_str()), "{id}");
+        let is_needed = [
+            "AWS::DynamoDB::Table",
+            "AWS::Logs::LogGroup",
+            "AWS::S3::Bucket",
+            "AWS::SES::EmailIdentity",
+            "AWS::SecretsManager::Secret",
+        ];
+        assert_eq!(is_kept, is_needed.contains(&resource.kind.as_str()), "{id}");
     }
 }
 
@@ -284,6 +289,17 @@ fn the_brake_slows_recovery_while_wrong_codes_alarm_and_then_restores_the_limits
     let pattern = &of("BrakeRule")["EventPattern"];
     assert_eq!(pattern["resources"], json!([{"Fn::GetAtt": "WrongCodes.Arn"}]));
     assert_eq!(pattern["detail"]["state"]["value"], json!(["ALARM", "OK"]));
+}
+
+/// They are invoked without the alias `live`, so there is no traffic to shift.
+#[test]
+fn functions_of_administration_are_deployed_at_once() {
+    let resources = template().resources().unwrap();
+    for Function { id, name, .. } in functions() {
+        let preference = &resources[&id].properties["DeploymentPreference"];
+        let is_at_once = *preference == json!({"Enabled": false});
+        assert_eq!(is_at_once, ADMINISTRATION.contains(&name.as_str()), "{name}: {preference}");
+    }
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn clients_and_mail_servers_are_reached_by_tls_only() {
     }
     assert!(
         TEMPLATE.contains(
-            "CertificateArn: !Ref CertificateArn, EndpointType: REGIONAL, SecurityPolicy: TLS_1_2}"
+            "CertificateArn: !Ref CertificateArn, EndpointType: REGIONAL, SecurityPolicy: TLS_1_2, "
         )
     );
     assert!(TEMPLATE.contains("DeliveryOptions: {TlsPolicy: REQUIRE}"));
@@ -210,7 +210,7 @@ fn packages_contain_a_binary_and_nothing_else() {
 #[test]
 fn production_is_deployed_as_assessed() {
     let configuration = fs::read_to_string(root().join("samconfig.toml")).unwrap();
-    let (_, production) = configuration.split_once("\n[prod.deploy.parameters]\n").unwrap();
+    let (_, production) = configuration.split_once("\n[prod.global.parameters]\n").unwrap();
     for setting in ["PasswordMinLength=15", "AllowTokenInQuery=false"] {
         assert!(production.contains(&format!("\"{setting}\"")), "{setting}");
     }

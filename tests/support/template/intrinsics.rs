@@ -122,6 +122,21 @@ impl Template {
         Ok(substituted)
     }
 
+    /// Returns the descriptions of the assertions for which `CloudFormation` refuses the values of parameters.
+    pub fn refusals(&self) -> Result<Vec<&'static str>> {
+        let mut refusals = Vec::new();
+        for rule in self.document.rules.values() {
+            if self.holds(&rule.rule_condition)? {
+                for assertion in &rule.assertions {
+                    if !self.holds(&assertion.assert)? {
+                        refusals.push(assertion.assert_description.as_str());
+                    }
+                }
+            }
+        }
+        Ok(refusals)
+    }
+
     pub(super) fn condition(&self, name: &str) -> Result<bool> {
         let condition = self.document.conditions.get(name);
         self.holds(condition.ok_or_else(|| not_understood("no condition is called", name))?)

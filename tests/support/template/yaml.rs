@@ -12,6 +12,8 @@ use super::{Parameter, Result, not_understood};
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Document {
     pub(super) parameters: BTreeMap<String, Parameter>,
+    #[serde(default)]
+    pub(super) rules: BTreeMap<String, Rule>,
     pub(super) conditions: BTreeMap<String, Value>,
     pub(super) globals: Globals,
     pub(super) resources: BTreeMap<String, Resource>,
@@ -21,6 +23,22 @@ pub(super) struct Document {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Globals {
     pub(super) function: Value,
+}
+
+/// A rule for the values of parameters.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Rule {
+    /// The condition under which the assertions have to hold.
+    pub(super) rule_condition: Value,
+    pub(super) assertions: Vec<Assertion>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Assertion {
+    pub(super) assert: Value,
+    pub(super) assert_description: String,
 }
 
 /// The declaration of a resource, with intrinsic functions in their long form.

@@ -277,8 +277,9 @@ fn alarms_and_the_dashboard_use_only_counted_metrics() {
         for metric_of_widget in widget["properties"]["metrics"].as_array().unwrap() {
             if metric_of_widget[0] == "postern" {
                 shown.insert(metric(metric_of_widget[1].as_str().unwrap(), None));
+            // In quotes, because the name of a stack can have a hyphen.
             } else if let Some(search) = metric_of_widget[0]["expression"].as_str() {
-                let name = search.strip_prefix("SEARCH('{postern,Outcome} MetricName=\"");
+                let name = search.strip_prefix("SEARCH('{\"postern\",Outcome} MetricName=\"");
                 let name = name.and_then(|rest| rest.split_once('"')).unwrap_or_else(|| panic!("{search}")).0;
                 let of_name: BTreeSet<_> = countable
                     .iter()
