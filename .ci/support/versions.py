@@ -11,6 +11,7 @@ import re
 import sys
 from typing import Any
 
+from parameters import another_value
 from samcli.lib.cfn_language_extensions.sam_integration import expand_language_extensions
 from transform import defaults, read, transformed
 
@@ -22,15 +23,6 @@ CONFIGURATION = {"Architecture", "Tracing"}
 def setting_of(parameter: str) -> str:
     """The name of the setting: PASSWORD_MIN_LENGTH for PasswordMinLength."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", parameter).upper()
-
-
-def another_value(parameter: dict[str, Any]) -> Any:
-    """A value other than the default."""
-    default = parameter.get("Default", "")
-    for value in parameter.get("AllowedValues", []):
-        if value != default:
-            return value
-    return default + 1 if parameter["Type"] == "Number" else f"{default}x"
 
 
 def main() -> None:
@@ -59,7 +51,7 @@ def main() -> None:
     others, kept = {}, {}
     for name, parameter in template["Parameters"].items():
         is_part = name in CONFIGURATION or setting_of(name) in variables
-        (others if is_part else kept)[name] = another_value(parameter)
+        (others if is_part else kept)[name] = another_value(name, parameter)
     for name, value in others.items():
         if remaining := present & versions({name: value}):
             sys.exit(f"{name} does not reach {sorted(remaining)}")
