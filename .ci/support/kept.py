@@ -25,13 +25,16 @@ NAMES = {
 
 def main() -> None:
     template = read("template.yaml")
+    template["Resources"] = {
+        name: resource for name, resource in template["Resources"].items() if resource["Type"] in NAMES
+    }
     # All of them, whatever the parameters say.
     for resource in template["Resources"].values():
         resource.pop("Condition", None)
     resources = {
         name: resource
         for name, resource in stack(template, {}, PSEUDO | {"AWS::StackName": "${StackName}"}).items()
-        if resource["Type"] in NAMES and "Retain" in resource.get("DeletionPolicy", "")
+        if "Retain" in resource.get("DeletionPolicy", "")
     }
     text = json.dumps({"Resources": resources}, indent=1)
     for word in ('"Ref"', '"Fn::'):
