@@ -34,9 +34,12 @@ EMULATORS = {
         "apigatewayv2 update-stage",
         "cloudformation create-stack",
         "cloudformation deploy",
+        "cloudformation describe-stack-resource",
         "cloudformation describe-stacks",
+        "cloudformation list-stack-resources",
         "cloudformation update-termination-protection",
         "cloudformation wait",
+        "cloudwatch describe-alarms",
         "cloudwatch put-metric-alarm",
         "cloudwatch set-alarm-state",
         "dynamodb delete-item",
@@ -52,11 +55,14 @@ EMULATORS = {
         "lambda create-alias",
         "lambda create-function",
         "lambda delete-function-concurrency",
+        "lambda get-function-configuration",
         "lambda list-versions-by-function",
         "lambda put-function-concurrency",
         "lambda update-alias",
         "logs create-log-group",
         "logs delete-log-group",
+        "logs describe-resource-policies",
+        "logs filter-log-events",
         "s3 cp",
         "secretsmanager create-secret",
         "secretsmanager delete-secret",
@@ -74,11 +80,14 @@ ONLY_IN_MINISTACK = "postern/origin-secret"
 # The operations that none of them knows, with the reason why that is so.
 NO_EMULATOR = {
     "deploy get-deployment": "neither of them has CodeDeploy",
+    "deploy list-deployment-groups": "neither of them has CodeDeploy",
     "deploy list-deployments": "neither of them has CodeDeploy",
     "deploy stop-deployment": "neither of them has CodeDeploy",
     "secretsmanager restore-secret": "`local` deletes no secrets",
     "sesv2 delete-suppressed-destination": "MiniStack's SES has no suppression list",
 }
+# The answers of those whose answers other commands take.
+ANSWERS = {"deploy list-deployment-groups": "postern-Signin", "deploy list-deployments": "d-1"}
 # Blocks that are not run, by their first line, with the reason.
 NOT_RUN = {
     "cargo run --bin local": "it is running",
@@ -107,7 +116,8 @@ SUBSTITUTIONS = (
     ("users revoke --all", "users revoke --all --yes"),
     ("users set-password --random --all", "users set-password --random --all --yes"),
     ("VERSION_ID", '"$(stuck_rotation)"'),
-    ("--function-version 41", "--function-version 1"),
+    # The functions are from now.
+    ("before=2026-11-21T09:00", "before=9999"),
 )
 
 # Stops at the first command that fails, and says where it is.

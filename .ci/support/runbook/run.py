@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from awscli.clidriver import create_clidriver
-from commands import EMULATORS, NO_EMULATOR, ONLY_IN_MINISTACK, ROOT, program
+from commands import ANSWERS, EMULATORS, NO_EMULATOR, ONLY_IN_MINISTACK, ROOT, program
 
 
 class Cli:
@@ -67,6 +67,8 @@ class Cli:
         parse_only = request["parse_only"] or operation in NO_EMULATOR
         try:
             status = self.parse(arguments) if parse_only else self.run(arguments)
+            if answer := ANSWERS.get(operation):
+                print(answer)
         except BaseException as error:  # noqa: BLE001
             print(repr(error), file=sys.stderr)
             status = 1

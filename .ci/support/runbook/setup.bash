@@ -4,23 +4,29 @@
 
 export POSTERN_STACK=postern
 
-# The API, with its stage, and an alarm.
+# The API, with its stage, and alarms.
 api=$(aws apigatewayv2 create-api --name postern --protocol-type HTTP --query ApiId --output text)
 aws apigatewayv2 create-stage --api-id "$api" --stage-name '$default'
-aws cloudwatch put-metric-alarm --alarm-name postern-WrongCodes --namespace postern --metric-name CodeTries \
-  --statistic Sum --period 300 --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold
+for name in WrongCodes SesErrors; do
+  aws cloudwatch put-metric-alarm --alarm-name postern-$name --namespace postern --metric-name $name \
+    --statistic Sum --period 300 --evaluation-periods 1 --threshold 1 --comparison-operator GreaterThanThreshold
+done
 
 # Functions with a version that is live.
 python3 -c 'import zipfile; zipfile.ZipFile("function.zip", "w").writestr("bootstrap", "")'
-for name in signin forgot_password_send_email authorizer; do
+for name in signin forgot_password_send_email authorizer sessions; do
   aws lambda create-function --function-name "postern-$name" --runtime provided.al2023 --handler bootstrap \
     --role arn:aws:iam::000000000000:role/postern --zip-file fileb://function.zip --publish
-  aws lambda create-alias --function-name "postern-$name" --name live --function-version 1
+  # The stack has that of the last one.
+  [ $name = sessions ] || aws lambda create-alias --function-name "postern-$name" --name live --function-version 1
 done
 
-# The stack, with the trail of its audit.
+# The stack, with the trail of its audit, an alias, and something in place of the application of CodeDeploy.
 cat >stack.yaml <<STACK
-Resources: {Trail: {Type: AWS::S3::Bucket}}
+Resources:
+  Trail: {Type: AWS::S3::Bucket}
+  ServerlessDeploymentApplication: {Type: AWS::SNS::Topic}
+  Live: {Type: AWS::Lambda::Alias, Properties: {FunctionName: postern-sessions, FunctionVersion: '1', Name: live}}
 Outputs: {TrailBucketName: {Value: !Ref Trail}}
 STACK
 aws cloudformation create-stack --stack-name postern --template-body file://stack.yaml
