@@ -115,13 +115,13 @@ NAMED = {
     "AWS::StepFunctions::StateMachine": ("states", "statemachine", "StateMachineName"),
 }
 
-# What checkov has to excuse.
+# The exceptions for checkov.
 METADATA = {
     "Data": "    # CloudFormation reads a secret before it changes it.\n"
     "    Metadata: {checkov: {skip: [{id: CKV_AWS_108, comment: 'Only CloudFormation can use it'}]}}\n",
 }
 
-# What the schemas ask for, and the templates do not use.
+# Rights that the schemas ask for and the templates do not use.
 UNUSED = [
     # Rows of tables, for imports and replicas, and streams.
     *["dynamodb:*Import*", "dynamodb:*Item", "dynamodb:*Replica", "dynamodb:Query", "dynamodb:Scan"],
@@ -163,7 +163,7 @@ UNUSED = [
         "firehose:*",
     ],
 ]
-# What the schemas do not ask for: access logs of APIs, which the API delivers in the name of its deployer.
+# Rights that the schemas do not ask for: access logs of APIs, which the API delivers in the name of its deployer.
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-infrastructure-V1.html
 LOG_DELIVERY = [
     f"logs:{action}"

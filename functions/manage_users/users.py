@@ -57,7 +57,7 @@ class ProblemError(Exception):
     status, code = 2, "usage"
 
     def __init__(self, message: str, code: str | None = None, errors: Json | None = None) -> None:
-        # What is wrong with each field says more than that something is wrong.
+        # The errors of the fields say more than the message.
         details = [text for texts in (errors or {}).values() for text in texts]
         super().__init__(" ".join(details) or message)
         self.code = code or self.code
@@ -790,7 +790,7 @@ def without_repetition(pairs: list[tuple[str, Any]]) -> Json:
 
 
 def default_id(content: str, number: int) -> str:
-    """An id that follows from the file, so that whoever exists with it was created by an earlier run."""
+    """An id that follows from the file, so that a user who has it already was created by an earlier run."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{content} {number}"))
 
 

@@ -49,7 +49,7 @@ fn one_alarm_calls_somebody_and_the_others_inform() {
             _ => {}
         }
     }
-    // Where nobody is on call, or nothing is tested, nothing of it is there to be paid for.
+    // Without a recipient or a schedule, there is no alarm to pay for.
     let none = template().resources().unwrap().into_keys();
     let parts = ["OnCall", "Api5xxShare", "FailedSmokeTests", "SmokeTestSchedule", "SmokeTestPermission"];
     assert_eq!(none.filter(|id| parts.iter().any(|part| id.starts_with(part))).count(), 0);

@@ -123,7 +123,7 @@ async fn a_required_edge_cannot_be_bypassed() {
         answer.is(EDGE_BYPASSED);
     }
     service.through_edge(&secret).token_of(&user).await;
-    // What is public stays so.
+    // Public paths stay public.
     assert_eq!(ApiResponse::to(service.request("GET", CHANGE_PASSWORD_URL)).await.status, 302);
 }
 
