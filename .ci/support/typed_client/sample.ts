@@ -17,8 +17,8 @@ export async function signIn(username: string, password: string): Promise<compon
     case "change_password": return "Please choose a new password.";
     case "validation_failed": return "Please fill in both fields.";
     case "service_unavailable": return "Please try again later.";
-    case "malformed_json": case "payload_too_large": case "edge_bypassed":
-case "origin_not_allowed": case "internal_error": return "A defect.";
+    case "malformed_json": case "payload_too_large": case "origin_not_allowed": case "edge_bypassed":
+    case "internal_error": return "A defect.";
   }
 }
 
