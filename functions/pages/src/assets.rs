@@ -46,7 +46,7 @@ pub(crate) struct Resource {
 }
 
 impl Assets {
-    pub(crate) fn new(color: BrandColor, logo: Logo) -> Self {
+    pub(crate) fn new(color: BrandColor, logo: &Logo) -> Self {
         let style = format!("{}{}", color.style(), include_str!("../assets/style.css"));
         Self {
             style: Asset::new("style", "css", "text/css; charset=utf-8", style),

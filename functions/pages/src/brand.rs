@@ -111,7 +111,7 @@ impl Logo {
     }
 
     /// The SVG, with the colour in the place of `{brand}` and that of text on it in the place of `{on-brand}`.
-    pub(crate) fn svg(self, color: BrandColor) -> String {
+    pub(crate) fn svg(&self, color: BrandColor) -> String {
         self.0.replace("{brand}", &color.css()).replace("{on-brand}", &color.text_on().css())
     }
 }

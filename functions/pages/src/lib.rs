@@ -8,6 +8,7 @@ mod page;
 mod texts;
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use aws_types::SdkConfig;
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -30,6 +31,15 @@ pub struct Pages {
     prevents_user_existence_errors: bool,
     /// The origins whose pages may get the tokens of a user who signed in here.
     return_origins: AllowedOrigins,
+    color: BrandColor,
+    logo: Logo,
+    /// Made by the first request, so that a start costs no more than those of other functions.
+    content: OnceLock<Content>,
+}
+
+/// The texts, and the files that pages load.
+#[derive(Debug)]
+struct Content {
     languages: Languages,
     assets: Assets,
 }
@@ -49,14 +59,13 @@ impl Endpoint for Pages {
     fn new(settings: &Settings, _: &SdkConfig) -> Result<Self, ConfigError> {
         let product = settings.product_name()?;
         let min_chars = settings.password_min_length()?;
-        let languages = Languages::new(&product, min_chars)
-            .map_err(|error| ConfigError::new("texts", &format!("cannot be read: {error}")))?;
         Ok(Self {
             min_chars,
             prevents_user_existence_errors: settings.prevents_user_existence_errors()?,
             return_origins: settings.return_origins()?,
-            languages,
-            assets: Assets::new(BrandColor::from_settings(settings)?, Logo::from_settings(settings)?),
+            color: BrandColor::from_settings(settings)?,
+            logo: Logo::from_settings(settings)?,
+            content: OnceLock::new(),
             product,
         })
     }
@@ -74,16 +83,27 @@ impl Endpoint for Pages {
 }
 
 impl Pages {
+    fn content(&self) -> Result<&Content, Failure> {
+        if let Some(content) = self.content.get() {
+            return Ok(content);
+        }
+        let languages = Languages::new(&self.product, self.min_chars)
+            .map_err(|error| Failure::Defect(format!("the texts cannot be read: {error}")))?;
+        let assets = Assets::new(self.color, &self.logo);
+        Ok(self.content.get_or_init(|| Content { languages, assets }))
+    }
+
     fn page(&self, request: &Request, page: Page) -> Result<Success, Error> {
-        let visit = Visit::parse(request, &self.languages, &self.return_origins);
+        let Content { languages, assets } = self.content()?;
+        let visit = Visit::parse(request, languages, &self.return_origins);
         let document = Document {
             page,
             product: &self.product,
             min_chars: self.min_chars,
             max_chars: PasswordPolicy::MAX_CHARS,
             prevents_user_existence_errors: self.prevents_user_existence_errors,
-            languages: &self.languages,
-            assets: &self.assets,
+            languages,
+            assets,
             visit: &visit,
         };
         let html = document.html().map_err(|error| Failure::Defect(error.to_string()))?;
@@ -115,9 +135,7 @@ impl Pages {
                 (header::VARY, "Accept-Encoding, Accept-Language"),
             ],
         );
-        for (name, value) in
-            [(header::CONTENT_LANGUAGE, visit.language(&self.languages)), (header::ETAG, &etag)]
-        {
+        for (name, value) in [(header::CONTENT_LANGUAGE, visit.language(languages)), (header::ETAG, &etag)] {
             let value = HeaderValue::from_str(value).map_err(|error| Failure::Defect(error.to_string()))?;
             answer.headers_mut().insert(name, value);
         }
@@ -125,9 +143,10 @@ impl Pages {
     }
 
     fn asset(&self, request: &Request) -> Result<Success, Error> {
+        let assets = &self.content()?.assets;
         let parameters = request.path_parameters_ref();
         let name = parameters.and_then(|parameters| parameters.first("name"));
-        let asset = name.and_then(|name| self.assets.find(name)).ok_or(Error::NotFound)?;
+        let asset = name.and_then(|name| assets.find(name)).ok_or(Error::NotFound)?;
         let mut answer = encoded(&asset.resource, request, IMMUTABLE);
         set(
             &mut answer,

@@ -80,7 +80,9 @@ impl Service {
         let settings = Settings::new(|variable| {
             let common = [("MAIL_FROM", "no-reply@example.com"), ("CORS_ALLOW_ORIGINS", "*")];
             let mut all = settings.iter().chain(&common);
-            all.find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned())
+            let value = all.find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned());
+            // The versions that the smoke test invokes, which no target does.
+            value.or_else(|| variable.starts_with("SMOKE_TEST_").then(|| "version".to_owned()))
         });
         let aws = aws();
         let start = |function: &Entry| (function.name, function.start(&settings, &aws).unwrap());
