@@ -78,7 +78,14 @@ impl Service {
     pub fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let settings = Settings::new(|variable| {
-            let common = [("MAIL_FROM", "no-reply@example.com"), ("CORS_ALLOW_ORIGINS", "*")];
+            let common = [
+                ("MAIL_FROM", "no-reply@example.com"),
+                ("CORS_ALLOW_ORIGINS", "*"),
+                // The smoke test signs requests itself.
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "local"),
+                ("AWS_SECRET_ACCESS_KEY", "local"),
+            ];
             let mut all = settings.iter().chain(&common);
             let value = all.find(|(name, _)| *name == variable).map(|(_, value)| (*value).to_owned());
             // The versions that the smoke test invokes, which no target does.
